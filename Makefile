@@ -1,0 +1,88 @@
+# Everything starts here: `make` lists the targets.
+.DEFAULT_GOAL := help
+
+# The interpreter that builds .venv. Without PYTHON= the first of these that is 3.11 or 3.12 is
+# taken; an interpreter that was named is taken as it is, and refused below if it does not fit.
+SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+PYTHON ?= $(firstword $(foreach name,python3 python3.12 python3.11,\
+	$(shell $(name) -c '$(SUPPORTED)' >/dev/null 2>&1 && echo $(name))) python3)
+O ?=
+PATTERN ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+SPHINX := $(PY) -m sphinx -W --keep-going -n -b html
+PAGES := $(if $(PATTERN),-D sphinx_gallery_conf.filename_pattern='$(PATTERN)')
+
+export KERAS_BACKEND := tensorflow
+export MPLBACKEND := Agg
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# An environment of another Python than the one now asked for is built again.
+ifneq ($(origin PYTHON),file)
+ifneq ($(wildcard $(PY)),)
+VERSION := import sys; print(*sys.version_info[:2])
+ifneq ($(shell $(PYTHON) -c '$(VERSION)'),$(shell $(PY) -c '$(VERSION)'))
+$(VENV)/.requirements: rebuild
+endif
+endif
+endif
+
+.PHONY: help install html html-noplot test lint benchmark clean rebuild
+
+help:  ## List the targets
+	@echo 'Usage: make TARGET [PYTHON=python3.12] [O="options"] [PATTERN=page]'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo '  PYTHON=      the interpreter that builds .venv (3.11 or 3.12)'
+	@echo '  O=           options for the command behind the target (sphinx, pytest, benchmark)'
+	@echo '  PATTERN=     which pages to run, a regular expression: PATTERN=federated_chest'
+
+install: $(VENV)/.installed  ## Build .venv from the pinned requirements
+
+html: install  ## Run the whole gallery and build the site in docs/_build/html
+	$(SPHINX) $(PAGES) docs docs/_build/html $(O)
+	@echo "The site is ready: docs/_build/html/index.html"
+
+html-noplot: install  ## Build the site without running the pages
+	$(SPHINX) -D plot_gallery=0 docs docs/_build/html $(O)
+	@echo "The site is ready: docs/_build/html/index.html"
+
+test: install  ## Run every test
+	$(PY) -m pytest $(O)
+
+lint: install  ## Check style, formatting, the layers of the package, and spelling
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(PY) -m codespell_lib .
+
+benchmark: install  ## Time the federation on this machine
+	$(PY) -m helpers.local_mode.benchmark $(O)
+
+clean:  ## Remove what builds, pages and tests leave behind (.venv stays)
+	rm -rf docs/_build docs/auto_examples docs/generated docs/notebooks/*.ipynb
+	rm -f docs/sg_execution_times.rst
+	rm -rf .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info results local-worker
+	find . -path ./.git -prune -o -path ./$(VENV) -prune -o -type d \
+		\( -name __pycache__ -o -name local-worker -o -name 'tmp_substrafl*' \) -prune \
+		-exec rm -rf {} +
+	find examples -type d -name results -prune -exec rm -rf {} +
+
+# Two stamps: a changed lock builds the environment anew (nothing of the old one stays), a changed
+# pyproject.toml only links the package again.
+$(VENV)/.requirements: .requirements.lock
+	@$(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { \
+		found=$$($(PYTHON) --version 2>/dev/null) || found="nothing that runs as '$(PYTHON)'"; \
+		echo "Expected Python 3.11 or 3.12. Received $$found."; \
+		echo "Name another interpreter: make $(or $(firstword $(MAKECMDGOALS)),install) PYTHON=python3.12"; \
+		exit 1; } >&2
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PY) -m pip install --quiet --require-hashes -r .requirements.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.requirements pyproject.toml
+	$(PY) -m pip install -qq --no-deps --no-build-isolation --editable .
+	@touch $@

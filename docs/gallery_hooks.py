@@ -1,0 +1,83 @@
+"""What the build does around the gallery: a clean state for each page, finished notebooks."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+
+# The page whose exported notebook is rendered as Substra's documentation would render it.
+FLAGSHIP = Path("auto_examples", "30_training", "plot_10_federated_chest_xrays.ipynb")
+NOTEBOOK = Path("notebooks", "federated_chest_xrays.ipynb")
+# sphinx-gallery builds its pages on "builder-inited" with the default priority, 500.
+BEFORE_GALLERY, AFTER_GALLERY = 100, 900
+
+
+def reset_run(gallery_conf, fname, when):
+    """Give a page the state of a fresh Python, and remove what its run left in its folder.
+
+    Parameters
+    ----------
+    gallery_conf : dict
+        The gallery's configuration (not used).
+    fname : path or None
+        The page; None while sphinx-gallery enters a folder.
+    when : {"before", "after"}
+        Whether the page is about to run or has run.
+    """
+    del gallery_conf, when
+    if fname is not None:
+        folder = Path(fname).parent
+        for left in [folder / "local-worker", *folder.glob("tmp_substrafl*")]:
+            shutil.rmtree(left, ignore_errors=True)
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - packages that the pages call may still draw from it
+    if "keras" in sys.modules:  # never imported for this alone: TensorFlow takes seconds
+        keras = sys.modules["keras"]
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(0)
+
+
+def resolve_radiographs(app):
+    """Make a relative ``CHEST_XRAYS`` absolute: pages run in their own folders."""
+    del app
+    if source := os.environ.get("CHEST_XRAYS"):
+        os.environ["CHEST_XRAYS"] = str(Path(source).expanduser().absolute())
+
+
+def find_pandoc(app):
+    """Put the pandoc that pypandoc-binary brings on the PATH, where nbsphinx looks for it."""
+    del app
+    import pypandoc
+
+    folder = str(Path(pypandoc.get_pandoc_path()).parent)
+    if folder not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([folder, os.environ["PATH"]])
+
+
+def finish_notebooks(app):
+    """Give the exported notebooks their title, and copy the flagship's to where nbsphinx looks."""
+    for path in Path(app.srcdir, "auto_examples").rglob("*.ipynb"):
+        notebook = json.loads(path.read_text("utf-8"))
+        title = notebook["cells"][0]["source"]
+        if title and title[0].startswith("## "):
+            title[0] = title[0].removeprefix("#")
+            path.write_text(json.dumps(notebook, indent=2) + "\n", "utf-8")
+    copy = Path(app.srcdir, NOTEBOOK)
+    copy.parent.mkdir(exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # the toctree reports a notebook that is missing
+        source = Path(app.srcdir, FLAGSHIP).read_bytes()
+        if not copy.exists() or copy.read_bytes() != source:
+            copy.write_bytes(source)
+
+
+def setup(app):
+    """Connect the hooks to the build."""
+    app.connect("builder-inited", resolve_radiographs, priority=BEFORE_GALLERY)
+    app.connect("builder-inited", find_pandoc, priority=BEFORE_GALLERY)
+    app.connect("builder-inited", finish_notebooks, priority=AFTER_GALLERY)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,336 @@
+"""
+How the weights travel
+======================
+
+A federated run can finish, draw its curves and be worth nothing: every task succeeds, but the
+average never reaches the network, which goes on as it was. It happened to the first attempt at
+this very project, although its weight manager passed all of its own tests. How can one *see* that
+the weights travel?
+
+We will:
+
+1. train for a few rounds through real tasks, and keep everything that was exchanged,
+2. follow one round tensor by tensor: before, each hospital's update, their average, after,
+3. watch each hospital drift away from the global model while it trains, and come back,
+4. build a network that is never updated, see what it looks like, and which check catches it.
+
+We expect each tensor after a round to be, to the last digit of single precision, the tensor
+before plus the average of the updates weighted by films, and all hospitals to hold the same
+weights at the end of a task. For the broken network, we expect curves that are flat.
+
+In the flow of this project the page stands at the narrowest point: algorithm → **exchange** →
+strategy.
+
+"""
+
+# %%
+# Hospitals and algorithm
+# -----------------------
+#
+# The hospitals, the network and the algorithm are those of
+# :ref:`sphx_glr_auto_examples_30_training_plot_10_federated_chest_xrays.py`, in short.
+
+from helpers.data import label_films, make_hospitals, prepare_samples, read_radiographs
+
+TASK = "any finding vs none"
+IMAGE_SIZE = 64
+SEED = 0
+
+radiographs = read_radiographs()
+labels = label_films(radiographs.table, TASK)
+films = make_hospitals(radiographs.table, labels, seed=SEED)
+samples = prepare_samples(radiographs, films, labels, size=IMAGE_SIZE, task=TASK)
+hospitals = list(samples)
+n_films = films[films["split"] == "train"]["hospital"].value_counts()[hospitals]
+n_films
+
+# %%
+# One thing is added. The training loop notes after every update how far the weights have moved
+# from where the round began. What an algorithm wants to keep from one task to the next belongs
+# into its *local state*: two hooks of :class:`~helpers.algorithms.TFFedAvgAlgo` write and read it.
+
+import functools
+
+import keras
+import numpy as np
+from substrafl.index_generator import NpIndexGenerator
+
+from helpers.algorithms import TFFedAvgAlgo
+from helpers.data import ChestXrayDataset
+from helpers.exchange import get_parameters, subtract_parameters
+from helpers.models import build_cnn
+
+
+def length(parameters):
+    """Euclidean length of all tensors taken together."""
+    return float(np.sqrt(sum(np.sum(np.square(value)) for value in parameters.values())))
+
+
+class WatchedAlgo(TFFedAvgAlgo):
+    def __init__(self):
+        super().__init__(
+            model=functools.partial(build_cnn, IMAGE_SIZE),
+            loss=keras.losses.BinaryCrossentropy(from_logits=True),
+            optimizer=keras.optimizers.Adam(2e-3),
+            index_generator=NpIndexGenerator(batch_size=32, num_updates=15, seed=SEED),
+            dataset=ChestXrayDataset,
+            seed=SEED,
+        )
+        self.distances = []
+
+    def _local_train(self, train_dataset):
+        start = get_parameters(self.model)
+        self.distances.append(0.0)
+        for indices in self._index_generator:
+            self._update_weights(train_dataset[indices])
+            drift = subtract_parameters(get_parameters(self.model), start)
+            self.distances.append(length(drift))
+
+    def _get_state_to_save(self):
+        return super()._get_state_to_save() | {"distances": self.distances}
+
+    def _update_from_checkpoint(self, path):
+        checkpoint = super()._update_from_checkpoint(path)
+        self.distances = checkpoint.pop("distances")
+        return checkpoint
+
+
+# %%
+# :class:`~helpers.local_mode.Federation` makes the clients, registers opener and samples, and
+# builds the nodes. ``execute`` runs real tasks; nothing of one task is left in memory when the
+# next begins, so that whatever we find afterwards has travelled through files.
+
+import logging
+
+from substrafl.logger import set_logging_level
+from substrafl.model_loading import download_algo_state, download_train_shared_state
+from substrafl.strategies import FedAvg
+
+from helpers.evaluation import auc
+from helpers.local_mode import Federation
+
+set_logging_level(logging.WARNING)
+N_ROUNDS = 4
+
+federation = Federation(samples)
+compute_plan, scores = federation.execute(
+    FedAvg(algo=WatchedAlgo(), metric_functions={"auc": auc}), num_rounds=N_ROUNDS
+)
+algos, sent = {}, {}
+for hospital, client in federation.clients.items():
+    for number in range(N_ROUNDS + 1):
+        algos[hospital, number] = download_algo_state(client, compute_plan.key, number)
+        sent[hospital, number] = download_train_shared_state(client, compute_plan.key, number)
+
+# %%
+# A round, tensor by tensor
+# -------------------------
+#
+# In SubstraFL's count, the task of round :math:`r` first adds the average of what was sent in
+# round :math:`r - 1`, then trains, sends its update, and **sets the weights back**. So the local
+# state of round :math:`r` is the global model of round :math:`r`, and we can redo the sum:
+#
+# .. math:: w_r = w_{r-1} + \sum_k \frac{n_k}{n} \Delta^k_{r-1}
+#
+# Each row is one tensor of the network, with the lengths of its parts in the first round. The
+# last column is the largest difference between the weights that were *found* and the sum by hand.
+
+import pandas as pd
+
+weights = {key: get_parameters(algo.model) for key, algo in algos.items()}
+first = hospitals[0]
+
+
+def follow(tensor, number):
+    position = list(weights[first, 0]).index(tensor)
+    updates = {h: sent[h, number - 1].parameters_update[position] for h in hospitals}
+    average = sum(n_films[h] / n_films.sum() * updates[h] for h in hospitals)
+    before, after = weights[first, number - 1][tensor], weights[first, number][tensor]
+    row = {"before": np.linalg.norm(before)}
+    row |= {f"update of {h}": np.linalg.norm(update) for h, update in updates.items()}
+    row |= {"average": np.linalg.norm(average), "after": np.linalg.norm(after)}
+    return row | {"difference": np.abs(after - (before + average)).max()}
+
+
+rounds = {tensor: follow(tensor, 1) for tensor in weights[first, 0]}
+tensors = pd.DataFrame(rounds).T.round(3)
+tensors.assign(difference=[f"{row['difference']:.0e}" for row in rounds.values()])
+
+# %%
+# The average is never longer than the longest update, and usually shorter than most: where
+# hospitals disagree, their updates cancel. Biases and normalizations begin at zero or one and
+# learn like everything else; a row in which *before* and *after* were equal, tensor for tensor,
+# would be a part of the network that nobody trains.
+#
+# The same for all rounds, and all hospitals against each other:
+
+largest = max(
+    follow(tensor, number)["difference"] for tensor in rounds for number in range(1, N_ROUNDS + 1)
+)
+print(f"largest difference from the weighted mean by hand: {largest:.1e}")
+
+different = sum(
+    not np.array_equal(weights[hospital, number][tensor], weights[first, number][tensor])
+    for hospital, number in weights
+    for tensor in rounds
+)
+print(f"tensors in which a hospital differs from {first} at the end of a task: {different}")
+
+# %%
+# One kernel seen
+# ---------------
+#
+# The filters of the first layer are 3 × 3 pixels: small enough to look at. Each row is the first
+# eight filters at one moment of the first round; the two update rows show what two hospitals
+# wanted to change, on a scale of their own.
+
+import matplotlib.pyplot as plt
+
+kernel = next(iter(rounds))
+position = 0
+second = hospitals[1]
+moments = {
+    "before": weights[first, 0][kernel],
+    f"update of\n{first}": sent[first, 0].parameters_update[position],
+    f"update of\n{second}": sent[second, 0].parameters_update[position],
+    "average": weights[first, 1][kernel] - weights[first, 0][kernel],
+    "after": weights[first, 1][kernel],
+}
+_, axes = plt.subplots(len(moments), 8, figsize=(7, 4.8), layout="constrained")
+scale = {"weights": np.abs(moments["before"]).max(), "changes": np.abs(moments["average"]).max()}
+for row, (name, values) in zip(axes, moments.items(), strict=True):
+    limit = scale["weights" if name in ("before", "after") else "changes"]
+    for number, ax in enumerate(row):
+        ax.imshow(values[:, :, 0, number], cmap="RdBu_r", vmin=-limit, vmax=limit)
+        ax.set(xticks=[], yticks=[])
+    row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+plt.show()
+
+# %%
+# Where both hospitals want the same, the average has the same color; where they differ, it
+# pales. *After* looks much like *before*: one round moves the filters by little. That they moved
+# at all is the point.
+#
+# Drift and return
+# ----------------
+#
+# While a hospital trains, its weights leave the global model. When the task ends they are set
+# back, and the next task adds the same average everywhere. Drawn over all updates, the distance
+# to the global model of the moment is a saw.
+
+from helpers.plots import hospital_colors
+
+colors = hospital_colors(hospitals)
+_, ax = plt.subplots(figsize=(8, 4), layout="constrained")
+for hospital in hospitals:
+    distances = algos[hospital, N_ROUNDS].distances
+    ax.plot(
+        np.linspace(0, N_ROUNDS + 1, len(distances), endpoint=False),
+        distances,
+        color=colors[hospital],
+        label=hospital,
+    )
+steps = [
+    length(subtract_parameters(weights[first, number], weights[first, number - 1]))
+    for number in range(1, N_ROUNDS + 1)
+]
+ax.plot(range(1, N_ROUNDS + 1), steps, "ks", label="step of the global model")
+ax.set(xlabel="local training of round", ylabel="distance from the global model")
+ax.legend(fontsize=8)
+plt.show()
+
+# %%
+# Every tooth begins at zero: nobody carries a private model into the next round. The black
+# squares are the steps that the global model made; they lie below the tips of the teeth, because
+# updates that point in different directions partly cancel. The more the hospitals differ, the
+# larger that gap; it is what the literature calls :term:`drift`. The tooth after the last round
+# is trained for nothing: SubstraFL computes it, and no average follows.
+#
+# A network that is never updated
+# -------------------------------
+#
+# Now the mistake. This algorithm receives the average and forgets to add it. All tasks run, all
+# shapes fit, and what it sends is a perfectly good update.
+
+
+class ForgetfulAlgo(WatchedAlgo):
+    def _add_average(self, shared_state):
+        pass
+
+
+states, forgetful_scores = federation.simulate(
+    FedAvg(algo=ForgetfulAlgo(), metric_functions={"auc": auc}), num_rounds=N_ROUNDS
+)
+forgetful = {
+    (worker, number): get_parameters(state.algo.model)
+    for worker, number, state in zip(states.worker, states.round_idx, states.state, strict=True)
+}
+
+# %%
+# From the outside one sees this:
+
+_, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+right_way = [
+    length(subtract_parameters(weights[first, n], weights[first, 0])) for n in range(N_ROUNDS + 1)
+]
+worker = states.worker[0]
+wrong_way = [
+    length(subtract_parameters(forgetful[worker, n], forgetful[worker, 0]))
+    for n in range(N_ROUNDS + 1)
+]
+left.plot(right_way, "ks-", label="averages are added")
+left.plot(wrong_way, "o--", color="#D55E00", label="averages are forgotten")
+left.set(xlabel="round", ylabel="distance from the first weights")
+for table, style in ((scores, "ks-"), (forgetful_scores, "o--")):
+    curve = table.groupby("round")["value"].mean()
+    right.plot(curve, style, color="#D55E00" if "o" in style else "black")
+right.axhline(0.5, color="0.8", zorder=0)
+right.set(xlabel="round", ylabel="test AUC, mean of the hospitals")
+for ax in (left, right):
+    ax.xaxis.get_major_locator().set_params(integer=True)
+left.legend()
+plt.show()
+
+# %%
+# A flat curve on the right could have other reasons: a rate too low, labels without meaning. The
+# left one cannot. And one line finds it without a curve: *which tensors are bit for bit what they
+# were a round ago?*
+
+
+def unchanged(before, after):
+    return [name for name in before if np.array_equal(before[name], after[name])]
+
+
+print("averages added:    ", unchanged(weights[first, 0], weights[first, 1]))
+print("averages forgotten:", unchanged(forgetful[worker, 0], forgetful[worker, 1])[:3], "…")
+
+# %%
+# Note which tests would *not* have found it. Getting and setting weights works. Averaging works.
+# The update that is sent is right, and so are the names and the shapes. Even the hospitals agree
+# with each other, since all of them keep the same first weights. Only a test of the whole chain,
+# with real tasks, sees that what comes out of a round is not what should have gone in.
+#
+# It is therefore the first test of this project, ``tests/end_to_end/test_weights_travel.py``: at
+# every round all hospitals evaluate bit-identical weights, every tensor differs from the round
+# before, and it equals the weighted mean by hand.
+
+federation.close()
+
+# %%
+# Conclusion
+# ----------
+#
+# What travels is a list of arrays, and a round is a weighted sum that can be checked with a few
+# lines. That the hospitals' weights agree at the end of a task, and differ from the round before,
+# are the two facts to check in any federated run, ours or not.
+#
+# .. seealso::
+#
+#    :func:`helpers.exchange.check_parameters` is the check that each task makes on what it
+#    receives: names, shapes, types and finite values. Federated averaging is described in
+#    :footcite:t:`mcmahan2017`, and drift, with a remedy, in :footcite:t:`karimireddy2020`.
+#
+# References
+# ----------
+#
+# .. footbibliography::

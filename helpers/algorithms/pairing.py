@@ -1,0 +1,149 @@
+"""Pairing of a model's outputs with its loss: logits or probabilities, and how many.
+
+A sigmoid output under a loss that applies the sigmoid again still trains, only worse. Nothing in
+Keras says so; this does.
+"""
+
+import keras
+
+_BINARY = ("BinaryCrossentropy", "BinaryFocalCrossentropy")
+_CATEGORICAL = (
+    "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "SparseCategoricalCrossentropy",
+)
+
+
+def check_pairing(model, loss):
+    """Refuse a loss that does not fit the activation or number of the model's outputs.
+
+    Only cross-entropies are judged, and only outputs whose last activation can be read off the
+    model (Sequential and functional models); everything else passes.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A built model with one or several outputs.
+    loss : keras.losses.Loss, str, or list or dict of them
+        One loss for each output, or one for all.
+
+    Raises
+    ------
+    ValueError
+        Naming the output, its activation and the loss, and how to mend the pair.
+    """
+    outputs = getattr(model, "outputs", None) or []
+    for output, output_loss in zip(outputs, _one_for_each(loss, model, len(outputs)), strict=True):
+        fault = _fault(output, output_loss)
+        if fault:
+            raise ValueError(fault)
+
+
+def has_logits(model):
+    """Tell whether the first output of a model is a logit rather than a probability.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A Sequential or functional model.
+
+    Returns
+    -------
+    bool
+        True when the last activation is linear.
+    """
+    return _activation(model.outputs[0]) == "linear"
+
+
+def _one_for_each(loss, model, n_outputs):
+    """Spread the losses over the outputs, in the order of the outputs."""
+    if isinstance(loss, dict):
+        losses = [loss.get(name) for name in model.output_names]
+    elif isinstance(loss, list | tuple):
+        losses = list(loss)
+    else:
+        losses = [loss] * n_outputs
+    if len(losses) != n_outputs:
+        raise ValueError(
+            f"Expected one loss for each of the {n_outputs} outputs, or one for all. "
+            f"Received {len(losses)}."
+        )
+    return [keras.losses.get(one) if one is not None else None for one in losses]
+
+
+def _fault(output, loss):
+    """Say in a sentence what is wrong with one output and its loss; None when nothing is."""
+    kind = type(loss).__name__
+    if kind == "function":  # keras.losses.get("binary_crossentropy") gives the bare function
+        kind = "".join(part.capitalize() for part in loss.__name__.split("_"))
+    activation = _activation(output)
+    if kind not in _BINARY + _CATEGORICAL or activation is None:
+        return None
+    from_logits = bool(_config(loss).get("from_logits", False))
+    probability = "sigmoid" if kind in _BINARY else "softmax"
+    expected = "linear" if from_logits else probability
+    n_units = output.shape[-1]
+    if kind in _CATEGORICAL and n_units == 1:
+        return (
+            f"{kind} needs one output for each class, at least 2. Received a model with 1 output, "
+            "for which every softmax is 1: use BinaryCrossentropy."
+        )
+    if activation != expected:
+        mend = (
+            "leave the last layer without activation, or drop from_logits=True"
+            if from_logits
+            else f"give the last layer activation={probability!r}, or set from_logits=True"
+            if activation == "linear"
+            else f"give the last layer activation={probability!r}, or choose the loss made for it"
+        )
+        return (
+            f"{kind}(from_logits={from_logits}) expects a {expected} output. Received a model "
+            f"whose last activation is {activation}: {mend}."
+        )
+    return None
+
+
+def _config(loss):
+    """Read the configuration of a loss object; a bare function has none."""
+    return loss.get_config() if hasattr(loss, "get_config") else {}
+
+
+def _activation(output):
+    """Read the activation that made an output tensor: its name, or None when it is unknown."""
+    history = getattr(output, "_keras_history", None)
+    layer = getattr(history, "operation", None)
+    if isinstance(layer, keras.layers.Softmax):
+        return "softmax"
+    if isinstance(layer, keras.Model) and layer.outputs:
+        return _activation(layer.outputs[0]) if len(layer.outputs) == 1 else None
+    activation = getattr(layer, "activation", None)
+    name = getattr(activation, "__name__", None)
+    return name if name in ("linear", "sigmoid", "softmax") else None
+
+
+def check_targets(targets, predictions, loss):
+    """Refuse targets that Keras would silently broadcast against the model's predictions.
+
+    Parameters
+    ----------
+    targets, predictions : tensor, shape (n, …)
+        One batch, of a model with a single output; other structures pass.
+    loss : keras.losses.Loss or str
+        Only losses that compare value by value are judged.
+
+    Raises
+    ------
+    ValueError
+        If both have the same rank and another number of values per film.
+    """
+    if isinstance(loss, list | tuple | dict) or not hasattr(predictions, "shape"):
+        return
+    if type(keras.losses.get(loss)).__name__ == "SparseCategoricalCrossentropy":
+        return
+    expected, received = tuple(predictions.shape)[1:], tuple(targets.shape)[1:]
+    if len(expected) == len(received) and expected != received:
+        raise ValueError(
+            f"Expected targets of shape (n, {', '.join(map(str, expected))}), as the model's "
+            f"output. Received (n, {', '.join(map(str, received))}): change the last layer's "
+            "number of units, or what the dataset returns as y."
+        )

@@ -1,0 +1,441 @@
+"""Local training of a Keras model inside one SubstraFL task: what all our algorithms share."""
+
+import abc
+import copy
+import functools
+import inspect
+import tempfile
+from pathlib import Path
+
+import cloudpickle
+import keras
+import numpy as np
+import tensorflow as tf
+from substrafl.algorithms.algo import Algo
+from substrafl.exceptions import (
+    BatchSizeNotFoundError,
+    DatasetSignatureError,
+    DatasetTypeError,
+    OptimizerValueError,
+)
+
+from helpers.algorithms.pairing import check_pairing, check_targets
+from helpers.algorithms.randomness import get_random_state, set_random_state, with_seed
+
+
+class TFAlgo(Algo):
+    """Base of the TensorFlow algorithms, the twin of SubstraFL's ``TorchAlgo``.
+
+    A child class adds a ``train`` method for its strategy and says in ``strategies`` which
+    strategies it serves. Every hook of ``TorchAlgo`` is here under the same name: ``train``,
+    ``predict``, ``_local_train``, ``_local_predict``, ``_get_state_to_save``,
+    ``_update_from_checkpoint``, ``summary``, ``strategies`` and ``model``.
+
+    Parameters
+    ----------
+    model : callable
+        A function without arguments that builds and returns the Keras model. It is called anew
+        in every task; a model that lives outside would have to travel with the code.
+    loss : keras.losses.Loss or str
+        What Keras' ``compile`` takes as loss (``criterion`` in the PyTorch interface). It must
+        fit the model's outputs, see :func:`helpers.algorithms.pairing.check_pairing`.
+    index_generator : substrafl.index_generator.BaseIndexGenerator or None
+        Draws the indices of each batch, and how many batches a round has.
+    dataset : type
+        A class with ``__init__(self, data_from_opener, is_inference)``, ``__len__`` (number of
+        films) and ``__getitem__``, which takes an array of indices and returns one batch:
+        ``(x, y)`` or ``(x, y, sample_weight)`` for training, ``x`` for inference.
+    optimizer : keras.optimizers.Optimizer or str, optional
+        Taken as a recipe: every task works with a fresh copy of it and then loads its slots.
+        A learning-rate schedule belongs into the optimizer, as always in Keras.
+    seed : int, optional
+        Seeds Python, NumPy and TensorFlow when the algorithm is built. With None these stay as
+        they are, but the *initial weights* are drawn with seed 0 all the same: hospitals that
+        start from different weights cannot be averaged.
+    disable_gpu : bool, default=False
+        Stay on the CPU. Otherwise a GPU is used when there is one, and takes only the memory
+        that it needs.
+    *args, **kwargs
+        Arguments of a child class that it wants to name here for clarity. Unlike in the PyTorch
+        interface this is not necessary: the arguments of the outermost class are recorded when
+        it is created, and given to it again in every task.
+
+    Notes
+    -----
+    ``simulate_experiment`` runs all hospitals in one process. Draws from the *global* generators
+    of Python, NumPy or TensorFlow (inside a dataset, say) are interleaved there, and differ from
+    those of real tasks. Dropout and the index generator have generators of their own and do not.
+    """
+
+    def __new__(cls, *args, **kwargs):
+        """Record the arguments, so that a task can build the same algorithm again."""
+        algo = super().__new__(cls)
+        algo._arguments = (args, kwargs)
+        return algo
+
+    def __init__(
+        self,
+        model,
+        loss,
+        index_generator,
+        dataset,
+        optimizer=None,
+        seed=None,
+        disable_gpu=False,
+        *args,
+        **kwargs,
+    ):
+        super().__init__(*args, **kwargs)
+        self.args, self.kwargs = self._arguments
+        _check_dataset(dataset)
+        _check_builder(model)
+        _grow_gpu_memory()
+
+        self.disable_gpu = disable_gpu
+        self._build_model = model
+        self._loss = loss
+        self._dataset = dataset
+        # Copies: what the caller holds is a recipe and must not change under a training.
+        self._index_generator = copy.deepcopy(index_generator)
+        self._optimizer = _copy_optimizer(optimizer)
+        with tf.device(self._device):
+            self._model = with_seed(seed, model)
+            check_pairing(self._model, loss)
+            if self._optimizer is not None:
+                self._optimizer.build(self._model.trainable_variables)
+                self._model.compile(optimizer=self._optimizer, loss=loss, jit_compile=False)
+
+    @property
+    def model(self):
+        """keras.Model: the model, as the user gets it from ``download_algo_state``."""
+        return self._model
+
+    @abc.abstractmethod
+    def train(self, data_from_opener, shared_state=None):
+        """Train for one round; each child class does what its strategy asks for.
+
+        Parameters
+        ----------
+        data_from_opener : dict
+            What the opener's ``get_data`` returns.
+        shared_state : object, optional
+            What the aggregation sent; None in the first round.
+        """
+        raise NotImplementedError
+
+    def predict(self, data_from_opener, shared_state=None):
+        """Predict every film of the opener's data.
+
+        Parameters
+        ----------
+        data_from_opener : dict
+            What the opener's ``get_data`` returns.
+        shared_state : object, optional
+            Not used.
+
+        Returns
+        -------
+        numpy.ndarray, shape (n, n_outputs), float32
+            The model's outputs, logits or probabilities as the model was built; a list or
+            dictionary of arrays when the model has several outputs.
+        """
+        return self._local_predict(self._dataset(data_from_opener, is_inference=True))
+
+    def _local_predict(self, predict_dataset):
+        """Predict a dataset batch by batch.
+
+        Parameters
+        ----------
+        predict_dataset : object
+            An instance of ``dataset`` made for inference.
+
+        Returns
+        -------
+        numpy.ndarray, shape (n, n_outputs), float32
+            Or a structure of such arrays.
+
+        Raises
+        ------
+        substrafl.exceptions.BatchSizeNotFoundError
+            If there is no index generator to tell the batch size.
+        """
+        if self._index_generator is None:
+            raise BatchSizeNotFoundError(
+                "No batch size to predict with: give the algorithm an index_generator, or "
+                "override its _local_predict method."
+            )
+        n_films = len(predict_dataset)
+        size = self._index_generator.batch_size or n_films
+        with tf.device(self._device):
+            batches = [
+                self._model(
+                    predict_dataset[np.arange(start, min(start + size, n_films))],
+                    training=False,  # some layers, such as RandomFlip, default to True
+                )
+                for start in range(0, n_films, size)
+            ]
+        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *batches)
+
+    def _local_train(self, train_dataset):
+        """Train on ``num_updates`` batches of the index generator.
+
+        Override it for another training loop; the batches must come from
+        ``self._index_generator``, so that they continue where the last round stopped.
+
+        Parameters
+        ----------
+        train_dataset : object
+            An instance of ``dataset`` made for training.
+
+        Raises
+        ------
+        substrafl.exceptions.OptimizerValueError
+            If the algorithm has no optimizer.
+        """
+        if self._optimizer is None:
+            raise OptimizerValueError(
+                "No optimizer found: give the algorithm one, or override its _local_train method."
+            )
+        with tf.device(self._device):
+            for indices in self._index_generator:
+                self._update_weights(train_dataset[indices])
+
+    def _train_step(self, x, y, sample_weight=None):
+        """Make one update of the weights on one batch; traced once by TensorFlow.
+
+        Parameters
+        ----------
+        x, y : tensor, shape (n, …)
+            Films and targets, or structures of them.
+        sample_weight : tensor, shape (n,), optional
+            Weight of each film in the loss.
+
+        Returns
+        -------
+        tensor, shape (), float32
+            The loss before the update.
+        """
+        variables = self._model.trainable_variables
+        with tf.GradientTape() as tape:
+            predictions = self._model(x, training=True)
+            check_targets(y, predictions, self._loss)
+            loss = self._model.compute_loss(x, y, predictions, sample_weight, training=True)
+            scaled_loss = self._optimizer.scale_loss(loss)
+        self._optimizer.apply(tape.gradient(scaled_loss, variables), variables)
+        return loss
+
+    def _update_weights(self, batch):
+        """Run the traced training step on one batch of the dataset."""
+        batch = tf.nest.map_structure(tf.convert_to_tensor, batch)
+        if self._traced_step is None:
+            # One graph for all batches: the last one of an epoch may be smaller.
+            specs = tf.nest.map_structure(
+                lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), batch
+            )
+            self._traced_step = tf.function(self._train_step, input_signature=specs)
+        return self._traced_step(*batch)
+
+    _traced_step = None
+
+    @functools.cached_property
+    def _device(self):
+        """Name of the device that trains: the first GPU, unless there is none or it is disabled."""
+        has_gpu = bool(tf.config.list_physical_devices("GPU"))
+        return "/GPU:0" if has_gpu and not self.disable_gpu else "/CPU:0"
+
+    def _get_state_to_save(self):
+        """Collect everything that the next task needs to go on as if there had been no pause.
+
+        Returns
+        -------
+        dict
+            A child class adds its own entries, and pops them in ``_update_from_checkpoint``.
+        """
+        state = {
+            "model": [_value(variable) for variable in _model_variables(self._model)],
+            "index_generator": self._index_generator,
+            "disable_gpu": self.disable_gpu,
+            "random_state": get_random_state(),
+        }
+        if self._optimizer is not None:
+            state["optimizer"] = [_value(variable) for variable in self._optimizer.variables]
+        return state
+
+    def _update_from_checkpoint(self, path):
+        """Load a checkpoint and pop from it every entry that was used.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            File written by :meth:`save_local_state`.
+
+        Returns
+        -------
+        dict
+            What is left; a child class pops its own entries from it.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise ValueError(f"Expected a saved local state. There is no file {path.name}.")
+        with path.open("rb") as file:
+            checkpoint = cloudpickle.load(file)
+        self.disable_gpu = checkpoint.pop("disable_gpu")
+        _assign(_model_variables(self._model), checkpoint.pop("model"))
+        if self._optimizer is not None:
+            _assign(self._optimizer.variables, checkpoint.pop("optimizer"))
+        self._index_generator = checkpoint.pop("index_generator")
+        set_random_state(checkpoint.pop("random_state"))
+        return checkpoint
+
+    def save_local_state(self, path):
+        """Write the local state; it never leaves the hospital.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file to write.
+        """
+        with Path(path).open("wb") as file:
+            cloudpickle.dump(self._get_state_to_save(), file)
+
+    def load_local_state(self, path):
+        """Load what :meth:`save_local_state` wrote.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file to read.
+
+        Returns
+        -------
+        TFAlgo
+            The algorithm itself.
+
+        Raises
+        ------
+        ValueError
+            If the state belongs to another model, or an entry of it was not used.
+        """
+        left = self._update_from_checkpoint(Path(path))
+        if left:
+            raise ValueError(
+                f"Entries of the local state were saved but not loaded: {sorted(left)}. Pop each "
+                "of them in _update_from_checkpoint."
+            )
+        return self
+
+    def __reduce__(self):
+        """Travel to tasks (cloudpickle) and copies (deepcopy) as recipe plus local state."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "state"
+            self.save_local_state(path)
+            return _rebuild, (type(self), *self._arguments, path.read_bytes())
+
+    def summary(self):
+        """Describe the algorithm for SubstraFL's experiment summary.
+
+        Returns
+        -------
+        dict
+            JSON-serializable.
+        """
+        optimizer = self._optimizer
+        return super().summary() | {
+            "model": getattr(self._build_model, "__qualname__", str(self._build_model)),
+            "loss": str(getattr(self._loss, "name", self._loss)),
+            "optimizer": None
+            if optimizer is None
+            else {"type": str(type(optimizer)), "parameters": _json(optimizer.get_config())},
+        }
+
+
+def _rebuild(cls, args, kwargs, state):
+    """Make the algorithm that was pickled or copied."""
+    algo = cls(*args, **kwargs)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "state"
+        path.write_bytes(state)
+        return algo.load_local_state(path)
+
+
+def _model_variables(model):
+    """List all variables that make up a model: weights and seed generators, but no metrics."""
+    metrics = {id(variable) for metric in model.metrics for variable in metric.variables}
+    return [variable for variable in model.variables if id(variable) not in metrics]
+
+
+def _value(variable):
+    """Copy the value of a Keras variable."""
+    return np.array(variable.numpy())
+
+
+def _assign(variables, values):
+    """Give variables their saved values; refuse those of another model."""
+    expected = [(variable.path, tuple(variable.shape)) for variable in variables]
+    if len(values) != len(expected):
+        raise ValueError(
+            f"The local state is of another model: expected {len(expected)} tensors, "
+            f"received {len(values)}."
+        )
+    for (path, shape), variable, value in zip(expected, variables, values, strict=True):
+        if shape != value.shape:
+            raise ValueError(
+                f"The local state is of another model: expected shape {shape} for {path}, "
+                f"received {value.shape}."
+            )
+        variable.assign(value)
+
+
+def _copy_optimizer(optimizer):
+    """Make a fresh optimizer with the same settings."""
+    if optimizer is None:
+        return None
+    optimizer = keras.optimizers.get(optimizer)
+    return type(optimizer).from_config(optimizer.get_config())
+
+
+def _check_builder(model):
+    """Refuse a model in place of the function that builds it."""
+    if isinstance(model, keras.Model) or not callable(model):
+        raise TypeError(
+            "Expected model to be a function that builds the Keras model, for example "
+            f"model=build_cnn. Received {type(model).__name__}: a live model would travel with "
+            "the code and be shared by the hospitals of a simulation."
+        )
+
+
+def _check_dataset(dataset):
+    """Refuse what cannot serve as dataset class, in the words of SubstraFL's exceptions."""
+    if not inspect.isclass(dataset):
+        raise DatasetTypeError(
+            "Expected dataset to be a class, so that dataset(data_from_opener, "
+            f"is_inference=False) makes a dataset. Received {dataset!r}."
+        )
+    missing = [name for name in ("__len__", "__getitem__") if not hasattr(dataset, name)]
+    if missing:
+        raise DatasetTypeError(f"Expected {dataset.__name__} to define {' and '.join(missing)}.")
+    parameters = inspect.signature(dataset.__init__).parameters
+    missing = [name for name in ("data_from_opener", "is_inference") if name not in parameters]
+    if missing:
+        raise DatasetSignatureError(
+            f"Expected {dataset.__name__}.__init__ to have the parameters data_from_opener and "
+            f"is_inference. Received {list(parameters)}."
+        )
+
+
+def _grow_gpu_memory():
+    """Let TensorFlow take GPU memory as it needs it, so that several tasks fit on one GPU."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:
+            return  # the GPU is in use already; the choice was made before us
+
+
+def _json(value):
+    """Make a Keras configuration JSON-serializable."""
+    if isinstance(value, dict):
+        return {str(key): _json(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(one) for one in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,100 @@
+"""Class folders: one folder per split, with one folder per class in each."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.data.layouts import (
+    CLASSES,
+    class_folders,
+    list_folder,
+    list_images,
+    match_images,
+    split_folders,
+)
+from helpers.data.metadata import NO_FINDING, UNSPECIFIED, drop_duplicates, read_metadata
+from helpers.data.report import Report
+
+_COUNTERPARTS = {"sain": "malade", "malade": "sain", "normal": "PNEUMONIA", "pneumonia": "NORMAL"}
+
+
+def read_class_folders(source: Path, report: Report) -> pd.DataFrame:
+    """Read split folders with one folder per class.
+
+    The folder gives split and finding (``malade`` is ``Unspecified``, since it names none). A
+    ``metadata.csv`` beside the split folders adds the other columns and may name the findings of
+    a ``malade`` or ``PNEUMONIA`` film; it may not contradict the folder. It names a film by its
+    path below ``source`` or, when only one film has it, by its file name. A film without a row
+    stays, with missing metadata.
+
+    Parameters
+    ----------
+    source : pathlib.Path
+        Folder with the split folders.
+    report : Report
+        Where repairs and faults go.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The table of films and ``faulty`` (bool).
+    """
+    films = _list_films(source, report)
+    csvs = [name for name in list_folder(source)[1] if name.lower() == "metadata.csv"]
+    if not csvs:
+        return films.assign(faulty=False)
+    paths: dict[str, list[str]] = {path: [path] for path in films["image"]}
+    for path in films["image"]:
+        paths.setdefault(path.rsplit("/", 1)[1], []).append(path)
+    table = match_images(read_metadata(source / csvs[0], report), paths, report, csvs[0])
+    table = drop_duplicates(table, report)  # after matching: by path and by name is one film
+    return _join(table, films.set_index("image"), csvs[0], report)
+
+
+def _list_films(source: Path, report: Report) -> pd.DataFrame:
+    """List the films with what their folders say, and report folders that look wrong."""
+    rows = []
+    for folder, split in split_folders(source):
+        classes = class_folders(source / folder)
+        known = {name.lower() for name in classes}
+        others = [name for name in list_folder(source / folder)[0] if name not in classes]
+        absent = {_COUNTERPARTS[name] for name in known}
+        absent = sorted(name for name in absent if name.lower() not in known)
+        report.fault("unknown class folder", [f"{folder}/{name}" for name in others])
+        report.fault("class folder missing", [f"{folder}/{name}" for name in absent])
+        report.fault("split folder without class folders", [] if classes else [folder])
+        report.note("image outside the class folders left out", len(list_images(source / folder)))
+        for name in classes:
+            images = list_images(source / folder / name)
+            report.fault("class folder without an image", [] if images else [f"{folder}/{name}"])
+            finding = CLASSES[name.lower()]
+            rows += [(f"{folder}/{name}/{image}", split, finding) for image in images]
+    return pd.DataFrame(rows, columns=["image", "split", "findings"], dtype="str")
+
+
+def _join(table: pd.DataFrame, films: pd.DataFrame, csv_name: str, report: Report) -> pd.DataFrame:
+    """Join the csv's rows with what the folders say of the same films."""
+    folder = films.reindex(table["image"]).reset_index(drop=True)
+    told = table["findings"].where(table["findings"] != UNSPECIFIED)
+    names = told.fillna("").str.split("|")
+    both = told.notna() & folder["findings"].notna()
+    agree = (
+        ((folder["findings"] == NO_FINDING) & (told == NO_FINDING))
+        | ((folder["findings"] == UNSPECIFIED) & (told != NO_FINDING))
+        | ((folder["findings"] == "Pneumonia") & names.map(lambda found: "Pneumonia" in found))
+    )
+    # Ill without a name for it agrees with every folder but that of healthy films.
+    unnamed = (table["findings"] == UNSPECIFIED) & (folder["findings"] == NO_FINDING)
+    against = (both & ~agree) | unnamed
+    elsewhere = table["split"].notna() & folder["split"].notna()
+    elsewhere &= table["split"] != folder["split"]
+    report.fault(f"findings in {csv_name} contradict the class folder", table["image"][against])
+    report.fault(f"split in {csv_name} contradicts the split folder", table["image"][elsewhere])
+    table = table.assign(
+        findings=told.fillna(folder["findings"]),
+        split=folder["split"],
+        faulty=table["faulty"] | against | elsewhere,
+    )
+    rest = films[~films.index.isin(table["image"])].reset_index().assign(faulty=False)
+    report.note(f"film without a row in {csv_name}", len(rest))
+    return pd.concat([table, rest], ignore_index=True)

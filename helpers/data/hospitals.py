@@ -1,0 +1,404 @@
+"""Hospitals: who holds which patients, and which of them train, validate and test.
+
+Everything here moves whole patients, never single films: two films of one patient look alike, so
+a patient in train and in test would let a network pass by recognizing people. Films without a
+patient number are a patient each.
+"""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from helpers.data.patients import (
+    check_labels,
+    check_whole,
+    name_some,
+    number_patients,
+    patient_labels,
+)
+from helpers.data.patients import has_patients as has_patients
+from helpers.data.skews import (
+    assign_by_age,
+    assign_by_label_skew,
+    assign_by_size,
+    assign_by_value,
+    share_out,
+)
+
+SPLITS = ("train", "valid", "test")
+WAYS = ("hospital", "view", "age", "sex", "dirichlet", "size", "iid")
+
+
+def assign_hospitals(
+    table: pd.DataFrame,
+    by: str = "hospital",
+    *,
+    n_hospitals: int = 3,
+    alpha: float = 0.5,
+    labels: pd.Series | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    r"""Give every film a hospital, whole patients at a time.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Films.
+    by : {"hospital", "view", "age", "sex", "dirichlet", "size", "iid"}, default="hospital"
+        What tells the hospitals apart.
+
+        - ``"hospital"``: the table's own column is kept.
+        - ``"view"``, ``"sex"``: one hospital per value found, such as ``view_PA``. A patient
+          belongs to the value most of their films have; if several lead, to the one that comes
+          first in the table.
+        - ``"age"``: ``n_hospitals`` bands of whole years with about equal numbers of patients,
+          such as ``age_18-41``; a patient's age is chosen like a view.
+        - ``"dirichlet"``: label skew after Hsu, Qi and Brown [1]_. All hospitals have the same
+          number of patients, plus or minus one; hospital :math:`h` draws its shares of the two
+          labels from
+
+          .. math:: q_h \sim \mathrm{Dir}(\alpha\, p),
+
+          where :math:`p` are the labels' shares among all patients. A patient is positive if any
+          film is. All patients are used: :func:`helpers.data.skews.assign_by_label_skew` says
+          how the draws are made to add up, and that no hospital is left without a label.
+        - ``"size"``: size skew, :math:`n_h \propto \alpha^{h-1}` patients drawn at random: with
+          ``alpha=0.5`` each hospital has half the patients of the one before it.
+        - ``"iid"``: equal numbers of patients drawn at random, plus or minus one.
+    n_hospitals : int, default=3
+        Number of hospitals, at least 1, for ``"age"``, ``"dirichlet"``, ``"size"`` and ``"iid"``.
+    alpha : float, default=0.5
+        Strength of the skew. For ``"dirichlet"`` at least 1e-6, the larger the more alike; for
+        ``"size"`` in (0, 1], where 1 means equal sizes.
+    labels : pandas.Series, optional
+        0, 1 or missing for each film, with the table's index; needed for ``"dirichlet"``, unused
+        otherwise. Patients without a label are dealt out evenly.
+    seed : int, default=0
+        Seed of ``"dirichlet"``, ``"size"`` and ``"iid"``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A copy of the table with ``hospital`` filled. Names are short and can be folder names.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, patients lack what ``by`` needs, there are too few
+        patients, or one patient is in two hospitals already (``by="hospital"``).
+
+    References
+    ----------
+    .. [1] T.-M. H. Hsu, H. Qi and M. Brown, "Measuring the effects of non-identical data
+       distribution for federated visual classification", arXiv:1909.06335, 2019.
+    """
+    if by not in WAYS:
+        raise ValueError(f"Expected by to be one of {list(WAYS)}. Received {by!r}.")
+    if n_hospitals < 1:
+        raise ValueError(f"Expected n_hospitals of at least 1. Received {n_hospitals}.")
+    if len(table) == 0:
+        raise ValueError("Expected a table with at least one film. Received none.")
+    if by == "hospital":
+        _check_known(table, "hospital", "Choose by='iid' or another way to make hospitals.")
+        check_names(table["hospital"])
+        check_whole(table, "hospital")
+        return table.copy()
+    if by in ("view", "sex"):
+        hospitals = assign_by_value(table, by)
+    elif by == "age":
+        hospitals = assign_by_age(table, n_hospitals)
+    else:
+        rng = np.random.default_rng(seed)
+        if by == "dirichlet":
+            places = assign_by_label_skew(table, labels, n_hospitals, alpha, rng)
+        else:
+            places = assign_by_size(table, n_hospitals, alpha if by == "size" else 1.0, rng)
+        width = len(str(n_hospitals))
+        hospitals = np.array([f"hospital_{place + 1:0{width}d}" for place in places], object)
+    return _fill(table, "hospital", hospitals)
+
+
+def make_hospitals(
+    table: pd.DataFrame, labels: pd.Series, *, n_hospitals: int = 3, seed: int = 0
+) -> pd.DataFrame:
+    """Go the usual way: hospitals, splits, and both checks.
+
+    The table's own hospitals and its official split are kept where every film has them;
+    otherwise the patients are dealt out at random to ``n_hospitals`` hospitals of equal size,
+    and split 60 : 15 : 25. Films without a label are left out.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        The radiographs' table.
+    labels : pandas.Series
+        0, 1 or missing for each film, with the table's index.
+    n_hospitals : int, default=3
+        Number of hospitals when the table names none.
+    seed : int, default=0
+        Seed of the dealing and the splitting.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The labelled films, with ``hospital`` and ``split`` filled and the index of ``table``.
+
+    Raises
+    ------
+    ValueError
+        If a patient would be on both sides of a border, or a hospital or split is too small.
+    """
+    labels = check_labels(table, labels)
+    films, labels = table[labels.notna()], labels[labels.notna()]
+    by = "hospital" if films["hospital"].notna().all() else "iid"
+    films = assign_hospitals(films, by, n_hospitals=n_hospitals, labels=labels, seed=seed)
+    keep_split = bool(films["split"].notna().all())
+    films = split_patients(films, labels=labels, seed=seed, keep_split=keep_split)
+    check_no_leak(films)
+    check_hospitals(films, labels)
+    return films
+
+
+def split_patients(
+    table: pd.DataFrame,
+    *,
+    fractions: tuple[float, float, float] = (0.6, 0.15, 0.25),
+    labels: pd.Series | None = None,
+    seed: int = 0,
+    keep_split: bool = False,
+) -> pd.DataFrame:
+    """Split every hospital's patients into train, valid and test.
+
+    Patients are shuffled and dealt out by ``fractions`` within each label, so that the splits of
+    one hospital have about the same share of positive patients. A patient is positive if any
+    film is. Where a label has three patients or more, every split gets at least one of them;
+    where it has six or more, two.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Films with ``hospital`` filled.
+    fractions : tuple of float, default=(0.6, 0.15, 0.25)
+        Shares of train, valid and test among the patients, each positive, with sum 1.
+    labels : pandas.Series, optional
+        0, 1 or missing for each film, with the table's index. Without labels, patients are
+        shuffled whatever their films show.
+    seed : int, default=0
+        Seed of the shuffle.
+    keep_split : bool, default=False
+        Keep the official split that the table brings. A hospital without ``valid`` gets one,
+        carved from its ``train`` patients in the ratio of the first two ``fractions``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A copy of the table with ``split`` filled.
+
+    Raises
+    ------
+    ValueError
+        If the fractions are wrong, a film has no hospital, a patient is in two hospitals, or
+        ``keep_split`` is asked for and a film has no official split or a patient has two.
+    """
+    shares = np.asarray(fractions, dtype=float)
+    if shares.shape != (3,) or not np.all(shares > 0) or not np.isclose(shares.sum(), 1):
+        raise ValueError(
+            "Expected fractions as three positive numbers with sum 1, for train, valid and test. "
+            f"Received {fractions}."
+        )
+    _check_known(table, "hospital", "Call assign_hospitals first.")
+    check_whole(table, "hospital")
+    if keep_split:
+        _check_known(table, "split", "Choose keep_split=False to make splits.")
+        _check_split_names(table)
+        check_whole(table, "split")
+    numbers, names = number_patients(table)
+    first = np.unique(numbers, return_index=True)[1]
+    hospitals = table["hospital"].to_numpy(dtype=object)[first]
+    splits = (
+        table["split"].to_numpy(dtype=object)[first]
+        if keep_split
+        else np.full(len(names), "", dtype=object)
+    )
+    strata = patient_labels(table, labels)
+    rng = np.random.default_rng(seed)
+    for hospital in sorted(set(hospitals)):
+        here = hospitals == hospital
+        if not keep_split:
+            targets, parts = SPLITS, shares
+        elif "valid" not in splits[here]:
+            here &= splits == "train"
+            targets, parts = SPLITS[:2], shares[:2] / shares[:2].sum()
+        else:
+            continue
+        for stratum in (1, 0, -1):
+            places = rng.permutation(np.flatnonzero(here & (strata == stratum)))
+            at_least = min(2, len(places) // len(parts))
+            counts = share_out(len(places), parts, at_least)
+            splits[places] = np.repeat(np.array(targets, dtype=object), counts)
+    return _fill(table, "split", splits)
+
+
+def check_no_leak(table: pd.DataFrame) -> None:
+    """Refuse a table in which one patient is in two splits or in two hospitals.
+
+    A film that is listed twice, in two splits or hospitals, is refused too.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Films with ``hospital`` and ``split``.
+
+    Raises
+    ------
+    ValueError
+        If a patient or a film is on both sides; the message names the first few.
+    """
+    check_whole(table, "hospital")
+    check_whole(table, "split")
+
+
+def count_hospitals(table: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
+    """Count films, patients and positive films of every hospital and split.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Films with ``hospital`` and ``split``.
+    labels : pandas.Series
+        0, 1 or missing for each film, with the table's index. Films without a label do not count.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``hospital``, ``split`` (train, valid, test for each hospital), ``films``,
+        ``patients`` and ``positive`` (films), zero where there are none.
+    """
+    _check_known(table, "hospital", "Call assign_hospitals first.")
+    _check_known(table, "split", "Call split_patients first.")
+    _check_split_names(table)
+    labels = check_labels(table, labels)
+    films = pd.DataFrame(
+        {
+            "hospital": table["hospital"].to_numpy(dtype=object),
+            "split": table["split"].to_numpy(dtype=object),
+            "patient": number_patients(table)[0],
+            "label": labels.to_numpy(dtype=object),
+        }
+    )
+    groups = films[labels.notna().to_numpy()].groupby(["hospital", "split"])
+    counts = pd.DataFrame(
+        {
+            "films": groups.size(),
+            "patients": groups["patient"].nunique(),
+            "positive": groups["label"].sum().astype(np.int64),
+        }
+    )
+    places = pd.MultiIndex.from_product(
+        [sorted(set(films["hospital"])), SPLITS], names=["hospital", "split"]
+    )
+    return counts.reindex(places, fill_value=0).reset_index()
+
+
+def check_hospitals(
+    table: pd.DataFrame, labels: pd.Series, *, minimum: int = 10, minimum_per_class: int = 2
+) -> pd.DataFrame:
+    """Refuse hospitals that are too small to train, validate or test.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Films with ``hospital`` and ``split``.
+    labels : pandas.Series
+        0, 1 or missing for each film, with the table's index. Films without a label do not count.
+    minimum : int, default=10
+        Smallest number of films in each split of each hospital.
+    minimum_per_class : int, default=2
+        Smallest number of films of each label in each split of each hospital. An AUC needs one.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The counts of :func:`count_hospitals`.
+
+    Raises
+    ------
+    ValueError
+        If any split of any hospital is too small or has one label only. The message lists all of
+        them with their counts, and what to change.
+    """
+    counts = count_hospitals(table, labels)
+    negative = counts["films"] - counts["positive"]
+    rarer = np.minimum(negative, counts["positive"])
+    poor = counts[(counts["films"] < minimum) | (rarer < minimum_per_class)]
+    if len(poor):
+        lines = [
+            f"  {row.hospital}, {row.split}: {row.films:,} films "
+            f"({row.positive:,} positive, {row.films - row.positive:,} negative)"
+            for row in poor.itertuples()
+        ]
+        raise ValueError(
+            f"Expected at least {minimum} films, and {minimum_per_class} of each label, in every "
+            "split of every hospital. Received:\n" + "\n".join(lines) + "\n"
+            "What to change: fewer hospitals (n_hospitals), a larger alpha, other fractions, "
+            "another seed, another task, or more films."
+        )
+    return counts
+
+
+def check_names(hospitals: pd.Series) -> None:
+    """Refuse hospital names that cannot be the names of folders on every system.
+
+    Parameters
+    ----------
+    hospitals : pandas.Series
+        Names.
+
+    Raises
+    ------
+    ValueError
+        If a name has other signs than letters, digits, spaces, ``_``, ``-`` and ``.``, starts
+        with none of letters and digits, ends with a space or point, is longer than 40 signs, or
+        if two names differ in case only.
+    """
+    names = sorted(set(hospitals.astype(str)))
+    wrong = [name for name in names if not re.fullmatch(r"\w([\w .-]{0,38}[\w-])?", name)]
+    if wrong:
+        raise ValueError(
+            "Expected hospital names of at most 40 letters, digits, spaces, '_', '-' and '.', "
+            "since they become names of folders. Received "
+            f"{name_some([repr(name) for name in wrong])}. Rename them in the column 'hospital'."
+        )
+    folded = pd.Series(names, dtype=object).str.casefold()
+    same = [name for name, twice in zip(names, folded.duplicated(keep=False), strict=True) if twice]
+    if same:
+        raise ValueError(
+            "Expected hospital names that differ in more than upper and lower case, since they "
+            f"become names of folders. Received {name_some(same)}. Rename them in the column "
+            "'hospital'."
+        )
+
+
+def _check_known(table: pd.DataFrame, column: str, advice: str) -> None:
+    unknown = table[column].isna() if column in table.columns else pd.Series(True, table.index)
+    if unknown.any():
+        raise ValueError(
+            f"Expected a {column} for each of {len(table):,} films. Received {unknown.sum():,} "
+            f"without one: {name_some(table['image'][unknown].tolist())}. {advice}"
+        )
+
+
+def _check_split_names(table: pd.DataFrame) -> None:
+    strange = sorted(set(table["split"].astype(str)) - set(SPLITS))
+    if strange:
+        raise ValueError(
+            f"Expected the splits {', '.join(SPLITS)}. Received {name_some(strange)}. "
+            "Rename them in the column 'split'."
+        )
+
+
+def _fill(table: pd.DataFrame, column: str, values: np.ndarray) -> pd.DataFrame:
+    """Copy a table and give each film the value of its patient."""
+    films = values[number_patients(table)[0]]
+    return table.assign(**{column: pd.Series(films, index=table.index, dtype="str")})

@@ -1,0 +1,83 @@
+"""NIH: the layout of ChestX-ray14 as downloaded (Wang et al., CVPR 2017)."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.data.layouts import entry_csvs, list_folder, list_images, match_images
+from helpers.data.metadata import drop_duplicates, read_metadata
+from helpers.data.report import Report
+from helpers.data.text_files import read_text
+
+_LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
+
+
+def read_nih(source: Path, report: Report) -> pd.DataFrame:
+    """Read a folder in NIH's layout.
+
+    Images lie in ``images`` or in ``images_001/images`` … ``images_012/images``. The official
+    lists give the splits ``train`` (from which ``valid`` is taken later) and ``test``; without
+    lists the split is missing. An additional column ``Hospital`` fills ``hospital``.
+
+    Parameters
+    ----------
+    source : pathlib.Path
+        Folder with ``Data_Entry_2017.csv`` or ``Data_Entry_2017_v2020.csv``; the second one,
+        which NIH corrected, is preferred when both are there.
+    report : Report
+        Where repairs and faults go.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The table of films and ``faulty`` (bool).
+    """
+    entries = entry_csvs(source)
+    report.note(f"older csv not read because {entries[0]} is there", len(entries) - 1)
+    table = drop_duplicates(read_metadata(source / entries[0], report), report)
+    unnamed = table["findings"].isna() & table["image"].notna()
+    report.fault("film without a finding or No Finding", table["image"][unnamed])
+    table["faulty"] |= unnamed
+    table = _add_listed_splits(source, table, report)
+
+    paths: dict[str, list[str]] = {}
+    for folder in _image_folders(source):
+        for name in list_images(source / folder):
+            paths.setdefault(name, []).append(f"{folder}/{name}")
+    surplus = sum(map(len, paths.values())) - sum(
+        len(paths.get(name, [])) for name in table["image"].unique()
+    )
+    report.note(f"image not named in {entries[0]} left out", surplus)
+    return match_images(table, paths, report, entries[0])
+
+
+def _image_folders(source: Path) -> list[str]:
+    folders = []
+    for name in list_folder(source)[0]:
+        if name.lower() == "images":
+            folders.append(name)
+        elif re.fullmatch(r"images_\d+", name, flags=re.IGNORECASE):
+            inner = [n for n in list_folder(source / name)[0] if n.lower() == "images"]
+            folders += [f"{name}/{n}" for n in inner] or [name]
+    return folders
+
+
+def _add_listed_splits(source: Path, table: pd.DataFrame, report: Report) -> pd.DataFrame:
+    lists = {
+        split: set(read_text(source / name, report).split())
+        for name, split in _LISTS.items()
+        if (source / name).is_file()
+    }
+    if not lists:
+        return table
+    image = table["image"]
+    both = image.isin(lists.get("train", set()) & lists.get("test", set()))
+    report.fault("film in both train_val_list.txt and test_list.txt", image[both])
+    split = pd.Series(pd.NA, index=table.index, dtype="str")
+    for name, films in lists.items():
+        split[image.isin(films)] = name
+    report.note("film in none of the split lists", (split.isna() & image.notna()).sum())
+    surplus = set().union(*lists.values()) - set(image.dropna())
+    report.note("name in a split list without a film", len(surplus))
+    return table.assign(split=split, faulty=table["faulty"] | both)

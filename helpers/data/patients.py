@@ -1,0 +1,219 @@
+"""Patients: what a table of films says about each person.
+
+A patient is known by the number in the column ``patient``. Films without a number are a patient
+each, which is an assumption: :func:`has_patients` tells whether it was made.
+"""
+
+import numpy as np
+import pandas as pd
+
+_SHOWN = 3  # names shown in an error
+_ADVICE = {
+    "hospital": "Give all films of a patient to one hospital with assign_hospitals.",
+    "split": "Move all films of a patient to one split with split_patients.",
+}
+
+
+def has_patients(table: pd.DataFrame) -> bool:
+    """Tell whether every film names its patient.
+
+    When it is false, no check can tell whether two unnamed films show one person: say so to the
+    reader.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Films with a column ``patient``.
+
+    Returns
+    -------
+    bool
+        False if at least one film has no patient number.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> has_patients(pd.DataFrame({"patient": ["00001", None]}))
+    False
+    """
+    return bool(table["patient"].notna().all())
+
+
+def number_patients(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Give each patient a number, in the order of their first film.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Films with columns ``image`` and ``patient``.
+
+    Returns
+    -------
+    numbers : numpy.ndarray
+        Patient of each film, ``int64`` of shape (n_films,), from 0.
+    names : numpy.ndarray
+        Name of each patient, ``object`` of shape (n_patients,): its number in the table, or
+        ``"film …"`` for a film without one.
+    """
+    numbers = pd.factorize(table["patient"])[0].astype(np.int64)
+    unnamed = numbers < 0
+    numbers[unnamed] = numbers.max(initial=-1) + 1 + np.arange(unnamed.sum())
+    numbers = pd.factorize(numbers)[0].astype(np.int64)
+    first = np.unique(numbers, return_index=True)[1]
+    names = table["patient"].to_numpy(dtype=object, copy=True)
+    names[unnamed] = [f"film {image}" for image in table["image"].to_numpy()[unnamed]]
+    return numbers, names[first]
+
+
+def patient_values(table: pd.DataFrame, column: str) -> pd.Series:
+    """Give each patient the value that most of their films have.
+
+    If several values lead, the one that comes first in the table is taken. Missing values do not
+    count.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Films.
+    column : str
+        A column of the table, such as ``"view"``.
+
+    Returns
+    -------
+    pandas.Series
+        One value per patient, missing where no film has one; the index numbers the patients as
+        :func:`number_patients` does.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> films = pd.DataFrame({"image": list("abc"), "patient": ["7", "7", "7"]})
+    >>> films["view"] = ["AP", "PA", "PA"]
+    >>> patient_values(films, "view").tolist()
+    ['PA']
+    """
+    numbers, names = number_patients(table)
+    films = pd.DataFrame({"patient": numbers, "value": table[column].to_numpy()})
+    films["place"] = np.arange(len(films))
+    films = films.dropna(subset=["value"])
+    counts = films.groupby(["patient", "value"])["place"].agg(["size", "min"]).reset_index()
+    counts = counts.sort_values(["patient", "size", "min"], ascending=[True, False, True])
+    leading = counts.drop_duplicates("patient").set_index("patient")["value"]
+    return leading.reindex(range(len(names)))
+
+
+def patient_labels(table: pd.DataFrame, labels: pd.Series | None) -> np.ndarray:
+    """Label each patient: positive if any film is.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Films.
+    labels : pandas.Series or None
+        0, 1 or missing for each film, with the table's index.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``int64`` of shape (n_patients,): 1 if any film is positive, 0 if some film is negative
+        and none positive, -1 if no film has a label (all are -1 without ``labels``).
+    """
+    numbers, names = number_patients(table)
+    result = np.full(len(names), -1, dtype=np.int64)
+    if labels is not None:
+        np.maximum.at(result, numbers, check_labels(table, labels).fillna(-1).to_numpy(np.int64))
+    return result
+
+
+def check_labels(table: pd.DataFrame, labels: pd.Series) -> pd.Series:
+    """Check that labels belong to a table.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Films.
+    labels : pandas.Series
+        0, 1 or missing for each film, with the table's index.
+
+    Returns
+    -------
+    pandas.Series
+        The labels as ``Int64``.
+
+    Raises
+    ------
+    ValueError
+        If the indices differ or a label is neither 0, 1 nor missing.
+    """
+    if not isinstance(labels, pd.Series) or not labels.index.equals(table.index):
+        received = (
+            f"{len(labels):,} labels with another index"
+            if isinstance(labels, pd.Series)
+            else f"{type(labels).__name__}"
+        )
+        raise ValueError(
+            f"Expected labels as a Series with the index of the table's {len(table):,} films. "
+            f"Received {received}. Make them with label_films on this very table."
+        )
+    known = labels.dropna()
+    strange = known[~known.isin([0, 1])].unique().tolist()
+    if strange:
+        raise ValueError(
+            f"Expected labels 0, 1 or missing. Received {strange[:5]}. Make them with label_films."
+        )
+    return labels.astype("Int64")
+
+
+def check_whole(table: pd.DataFrame, column: str) -> None:
+    """Check that no patient has two values of a column, and no film is listed twice.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Films.
+    column : {"hospital", "split"}
+        The column; missing values do not count.
+
+    Raises
+    ------
+    ValueError
+        If a patient or film is on both sides; the message names the first few.
+    """
+    for unit in ("patient", "image"):
+        known = table.dropna(subset=[unit, column])
+        counts = known.groupby(unit, sort=False)[column].nunique()
+        torn = counts.index[counts > 1]
+        if len(torn):
+            shown = known[known[unit].isin(torn[:_SHOWN])]
+            places = shown.groupby(unit, sort=False)[column].unique()
+            described = [f"{name} ({' and '.join(map(str, v))})" for name, v in places.items()]
+            raise ValueError(
+                f"Expected every {unit} in one {column}. Received {unit}s in several: "
+                f"{name_some(described, len(torn))}. {_ADVICE[column]}"
+            )
+
+
+def name_some(names, total: int | None = None) -> str:
+    """Join the first few names and say how many more there are.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names, at least the first few.
+    total : int, optional
+        How many there are in all, by default those given.
+
+    Returns
+    -------
+    str
+        Text for an error.
+
+    Examples
+    --------
+    >>> name_some(["00001", "00002", "00005", "00007"])
+    '00001, 00002, 00005 and 1 more'
+    """
+    total = len(names) if total is None else total
+    shown = [str(name) for name in names[:_SHOWN]]
+    more = f" and {total - len(shown):,} more" if total > len(shown) else ""
+    return ", ".join(shown) + more

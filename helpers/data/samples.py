@@ -1,0 +1,345 @@
+"""Samples: folders of ready films, one per hospital and split, that Substra can register.
+
+Radiographs are decoded and resized once. What a task then opens is `images.npy`, which it may
+memory-map, `metadata.csv` and `sample.json`, which says what the two others must look like. A
+sample appears under its final name only when it is whole.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from helpers.data.cache import cache_folder
+from helpers.data.hospitals import SPLITS, check_names, check_no_leak
+from helpers.data.images import resize_image
+from helpers.data.patients import check_labels, name_some
+
+# The opener, which is stored alone, has the same two values.
+FORMAT = "chest X-ray sample"
+VERSION = 1
+
+_CHUNK = 256  # films in the hands of the threads at one time
+_STAGE = ".preparing-"
+_DAY = 24 * 3600  # seconds
+
+
+def prepare_samples(
+    radiographs,
+    table: pd.DataFrame,
+    labels: pd.Series,
+    *,
+    size: int = 64,
+    task: str = "",
+    folder: str | Path | None = None,
+) -> dict[str, dict[str, Path]]:
+    """Write the films of every hospital and split as a sample, or find it written already.
+
+    Each sample is a folder ``hospital/split`` with
+
+    - ``images.npy``: ``uint8`` of shape (n, size, size, 1), grey levels in the table's order;
+    - ``metadata.csv``: the table's columns and ``label`` (0 or 1), UTF-8, missing cells empty;
+    - ``sample.json``: format and version, shape, dtype, task, source, layout, hospital, split,
+      numbers of films and of positive films, fingerprint, and the sha256 of the two others.
+
+    Films are decoded by several threads into a hidden folder beside the samples; a sample gets
+    its name in one step once it is whole. After an interruption, the samples that were whole by
+    then are kept and the rest is gone. A sample is reused when its fingerprint is the same
+    (metadata, labels, order, pixels, task, and the size and modification time of every source
+    file) and its checksums hold; a sample with another fingerprint is replaced.
+
+    Parameters
+    ----------
+    radiographs : helpers.data.radiographs.Radiographs
+        Where the films come from.
+    table : pandas.DataFrame
+        Films with ``hospital`` and ``split`` filled: the radiographs' table or a part of it.
+    labels : pandas.Series
+        0, 1 or missing for each film, with the table's index. Films without a label are left
+        out.
+    size : int, default=64
+        Height and width of the films in pixels.
+    task : str, default=""
+        Name of the task, written to `sample.json`.
+    folder : str or pathlib.Path, optional
+        Where the samples go, by default a folder of these samples' own below the cache folder's
+        ``samples``.
+
+    Returns
+    -------
+    dict of str to dict of str to pathlib.Path
+        Hospital, then split (``"train"``, ``"valid"``, ``"test"``, those with films), then the
+        sample's folder as an absolute path.
+
+    Raises
+    ------
+    ValueError
+        If a film has no hospital or split, a patient is on both sides of a border, no film has a
+        label, or films cannot be read. The message names all kinds and the first few files;
+        nothing is written then.
+    """
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+        raise ValueError(f"Expected size as a positive number of pixels. Received {size!r}.")
+    labels = check_labels(table, labels)
+    films = table.assign(label=labels)[labels.notna()].astype({"label": "int64"})
+    _check_films(films)
+    source = Path(radiographs.source)
+    parts = {
+        (hospital, split): rows.reset_index(drop=True)
+        for hospital, of_hospital in films.groupby("hospital")
+        for split in SPLITS
+        if len(rows := of_hospital[of_hospital["split"] == split])
+    }
+    abouts = {
+        place: _describe(rows, radiographs, int(size), task, place) for place, rows in parts.items()
+    }
+    if folder is None:
+        digest = hashlib.sha256("".join(a["fingerprint"] for a in abouts.values()).encode())
+        folder = cache_folder() / "samples" / f"{source.stem}-{size}px-{digest.hexdigest()[:12]}"
+    folder = Path(folder).resolve()
+    targets = {place: folder.joinpath(*place) for place in parts}
+    wanted = {place: about["fingerprint"] for place, about in abouts.items()}
+    todo = [place for place in parts if not _is_reusable(targets[place], wanted[place])]
+    if todo:
+        is_new = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        try:
+            _write_samples(
+                {place: (parts[place], abouts[place], targets[place]) for place in todo},
+                radiographs,
+                folder,
+            )
+        finally:
+            if is_new and not any(folder.iterdir()):
+                folder.rmdir()
+    samples: dict[str, dict[str, Path]] = {}
+    for (hospital, split), target in targets.items():
+        samples.setdefault(hospital, {})[split] = target
+    return samples
+
+
+def verify_sample(folder: str | Path) -> dict:
+    """Check that a sample is whole: its files, its shapes and its checksums.
+
+    The opener trusts the pixels it maps; this function reads all of them.
+
+    Parameters
+    ----------
+    folder : str or pathlib.Path
+        A sample's folder.
+
+    Returns
+    -------
+    dict
+        What `sample.json` says.
+
+    Raises
+    ------
+    ValueError
+        If something is missing or does not agree; the message says what.
+    """
+    folder = Path(folder)
+
+    def refuse(expected: str, received: object) -> ValueError:
+        return ValueError(
+            f"Expected {expected} in the sample {str(folder)!r}. Received {received}. "
+            "Delete the folder and prepare the samples again."
+        )
+
+    absent = [n for n in ("sample.json", "images.npy", "metadata.csv") if not (folder / n).exists()]
+    if absent:
+        raise refuse("sample.json, images.npy and metadata.csv", f"no {' and no '.join(absent)}")
+    try:
+        about = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise refuse("JSON in sample.json", error) from error
+    known = isinstance(about, dict) and (about.get("format"), about.get("version"))
+    if known != (FORMAT, VERSION):
+        raise refuse(f"the format {FORMAT!r}, version {VERSION},", known or type(about).__name__)
+    try:
+        for name in ("images.npy", "metadata.csv"):
+            received = _hash_file(folder / name)
+            if received != about["checksums"][name]:
+                raise refuse(f"{name} with the sha256 {about['checksums'][name]}", received)
+        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        described = (about["shape"], about["dtype"], about["n_films"])
+    except (KeyError, TypeError) as error:
+        raise refuse("checksums, shape, dtype and n_films in sample.json", error) from error
+    received = (list(images.shape), str(images.dtype), len(images))
+    if received != described:
+        raise refuse(f"images.npy of shape, dtype and number {described}", received)
+    return about
+
+
+def _check_films(films: pd.DataFrame) -> None:
+    if len(films) == 0:
+        raise ValueError(
+            "Expected at least one film with a label. Received none. Choose another task."
+        )
+    for column, advice in (("hospital", "assign_hospitals"), ("split", "split_patients")):
+        unknown = films[column].isna()
+        if unknown.any():
+            raise ValueError(
+                f"Expected a {column} for each film. Received {unknown.sum():,} films without "
+                f"one: {name_some(films['image'][unknown].tolist())}. Call {advice} first."
+            )
+    strange = sorted(set(films["split"]) - set(SPLITS))
+    if strange:
+        raise ValueError(f"Expected the splits {', '.join(SPLITS)}. Received {name_some(strange)}.")
+    check_names(films["hospital"])
+    check_no_leak(films)
+
+
+def _describe(
+    rows: pd.DataFrame, radiographs, size: int, task: str, place: tuple[str, str]
+) -> dict:
+    """Return what `sample.json` will say, but for the checksums."""
+    source = Path(radiographs.source)
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "shape": [len(rows), size, size, 1],
+        "dtype": "uint8",
+        "task": task,
+        "source": source.name,
+        "layout": radiographs.layout,
+        "hospital": place[0],
+        "split": place[1],
+        "n_films": len(rows),
+        "n_positive": int(rows["label"].sum()),
+    }
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    digest.update(_to_csv(rows).encode())
+    files = [source] if source.is_file() else [source / image for image in rows["image"]]
+    for file in files:
+        try:
+            state = file.stat()
+            digest.update(f"{state.st_size} {state.st_mtime_ns}\n".encode())
+        except OSError:
+            digest.update(b"missing\n")  # reading it will say so
+    return about | {"fingerprint": digest.hexdigest()}
+
+
+def _to_csv(rows: pd.DataFrame) -> str:
+    return rows.to_csv(index=False, lineterminator="\n")
+
+
+def _is_reusable(target: Path, fingerprint: str) -> bool:
+    if not target.exists():
+        return False
+    if not (target / "sample.json").is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise ValueError(
+            f"Expected a sample or nothing at {str(target)!r}. Received other files. "
+            "Choose another folder, so that they are not replaced."
+        )
+    try:
+        return verify_sample(target)["fingerprint"] == fingerprint
+    except (ValueError, KeyError):
+        return False
+
+
+def _write_samples(jobs: dict, radiographs, folder: Path) -> None:
+    """Write samples into a hidden folder, then give each its name."""
+    stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=folder))
+    faults: dict[str, str] = {}
+    whole = []
+    try:
+        with tqdm(
+            total=sum(len(rows) for rows, _, _ in jobs.values()),
+            desc="Preparing samples",
+            unit="film",
+            disable=None,
+        ) as bar:
+            for (hospital, split), (rows, about, target) in jobs.items():
+                staged = stage / hospital / split
+                staged.mkdir(parents=True)
+                _write_images(staged / "images.npy", radiographs, rows["image"], about, bar, faults)
+                if faults:
+                    # Go on only to find the other faults.
+                    shutil.rmtree(staged)
+                    continue
+                _write_text(staged / "metadata.csv", _to_csv(rows))
+                names = ("images.npy", "metadata.csv")
+                checksums = {name: _hash_file(staged / name) for name in names}
+                text = json.dumps(about | {"checksums": checksums}, indent=2, ensure_ascii=False)
+                _write_text(staged / "sample.json", text + "\n")
+                whole.append((staged, target, about["fingerprint"]))
+        if faults:
+            lines = [f"  {reason}" for reason in list(faults.values())[:10]]
+            more = len(faults) - len(lines)
+            raise ValueError(
+                f"Expected {bar.total:,} readable films. Received {len(faults):,} that are not:\n"
+                + "\n".join(lines)
+                + (f"\n  and {more:,} more" if more else "")
+                + "\nMend these files, or leave them out with read_radiographs(strict=False). "
+                "No sample was written."
+            )
+    finally:
+        # Also after an interruption: what is whole need not be decoded again.
+        if not faults:
+            for staged, target, fingerprint in whole:
+                _publish(staged, target, fingerprint)
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _write_images(
+    path: Path, radiographs, names: pd.Series, about: dict, bar: tqdm, faults: dict[str, str]
+) -> None:
+    """Decode films into one array on the disk; add those that cannot be read to `faults`."""
+    size = about["shape"][1]
+    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=tuple(about["shape"]))
+
+    def write(place: int, name: str) -> None:
+        try:
+            images[place, :, :, 0] = resize_image(radiographs.image(name), size)
+        except (ValueError, OSError) as error:
+            faults[name] = f"{name}: {error}"
+
+    pool = ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) + 1))
+    try:
+        for start in range(0, len(names), _CHUNK):
+            chunk = names.iloc[start : start + _CHUNK]
+            for _ in pool.map(write, range(start, start + len(chunk)), chunk):
+                bar.update()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    images.flush()
+
+
+def _publish(staged: Path, target: Path, fingerprint: str) -> None:
+    """Give a whole sample its name, in place of an older one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if _is_reusable(target, fingerprint):
+        return  # another process was faster
+    if target.exists():
+        os.replace(target, staged.with_name(f"{staged.name}-old"))
+    try:
+        os.replace(staged, target)
+    except OSError:
+        if not _is_reusable(target, fingerprint):
+            raise
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left half done, a day ago or earlier."""
+    for stage in folder.glob(f"{_STAGE}*"):
+        if stage.stat().st_mtime < time.time() - _DAY:
+            shutil.rmtree(stage, ignore_errors=True)

@@ -1,0 +1,295 @@
+"""Synthetic radiographs: an invented chest X-ray collection, written as NIH writes its own.
+
+The folder holds ``images/*.png`` and ``Data_Entry_2017.csv`` with NIH's header and one more
+column, ``Hospital``, so the reader of NIH ChestX-ray14 reads it as it is. Who is in it is drawn
+in ``helpers.phantom.population``, the films in ``helpers.phantom.thorax``. Nothing in it comes from
+a real person.
+"""
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from subprocess import PIPE
+
+import numpy as np
+from PIL import Image
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from helpers.data.cache import cache_folder
+from helpers.phantom.anatomy import draw_anatomy, draw_pose
+from helpers.phantom.film import expose
+from helpers.phantom.findings import draw_lesions
+from helpers.phantom.marker import add_marker
+from helpers.phantom.population import HOSPITALS, draw_films
+from helpers.phantom.shapes import FIELD
+from helpers.phantom.thorax import project_chest
+
+CSV = "Data_Entry_2017.csv"
+HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,"
+    "View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],Hospital"
+)
+PARAMETERS = "synthetic.json"  # what the folder was made from; written last
+WORTH_A_PROCESS = 250  # films; a process takes as long to start as to render them
+VERSION = 1  # to be raised whenever the same seed gives other films
+
+# What a generator is for: each use has a stream of its own below the seed and the patient.
+_ANATOMY, _FILM, _LESION = 1000, 1001, 1002
+
+
+def make_radiographs(folder=None, *, n_films=2000, size=64, seed=0) -> Path:
+    """Write a synthetic collection of chest radiographs, or find it where it was written.
+
+    Four invented hospitals of unequal size (:data:`helpers.phantom.HOSPITALS`) see
+    patients with several follow-up films each; about half of the films show a finding. A
+    finished folder with the same parameters is reused. An interrupted call leaves no folder.
+
+    Parameters
+    ----------
+    folder : path-like, optional
+        Where to write. Default: a folder named after the parameters in
+        :func:`helpers.data.cache_folder`.
+    n_films : int, default=2000
+        Number of films, at least 1.
+    size : int in [32, 1024], default=64
+        Pixels along one side; films are square. The anatomy does not depend on it.
+    seed : int, default=0
+        Not negative. The same seed gives the same bytes, whatever the number of cores.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder, in NIH's layout: ``images/00000001_000.png`` (8-bit greyscale, dense is
+        bright) and ``Data_Entry_2017.csv``.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, or ``folder`` holds something else already.
+    TypeError
+        If a parameter is not an integer.
+    """
+    parameters = {"n_films": n_films, "size": size, "seed": seed}
+    _check(parameters)
+    parameters = {name: int(value) for name, value in parameters.items()} | {"version": VERSION}
+    if folder is None:
+        folder = cache_folder() / f"synthetic-v{VERSION}-{n_films}-films-{size}px-seed{seed}"
+    folder = Path(folder)
+    if _is_finished(folder, parameters):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        films = draw_films(n_films, seed)
+        write_films(unfinished, films, size=size, seed=seed)
+        described = {
+            **parameters,
+            "hospitals": {hospital.name: asdict(hospital) for hospital in HOSPITALS},
+        }
+        (unfinished / PARAMETERS).write_text(json.dumps(described, indent=1), encoding="utf-8")
+        unfinished.chmod(0o755)
+        if folder.is_dir():
+            folder.rmdir()  # an empty folder, see _is_finished
+        unfinished.rename(folder)
+    except BaseException as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        # Another process may have been faster; its films have the same bytes.
+        if isinstance(error, OSError) and _is_finished(folder, parameters):
+            return folder
+        raise
+    return folder
+
+
+def _check(parameters):
+    """Refuse parameters that are no integers or out of range, all of them at once."""
+    limits = {"n_films": (1, None), "size": (32, 1024), "seed": (0, None)}
+    faults = []
+    for name, value in parameters.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(
+                f"Expected {name} to be an integer. Received {value!r}. Pass a whole number."
+            )
+        low, high = limits[name]
+        if value < low or (high is not None and value > high):
+            wanted = f"at least {low}" if high is None else f"between {low} and {high}"
+            faults.append(f"Expected {name} to be {wanted}. Received {value}.")
+    if faults:
+        raise ValueError(" ".join([*faults, "Change it in the call of make_radiographs."]))
+
+
+def _is_finished(folder, parameters):
+    """Whether the folder holds these films already; refuse one that holds anything else."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    try:
+        found = json.loads((folder / PARAMETERS).read_text(encoding="utf-8"))
+        found = {name: found[name] for name in parameters}
+    except (OSError, ValueError, KeyError, TypeError):
+        found = None
+    if found == parameters:
+        return True
+    content = "something else" if found is None else f"films made with {found}"
+    raise ValueError(
+        f"Expected {str(folder)!r} to be empty, missing, or made with {parameters}. "
+        f"Received a folder with {content}. Choose another folder or remove it yourself."
+    )
+
+
+def write_films(folder, films, *, size, seed, workers=None):
+    """Render films and write them with their csv in NIH's layout.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        An existing, empty folder.
+    films : list of FilmRecord
+        From :func:`helpers.phantom.population.draw_films`.
+    size : int
+        Pixels along one side.
+    seed : int
+        Seed of anatomy, lesions and noise.
+    workers : int, optional
+        Processes, default one for each core. The bytes do not depend on it.
+
+    Raises
+    ------
+    RuntimeError
+        If a process fails; its own message is on the terminal.
+    """
+    (folder / "images").mkdir()
+    with tqdm(total=len(films), desc="synthetic films", disable=None) as progress:
+        workers = min(workers or os.cpu_count() or 1, len(films) // WORTH_A_PROCESS)
+        if workers > 1 and sys.executable:
+            _render_in_processes(folder, films, size, seed, workers, progress)
+        else:
+            for _ in _render(folder, films, size, seed):
+                progress.update()
+    lines = [HEADER, *(_csv_line(film, size) for film in films)]
+    (folder / CSV).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _render(folder, films, size, seed):
+    """Write films one by one, yielding after each."""
+    # The matrices are tiny: the threads of BLAS would only get into each other's way.
+    with threadpool_limits(1, "blas"):
+        for film in films:
+            picture = Image.fromarray(render_film(film, size, seed))
+            picture.save(folder / "images" / _film_name(film), compress_level=1)
+            yield film
+
+
+def _render_in_processes(folder, films, size, seed, workers, progress):
+    """Write films in several processes.
+
+    Threads would wait for each other, as the arrays are small. Fresh interpreters are used
+    rather than :mod:`multiprocessing`: a script without a ``__main__`` guard must work, and
+    forking after TensorFlow was imported must not happen.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    command = [sys.executable, "-c", _CHILD, root]
+    children = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE) for _ in range(workers)]
+
+    def follow(child, share):
+        with child.stdin as pipe:
+            pickle.dump((folder, share, size, seed), pipe)
+        while child.stdout.read(1):  # one byte for each film
+            progress.update()
+        if child.wait():
+            raise RuntimeError(
+                f"Expected every process to render its films. Received exit code "
+                f"{child.returncode} from one; its message is printed above."
+            )
+
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            # Neighbours, so that the follow-ups of a patient share what is drawn once for all.
+            edges = [len(films) * part // workers for part in range(workers + 1)]
+            shares = [films[low:high] for low, high in pairwise(edges)]
+            try:
+                for done in [
+                    pool.submit(follow, *pair) for pair in zip(children, shares, strict=True)
+                ]:
+                    done.result()
+            except BaseException:
+                for child in children:
+                    child.kill()
+                raise
+    finally:
+        for child in children:
+            child.wait()
+            child.stdout.close()
+
+
+# What a process runs. Ctrl-C reaches all processes at once; the parent ends the others.
+_CHILD = """
+import pickle, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.path.insert(0, sys.argv[1])
+from helpers.data.synthetic import _render
+for _ in _render(*pickle.load(sys.stdin.buffer)):
+    sys.stdout.buffer.write(b".")
+    sys.stdout.buffer.flush()
+"""
+
+
+def _film_name(film):
+    """File name of a film as NIH writes it, ``00000012_003.png``."""
+    return f"{film.patient:08d}_{film.follow_up:03d}.png"
+
+
+def _csv_line(film, size):
+    """Line of a film in the csv; the pixel spacing is in millimetres."""
+    labels = "|".join(film.findings) or "No Finding"
+    spacing = f"{FIELD * 10 / size:.3f}"
+    return (
+        f"{_film_name(film)},{labels},{film.follow_up},{film.patient},{film.age},"
+        f"{'F' if film.female else 'M'},{film.view},{size},{size},{spacing},{spacing},"
+        f"{film.hospital.name}"
+    )
+
+
+def render_film(film, size, seed):
+    """Render one film.
+
+    Anatomy and lesions are drawn from the patient's own streams, so they last over the
+    follow-ups; pose, severity, exposure and noise are drawn for each film.
+
+    Parameters
+    ----------
+    film : FilmRecord
+        Who, where and with which findings.
+    size : int
+        Pixels along one side.
+    seed : int
+        Seed of the collection.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size, size)
+        Dense is bright.
+    """
+    rng = np.random.default_rng([seed, _FILM, film.patient, film.follow_up])
+    anatomy = draw_anatomy(
+        np.random.default_rng([seed, _ANATOMY, film.patient]), film.first_age, film.female
+    )
+    pose = draw_pose(rng, film.view)
+    growth = np.exp(rng.normal(0, 0.12))
+
+    def rng_of(finding):
+        return np.random.default_rng([seed, _LESION, film.patient, *finding.encode()])
+
+    lesions = draw_lesions(rng_of, film.findings, anatomy, growth)
+    # Half as many rays again as pixels in each direction keep edges smooth.
+    integral = project_chest(anatomy, pose, lesions, (3 * size + 1) // 2)
+    add_marker(integral, film.hospital.marker, rng)
+    picture = expose(integral, film.hospital.draw_technique(rng), size, rng)
+    return np.round(picture * 255).astype(np.uint8)

@@ -1,0 +1,339 @@
+"""Weights as named arrays: the only thing of a Keras model that leaves a hospital.
+
+A set of parameters is a plain dictionary, tensor name to array, in the model's order: first the
+trainable variables, then, by choice, the BatchNorm moving statistics. It is the order of
+SubstraFL's ``weight_manager`` for PyTorch, and the verbs are the same.
+
+Seed generators, optimizer slots, metrics, frozen layers and the statistics of other layers are
+never part of it: they stay where they are.
+
+Nothing here imports TensorFlow. A model is only asked for its variables, so that a task which
+averages arrays does not pay for an import that it does not need.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def parameter_names(model, with_batch_norm_parameters=False):
+    """Names of the exchanged tensors, the same in every process.
+
+    Keras numbers the layers that the user did not name with a counter of the whole process
+    (``conv2d_7``), so that two builds of one model disagree. Here they are numbered anew within
+    the model; names that the user gave stay as they are.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A built model.
+    with_batch_norm_parameters : bool, default=False
+        Whether the moving mean and variance of BatchNorm layers belong to the exchange.
+
+    Returns
+    -------
+    list of str
+        For example ``["sequential/conv2d/kernel", …]``.
+    """
+    renamed = _layer_names(model)
+    names = []
+    for variable in _variables(model, with_batch_norm_parameters):
+        name = "/".join(renamed.get(part, part) for part in variable.path.split("/"))
+        copies = sum(other == name or other.startswith(f"{name}#") for other in names)
+        names.append(f"{name}#{copies + 1}" if copies else name)
+    return names
+
+
+def get_parameters(model, with_batch_norm_parameters=False):
+    """Copy the exchanged tensors of a model.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A built model.
+    with_batch_norm_parameters : bool, default=False
+        Whether the moving mean and variance of BatchNorm layers are included, after the
+        trainable variables.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        Copies, with the variables' shapes and dtypes, in the model's order.
+    """
+    variables = _variables(model, with_batch_norm_parameters)
+    names = parameter_names(model, with_batch_norm_parameters)
+    return {name: np.array(v.numpy()) for name, v in zip(names, variables, strict=True)}
+
+
+def set_parameters(model, parameters, with_batch_norm_parameters=False):
+    """Give a model the values of ``parameters``.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A built model; changed in place.
+    parameters : dict of str to numpy.ndarray
+        As :func:`get_parameters` returns them.
+    with_batch_norm_parameters : bool, default=False
+        Whether ``parameters`` holds the BatchNorm statistics too.
+
+    Raises
+    ------
+    ValueError
+        If a name, shape or dtype differs from the model's, or a value is not finite; the model
+        is then left as it was.
+    """
+    check_parameters(parameters, get_parameters(model, with_batch_norm_parameters))
+    variables = _variables(model, with_batch_norm_parameters)
+    for variable, value in zip(variables, parameters.values(), strict=True):
+        variable.assign(value)
+
+
+def increment_parameters(
+    model, updates, *, with_batch_norm_parameters=False, updates_multiplier=1.0
+):
+    """Add ``updates_multiplier * updates`` to the weights of a model.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A built model; changed in place.
+    updates : dict of str to numpy.ndarray
+        What is added, with the names, shapes and dtypes of :func:`get_parameters`.
+    with_batch_norm_parameters : bool, default=False
+        Whether ``updates`` holds the BatchNorm statistics too.
+    updates_multiplier : float, default=1.0
+        Factor of the updates.
+
+    Raises
+    ------
+    ValueError
+        As :func:`set_parameters`.
+    """
+    current = get_parameters(model, with_batch_norm_parameters)
+    check_parameters(updates, current)
+    incremented = weighted_sum_parameters([current, updates], [1.0, updates_multiplier])
+    set_parameters(model, incremented, with_batch_norm_parameters)
+
+
+def subtract_parameters(parameters, parameters_to_subtract):
+    """Return ``parameters - parameters_to_subtract``, tensor by tensor.
+
+    Parameters
+    ----------
+    parameters, parameters_to_subtract : dict of str to numpy.ndarray
+        Two sets with the same names, shapes and dtypes.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        The difference.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> subtract_parameters({"w": np.float32([3, 5])}, {"w": np.float32([1, 1])})
+    {'w': array([2., 4.], dtype=float32)}
+    """
+    return weighted_sum_parameters([parameters, parameters_to_subtract], [1, -1])
+
+
+def add_parameters(parameters, parameters_to_add):
+    """Return ``parameters + parameters_to_add``, tensor by tensor.
+
+    Parameters
+    ----------
+    parameters, parameters_to_add : dict of str to numpy.ndarray
+        Two sets with the same names, shapes and dtypes.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        The sum.
+    """
+    return weighted_sum_parameters([parameters, parameters_to_add], [1, 1])
+
+
+def weighted_sum_parameters(parameters_list, coefficient_list):
+    r"""Return :math:`\sum_k c_k w_k`, tensor by tensor.
+
+    With :math:`c_k = n_k / n` it is the average of Federated Averaging (McMahan et al. 2017,
+    Algorithm 1).
+
+    Parameters
+    ----------
+    parameters_list : sequence of dict of str to numpy.ndarray
+        At least one set; all with the same names, shapes and dtypes.
+    coefficient_list : sequence of float
+        One coefficient for each set.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        The sum, in the dtype of the first set.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of sets and coefficients differ, or two sets do not match.
+    """
+    if len(parameters_list) == 0 or len(parameters_list) != len(coefficient_list):
+        raise ValueError(
+            "Expected one coefficient for each set of parameters and at least one set. "
+            f"Received {len(parameters_list)} sets and {len(coefficient_list)} coefficients."
+        )
+    first = parameters_list[0]
+    for number, parameters in enumerate(parameters_list):
+        check_parameters(parameters, first, origin=f"set {number} of the sum")
+    return {
+        name: sum(
+            parameters[name] * value.dtype.type(coefficient)
+            for parameters, coefficient in zip(parameters_list, coefficient_list, strict=True)
+        )
+        for name, value in first.items()
+    }
+
+
+def zeros_like_parameters(model, with_batch_norm_parameters=False):
+    """Zeros with the names, shapes and dtypes of a model's exchanged tensors.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A built model.
+    with_batch_norm_parameters : bool, default=False
+        Whether the BatchNorm statistics are included.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        Zeros.
+    """
+    parameters = get_parameters(model, with_batch_norm_parameters)
+    return {name: np.zeros_like(value) for name, value in parameters.items()}
+
+
+def name_parameters(arrays: Sequence[np.ndarray], expected, origin="the shared state"):
+    """Give the names back to arrays that travelled as a list, and check them.
+
+    SubstraFL's shared states are lists without names; the order of the model is what both sides
+    agree on.
+
+    Parameters
+    ----------
+    arrays : sequence of numpy.ndarray
+        What was received.
+    expected : dict of str to numpy.ndarray
+        The model's own tensors, as :func:`get_parameters` returns them.
+    origin : str, default="the shared state"
+        Where the arrays come from, for the error.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        The arrays under the names of ``expected``.
+
+    Raises
+    ------
+    ValueError
+        If the number of arrays, a shape or a dtype differs, or a value is not finite.
+    """
+    if len(arrays) != len(expected):
+        raise ValueError(
+            f"Expected {len(expected)} tensors ({', '.join(list(expected)[:3])}, …) in {origin}. "
+            f"Received {len(arrays)}. Build the same model, with the same choice of "
+            "with_batch_norm_parameters, at every hospital."
+        )
+    parameters = dict(zip(expected, arrays, strict=True))
+    check_parameters(parameters, expected, origin=origin)
+    return parameters
+
+
+def check_parameters(parameters, expected, origin="the parameters"):
+    """Refuse parameters whose names, order, shapes, dtypes or values cannot be right.
+
+    Parameters
+    ----------
+    parameters : dict of str to numpy.ndarray
+        What is checked.
+    expected : dict of str to numpy.ndarray
+        What it must look like; only names, shapes and dtypes count.
+    origin : str, default="the parameters"
+        Where the parameters come from, for the error.
+
+    Raises
+    ------
+    TypeError
+        If ``parameters`` is not a dictionary of arrays.
+    ValueError
+        With every tensor that is at fault, what was expected and what was received.
+    """
+    if not isinstance(parameters, dict):
+        raise TypeError(
+            f"Expected {origin} to be a dictionary of named arrays, as get_parameters returns it. "
+            f"Received {type(parameters).__name__}."
+        )
+    faults = [f"{name}: missing" for name in expected if name not in parameters]
+    faults += [f"{name}: not a tensor of this model" for name in parameters if name not in expected]
+    if not faults and list(parameters) != list(expected):
+        faults.append(f"wrong order: expected {list(expected)}, received {list(parameters)}")
+    for name, model_value in expected.items():
+        if name in parameters:
+            faults += _tensor_faults(name, parameters[name], model_value)
+    if faults:
+        raise ValueError(f"Tensors at fault in {origin}:\n  " + "\n  ".join(faults))
+
+
+def _tensor_faults(name, value, expected):
+    """List what is wrong with one tensor, as sentences that begin with its name."""
+    if not isinstance(value, np.ndarray | np.generic):
+        return [f"{name}: expected a NumPy array, received {type(value).__name__}"]
+    if value.shape != expected.shape:
+        return [f"{name}: expected shape {expected.shape}, received {value.shape}"]
+    if value.dtype != expected.dtype:
+        return [f"{name}: expected dtype {expected.dtype}, received {value.dtype}"]
+    wrong = int(value.size - np.isfinite(value).sum())
+    if wrong:
+        return [
+            f"{name}: {wrong} of {value.size} values are not finite; training diverged there: "
+            "lower the learning rate, or clip the gradients"
+        ]
+    return []
+
+
+def _variables(model, with_batch_norm_parameters):
+    """List the exchanged variables: trainable first, then BatchNorm statistics by choice."""
+    if not model.built:
+        raise ValueError(
+            f"Expected a built model, received {model.name!r} without variables. Give its first "
+            "layer an input shape, for example keras.Input((64, 64, 1))."
+        )
+    variables = list(model.trainable_variables)
+    if with_batch_norm_parameters:
+        for layer in model._flatten_layers():
+            if _is_batch_norm(layer):
+                variables += [layer.moving_mean, layer.moving_variance]
+    return variables
+
+
+def _is_batch_norm(layer):
+    """Tell a BatchNorm layer (or a subclass of it) without importing Keras."""
+    return any(cls.__name__ == "BatchNormalization" for cls in type(layer).__mro__)
+
+
+def _layer_names(model):
+    """Map the names that Keras numbered by itself to a numbering within this model."""
+    renamed, seen = {}, {}
+    for layer in model._flatten_layers():
+        base = _snake_case(type(layer).__name__)
+        if layer.name not in renamed and re.fullmatch(rf"{re.escape(base)}(_\d+)?", layer.name):
+            number = seen[base] = seen.get(base, -1) + 1
+            renamed[layer.name] = base if number == 0 else f"{base}_{number}"
+    return renamed
+
+
+def _snake_case(name):
+    """Spell a class name as Keras does for unnamed layers: ``Conv2D`` gives ``conv2d``."""
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

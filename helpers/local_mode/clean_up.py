@@ -1,0 +1,29 @@
+"""Clean-up: what Substra's local mode leaves on the disk."""
+
+import shutil
+from pathlib import Path
+
+# Folders of local-worker that belong to no client but to the tasks of all of them.
+_OF_ALL = {"outputs", "live_performances"}
+
+
+def remove_local_files(*clients):
+    """Remove the files of clients in local mode; they cannot be used afterwards.
+
+    Substra keeps the assets of a local client in a temporary folder below ``local-worker``, in
+    the folder where the client was made. That one goes when Python ends, but ``local-worker``
+    with the outputs of all tasks stays. Here it goes with the last client that uses it.
+
+    Parameters
+    ----------
+    *clients : substra.Client
+        All clients of a federation.
+    """
+    folders = set()
+    for client in clients:
+        backend = client._backend
+        backend._db._tmp_dir.cleanup()
+        folders.add(Path(backend._local_worker_dir))
+    for folder in folders:
+        if folder.is_dir() and {path.name for path in folder.iterdir()} <= _OF_ALL:
+            shutil.rmtree(folder)

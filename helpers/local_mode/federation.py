@@ -1,0 +1,233 @@
+"""Federation of hospitals on one machine: a client each, their data registered, their nodes.
+
+The flagship page spells these steps out once; the other pages and the tests take them from here.
+"""
+
+import contextlib
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import substra
+from substra.sdk.schemas import DataSampleSpec, DatasetSpec, Permissions
+from substrafl.dependency import Dependency
+from substrafl.evaluation_strategy import EvaluationStrategy
+from substrafl.experiment import execute_experiment, simulate_experiment
+from substrafl.nodes import AggregationNode, TestDataNode, TrainDataNode
+
+import helpers
+from helpers.local_mode.clean_up import remove_local_files
+from helpers.local_mode.spawner import run_tasks_fast
+from helpers.openers import chest_xray_opener
+
+
+class Federation:
+    """Hospitals with a Substra client each, kept alive together.
+
+    A client owns the files of its assets: when one is garbage-collected, its files vanish and
+    the next task fails. This object holds them all, in a temporary folder that goes with it.
+    Use it in a ``with`` statement, or call :meth:`close`.
+
+    Parameters
+    ----------
+    samples : dict of str to dict of str to path or list of paths
+        Hospital, then split, then its sample folder or folders, as
+        :func:`helpers.data.prepare_samples` returns them.
+    fast : bool, default=True
+        Fork the tasks instead of starting a Python for each, see
+        :func:`helpers.local_mode.run_tasks_fast`.
+    opener : path, default=the chest X-ray opener
+        The opener's script.
+
+    Attributes
+    ----------
+    clients : dict of str to substra.Client
+        One for each hospital.
+    folder : pathlib.Path
+        Where Substra keeps its files while the federation lives.
+    """
+
+    def __init__(self, samples, *, fast=True, opener=chest_xray_opener.__file__):
+        self._temporary = tempfile.TemporaryDirectory(prefix="federation-")
+        self.folder = Path(self._temporary.name)
+        with contextlib.chdir(self.folder):
+            self.clients = {
+                hospital: substra.Client(client_name=hospital, backend_type="subprocess")
+                for hospital in samples
+            }
+        if fast:
+            run_tasks_fast(*self.clients.values())
+        self._names = {
+            client.organization_info().organization_id: hospital
+            for hospital, client in self.clients.items()
+        }
+        self._assets = {
+            hospital: _register(self.clients[hospital], Path(opener), splits, list(self._names))
+            for hospital, splits in samples.items()
+        }
+
+    def __enter__(self):
+        """Return the federation itself."""
+        return self
+
+    def __exit__(self, *error):
+        """Remove everything that the federation left on the disk."""
+        self.close()
+
+    def close(self):
+        """Remove the clients and their files."""
+        remove_local_files(*self.clients.values())
+        self.clients.clear()
+        self._temporary.cleanup()
+
+    def train_nodes(self, *hospitals, split="train"):
+        """Make the nodes that train.
+
+        Parameters
+        ----------
+        *hospitals : str
+            Names; none means all.
+        split : str, default="train"
+            The split that they train on.
+
+        Returns
+        -------
+        list of substrafl.nodes.TrainDataNode
+            In the order of the names.
+        """
+        return [TrainDataNode(*self._node(name, split)) for name in hospitals or self.clients]
+
+    def test_nodes(self, *hospitals, split="test"):
+        """Make the nodes that evaluate.
+
+        Parameters
+        ----------
+        *hospitals : str
+            Names; none means all.
+        split : str, default="test"
+            The split that they evaluate.
+
+        Returns
+        -------
+        list of substrafl.nodes.TestDataNode
+            In the order of the names.
+        """
+        return [TestDataNode(*self._node(name, split)) for name in hospitals or self.clients]
+
+    def execute(self, strategy, *, train_on=(), test_on=(), split="test", num_rounds, eval_every=1):
+        """Run an experiment through real tasks, each in a process of its own.
+
+        Parameters
+        ----------
+        strategy : substrafl.strategies.Strategy
+            The strategy with its algorithm.
+        train_on, test_on : sequence of str
+            Hospitals that train and that evaluate; empty means all. The first that trains also
+            aggregates.
+        split : str, default="test"
+            The split that is evaluated.
+        num_rounds : int
+            Number of rounds.
+        eval_every : int, default=1
+            Evaluate every so many rounds, round 0 (before training) included.
+
+        Returns
+        -------
+        compute_plan : substra.sdk.models.ComputePlan
+            The finished compute plan; all intermediate models are kept.
+        scores : pandas.DataFrame
+            Columns ``round``, ``hospital``, ``metric``, ``value``.
+        """
+        experiment = self._experiment(strategy, train_on, test_on, split, num_rounds, eval_every)
+        with contextlib.chdir(self.folder):
+            compute_plan = execute_experiment(
+                **experiment, dependencies=Dependency(local_code=[Path(helpers.__file__).parent])
+            )
+        performances = experiment["client"].get_performances(compute_plan.key)
+        return compute_plan, self._scores(performances)
+
+    def simulate(
+        self, strategy, *, train_on=(), test_on=(), split="test", num_rounds, eval_every=1
+    ):
+        """Run an experiment in this process, with the same results and without any task.
+
+        Parameters
+        ----------
+        strategy, train_on, test_on, split, num_rounds, eval_every
+            As in :meth:`execute`.
+
+        Returns
+        -------
+        states : substrafl.nodes.schemas.SimuStatesMemory
+            The state of every training hospital after every round.
+        scores : pandas.DataFrame
+            Columns ``round``, ``hospital``, ``metric``, ``value``.
+        """
+        experiment = self._experiment(strategy, train_on, test_on, split, num_rounds, eval_every)
+        with contextlib.chdir(self.folder):
+            performances, states, _ = simulate_experiment(**experiment)
+        return states, self._scores(performances)
+
+    def _node(self, hospital, split):
+        """Arguments of a node: organization, opener, samples."""
+        if hospital not in self.clients:
+            raise ValueError(
+                f"Expected one of the hospitals {list(self.clients)}. Received {hospital!r}."
+            )
+        opener_key, sample_keys = self._assets[hospital]
+        if split not in sample_keys:
+            raise ValueError(
+                f"Expected a split of {hospital}: {list(sample_keys)}. Received {split!r}."
+            )
+        organization = self.clients[hospital].organization_info().organization_id
+        return organization, opener_key, sample_keys[split]
+
+    def _experiment(self, strategy, train_on, test_on, split, num_rounds, eval_every):
+        """Arguments that executing and simulating have in common."""
+        train_nodes = self.train_nodes(*train_on)
+        first = self._names[train_nodes[0].organization_id]
+        return {
+            "client": self.clients[first],
+            "strategy": strategy,
+            "train_data_nodes": train_nodes,
+            "aggregation_node": AggregationNode(train_nodes[0].organization_id),
+            "evaluation_strategy": EvaluationStrategy(
+                self.test_nodes(*test_on, split=split), eval_frequency=eval_every
+            ),
+            "experiment_folder": self.folder / "experiments",
+            "num_rounds": num_rounds,
+            "clean_models": False,
+        }
+
+    def _scores(self, performances):
+        """Put performances into a table with the hospitals' own names."""
+        return pd.DataFrame(
+            {
+                "round": performances.round_idx,
+                "hospital": [self._names[worker] for worker in performances.worker],
+                "metric": performances.identifier,
+                "value": performances.performance,
+            }
+        ).astype({"round": int, "value": float})
+
+
+def _register(client, opener, splits, partners):
+    """Register opener and samples at one hospital; return the opener's key and the samples'."""
+    private = Permissions(public=False, authorized_ids=partners)
+    opener_key = client.add_dataset(
+        DatasetSpec(
+            name="chest X-rays",
+            data_opener=opener,
+            description=opener.with_name("description.md"),
+            permissions=private,
+            logs_permission=private,
+        )
+    )
+    sample_keys = {}
+    for split, folders in splits.items():
+        folders = [folders] if isinstance(folders, str | Path) else folders
+        sample_keys[split] = [
+            client.add_data_sample(DataSampleSpec(path=Path(f), data_manager_keys=[opener_key]))
+            for f in folders
+        ]
+    return opener_key, sample_keys

@@ -1,0 +1,328 @@
+"""The opener: the one script that reads a hospital's prepared radiographs inside a task.
+
+Substra stores this file alone, as ``opener.py``, and loads it by its path. It therefore imports
+numpy, pandas and substratools only, and knows a sample's folder by what lies in it: `images.npy`
+(``uint8``, n × H × W × 1), `metadata.csv` (one row per film, with its label) and `sample.json`
+(what the two others must look like). It refuses what it does not understand. Films stay on the
+disk until somebody asks for them.
+"""
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import substratools
+
+FORMAT = "chest X-ray sample"
+VERSION = 1
+FAKE_SIZE = 64
+
+COLUMNS = (
+    "image",
+    "patient",
+    "age",
+    "sex",
+    "view",
+    "findings",
+    "follow_up",
+    "hospital",
+    "split",
+    "label",
+)
+# Every other column is text: a patient's number keeps its leading zeros.
+_NUMBERS = {"age": "float64", "follow_up": "Int64", "weight": "float64"}
+
+
+class ChestXrayOpener(substratools.Opener):
+    """Read prepared chest X-rays from all the folders of a task.
+
+    See Also
+    --------
+    helpers.data.prepare_samples : Writes the folders that this opener reads.
+    """
+
+    def get_data(self, folders):
+        """Open the films of all folders, one after the other.
+
+        The films are memory-mapped: opening them costs the reading of `metadata.csv` only, and
+        the pixels of a film are read from the disk when it is indexed.
+
+        Parameters
+        ----------
+        folders : list of str or pathlib.Path
+            Folders of samples, at least one. Their films have one height and one width.
+
+        Returns
+        -------
+        dict
+            ``"images"``: array-like ``uint8`` of shape (n, H, W, 1), a ``numpy.memmap`` for one
+            folder and a :class:`FilmStack` for several; ``"labels"``: ``int64`` array of shape
+            (n,) with values 0 and 1; ``"metadata"``: DataFrame of n rows with a plain index.
+
+        Raises
+        ------
+        ValueError
+            If a folder is not a sample this opener knows, if its files do not agree with each
+            other, or if the folders' films differ in size. The message names the folder.
+        """
+        if not folders:
+            raise ValueError(
+                "Expected at least one folder of films. Received none. "
+                "Give the task at least one data sample."
+            )
+        opened = [_open_folder(Path(folder)) for folder in folders]
+        first = opened[0][0].shape[1:]
+        for folder, (images, _) in zip(folders, opened, strict=True):
+            if images.shape[1:] != first:
+                raise _refusal(
+                    folder,
+                    f"films of shape {first} as in {Path(folders[0]).name!r}",
+                    f"films of shape {images.shape[1:]}",
+                    "Prepare all samples with one size.",
+                )
+        metadata = pd.concat([rows for _, rows in opened], ignore_index=True)
+        films = [images for images, _ in opened]
+        return {
+            "images": films[0] if len(films) == 1 else FilmStack(films),
+            "labels": metadata["label"].to_numpy(dtype=np.int64),
+            "metadata": metadata,
+        }
+
+    def fake_data(self, n_samples):
+        """Make films of noise that have the form of real data, for a trial without data.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of films, at least 1. Labels alternate, so two films show both; a fake patient
+            has two films.
+
+        Returns
+        -------
+        dict
+            The keys, dtypes and columns of :meth:`get_data`, with films of 64 × 64 pixels. The
+            same number always gives the same films.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is not a positive integer.
+        """
+        if isinstance(n_samples, bool) or not isinstance(n_samples, (int, np.integer)):
+            raise ValueError(f"Expected n_samples as an integer. Received {n_samples!r}.")
+        if n_samples < 1:
+            raise ValueError(f"Expected n_samples of at least 1. Received {n_samples}.")
+        rng = np.random.default_rng(0)
+        films = np.arange(n_samples)
+        labels = films % 2
+        patients = films // 2
+        metadata = pd.DataFrame(
+            {
+                "image": [f"fake/{film:05d}.png" for film in films],
+                "patient": [f"{patient:05d}" for patient in patients],
+                "age": 20.0 + patients % 60,
+                "sex": np.where(patients % 2 == 0, "F", "M"),
+                "view": np.where(patients % 3 == 0, "AP", "PA"),
+                "findings": np.where(labels == 1, "Pneumonia", "No Finding"),
+                "follow_up": films % 2,
+                "hospital": "fake",
+                "split": "train",
+                "label": labels,
+            }
+        )
+        shape = (int(n_samples), FAKE_SIZE, FAKE_SIZE, 1)
+        return {
+            "images": rng.integers(0, 256, size=shape, dtype=np.uint8),
+            "labels": labels.astype(np.int64),
+            "metadata": metadata.astype({**_dtypes(metadata.columns), "label": "int64"}),
+        }
+
+
+class FilmStack:
+    """Several arrays of films, seen as one without being copied.
+
+    Indexing with an integer, a slice, a list or array of integers, or a boolean array gives a
+    NumPy array with the films asked for; only these are read. ``numpy.asarray`` reads all.
+
+    Parameters
+    ----------
+    parts : list of array-like
+        Arrays of shape (n_i, H, W, 1) with one height, width and dtype.
+    """
+
+    def __init__(self, parts):
+        self._parts = list(parts)
+        self._ends = np.cumsum([len(part) for part in self._parts])
+        self.shape = (int(self._ends[-1]), *self._parts[0].shape[1:])
+        self.dtype = self._parts[0].dtype
+        self.ndim = len(self.shape)
+
+    def __len__(self):
+        """Return the number of films."""
+        return self.shape[0]
+
+    def __repr__(self):
+        """Show the shape without reading a film."""
+        return f"FilmStack(shape={self.shape}, dtype={self.dtype}, parts={len(self._parts)})"
+
+    def __getitem__(self, index):
+        """Read the films asked for, and no others."""
+        if isinstance(index, slice):
+            return self._gather(np.arange(*index.indices(len(self))))
+        if isinstance(index, tuple):
+            raise TypeError(
+                "Expected one index, that of the films. "
+                f"Received {len(index)}. Index the films first: images[films][:, rows, columns]."
+            )
+        index = np.asarray(index)
+        if index.dtype == bool:
+            if index.shape != (len(self),):
+                raise IndexError(
+                    f"Expected a boolean array of shape ({len(self)},). Received {index.shape}."
+                )
+            return self._gather(np.flatnonzero(index))
+        if index.size == 0:
+            index = index.astype(np.int64)
+        if index.ndim > 1 or not np.issubdtype(index.dtype, np.integer):
+            raise TypeError(
+                "Expected an integer, a slice, or a flat array of integers or booleans. "
+                f"Received {index.dtype} of shape {index.shape}."
+            )
+        wrong = index[(index < -len(self)) | (index >= len(self))]
+        if wrong.size:
+            raise IndexError(f"Expected an index below {len(self)}. Received {wrong.flat[0]}.")
+        # int64 before adding: a small unsigned index would wrap around.
+        films = index.astype(np.int64)
+        films = np.where(films < 0, films + len(self), films)
+        return self._gather(films) if index.ndim else self._gather(films[None])[0]
+
+    def __array__(self, dtype=None, copy=None):
+        """Read all films."""
+        if copy is False:
+            raise ValueError("Expected copy=None or True. A FilmStack is always copied.")
+        return self._gather(np.arange(len(self))).astype(dtype or self.dtype, copy=False)
+
+    def _gather(self, films):
+        """Read the films of these non-negative indices, in their order."""
+        gathered = np.empty((len(films), *self.shape[1:]), dtype=self.dtype)
+        owners = np.searchsorted(self._ends, films, side="right")
+        for part in np.unique(owners):
+            mine = owners == part
+            start = self._ends[part] - len(self._parts[part])
+            gathered[mine] = self._parts[part][films[mine] - start]
+        return gathered
+
+
+def _open_folder(folder):
+    """Check one folder; return its memory-mapped films and its metadata."""
+    about = _read_about(folder)
+    images = _open_images(folder, about)
+    metadata = _read_metadata(folder, about)
+    if len(metadata) != len(images):
+        raise _refusal(
+            folder,
+            f"as many rows in metadata.csv as films in images.npy, {len(images)}",
+            f"{len(metadata)} rows",
+        )
+    return images, metadata
+
+
+def _read_about(folder):
+    if not folder.is_dir():
+        raise _refusal(folder, "an existing folder", "a file" if folder.exists() else "none")
+    missing = [
+        name
+        for name in ("sample.json", "images.npy", "metadata.csv")
+        if not (folder / name).is_file()
+    ]
+    if missing:
+        raise _refusal(
+            folder,
+            "sample.json, images.npy and metadata.csv",
+            f"no {' and no '.join(missing)}; found {sorted(p.name for p in folder.iterdir())[:5]}",
+        )
+    try:
+        about = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        raise _refusal(folder, "JSON in sample.json", f"{error}") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise _refusal(
+            folder,
+            f'"format": "{FORMAT}" in sample.json',
+            f"{about.get('format')!r}" if isinstance(about, dict) else f"{type(about).__name__}",
+        )
+    if about.get("version") != VERSION:
+        raise _refusal(
+            folder,
+            f'"version": {VERSION} in sample.json',
+            f"{about.get('version')!r}",
+            "Prepare the samples again, or use the opener of the version that prepared them.",
+        )
+    return about
+
+
+def _open_images(folder, about):
+    path = folder / "images.npy"
+    try:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise _refusal(folder, "a whole NumPy array in images.npy", f"{error}") from error
+    if images.dtype != np.uint8:
+        raise _refusal(folder, "images of dtype uint8", f"{images.dtype}")
+    if images.ndim != 4 or images.shape[3] != 1:
+        raise _refusal(folder, "images of shape (n, H, W, 1)", f"{images.shape}")
+    for key, value in (
+        ("dtype", str(images.dtype)),
+        ("shape", list(images.shape)),
+        ("n_films", len(images)),
+    ):
+        if about.get(key) != value:
+            raise _refusal(
+                folder, f"{key} {about.get(key)} in images.npy, as sample.json says", f"{value}"
+            )
+    return images
+
+
+def _read_metadata(folder, about):
+    path = folder / "metadata.csv"
+    checksums = about.get("checksums")
+    expected = checksums.get("metadata.csv") if isinstance(checksums, dict) else None
+    received = hashlib.sha256(path.read_bytes()).hexdigest()
+    if received != expected:
+        raise _refusal(
+            folder, f"metadata.csv with the sha256 {expected}, as sample.json says", received
+        )
+    with path.open(encoding="utf-8", newline="") as file:
+        columns = next(csv.reader(file), [])
+    absent = [column for column in COLUMNS if column not in columns]
+    if absent:
+        raise _refusal(folder, f"the columns {list(COLUMNS)} in metadata.csv", f"no {absent}")
+    try:
+        # Only an empty cell is missing: a patient may be called "NA".
+        metadata = pd.read_csv(
+            path,
+            dtype=_dtypes(columns),
+            keep_default_na=False,
+            na_values=[""],
+        )
+    except (ValueError, TypeError) as error:
+        raise _refusal(
+            folder, "numbers as age, follow_up and weight in metadata.csv", f"{error}"
+        ) from error
+    strange = metadata["label"][~metadata["label"].isin(["0", "1"])].unique().tolist()
+    if strange:
+        raise _refusal(folder, "labels 0 and 1 in metadata.csv", f"{strange[:5]}")
+    return metadata.astype({"label": "int64"})
+
+
+def _dtypes(columns):
+    return {column: _NUMBERS.get(column, "str") for column in columns}
+
+
+def _refusal(folder, expected, received, advice="Prepare the samples again."):
+    return ValueError(
+        f"Expected {expected}. Received {received} in the folder {str(folder)!r}. {advice}"
+    )

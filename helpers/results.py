@@ -1,0 +1,97 @@
+"""Results: one tidy table of scores, the same columns on every page."""
+
+from pathlib import Path
+
+COLUMNS = ("seed", "round", "arm", "hospital", "split", "metric", "value")
+
+
+def tidy_scores(scores, *, arm, seed, split="test", **more):
+    """Add to an experiment's scores what the experiment itself does not know.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        Columns ``round``, ``hospital``, ``metric`` and ``value``.
+    arm : str
+        What is compared: ``"alone"``, ``"federated"``, ``"pooled"``, a strategy's name …
+    seed : int
+        Seed of the run.
+    split : str, default="test"
+        The split that was evaluated.
+    **more
+        Further columns with one value each, for example ``trained_at="Northfield"``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of ``COLUMNS``, then those of ``more``.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing from ``scores``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> scores = pd.DataFrame({"round": [0], "hospital": ["A"], "metric": ["auc"], "value": [0.5]})
+    >>> print(tidy_scores(scores, arm="federated", seed=3).to_string(index=False))
+     seed  round       arm hospital split metric  value
+        3      0 federated        A  test    auc    0.5
+    """
+    missing = [name for name in ("round", "hospital", "metric", "value") if name not in scores]
+    if missing:
+        raise ValueError(f"Expected the columns {missing} in scores. Received {list(scores)}.")
+    table = scores.assign(seed=seed, arm=arm, split=split, **more)
+    return table[[*COLUMNS, *more]].reset_index(drop=True)
+
+
+def write_results(results, page):
+    """Write a page's results to ``results/<page>.csv`` under the current folder.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+        A tidy table with at least the columns of ``COLUMNS``.
+    page : str
+        Name of the page: that of its script without ``plot_NN_``.
+
+    Returns
+    -------
+    pathlib.Path
+        The file, relative to the current folder.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing.
+    """
+    missing = [name for name in COLUMNS if name not in results]
+    if missing:
+        raise ValueError(f"Expected the columns {missing} in results. Received {list(results)}.")
+    path = Path("results") / f"{page}.csv"
+    path.parent.mkdir(exist_ok=True)
+    results.to_csv(path, index=False)
+    return path
+
+
+def compare_arms(results, *, metric="auc"):
+    """Tabulate the last round: one row for each arm, one column for each test hospital.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+        A tidy table; with a column ``trained_at`` each training hospital gets a row of its own.
+    metric : str, default="auc"
+        Which metric.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Mean over seeds, with a last column ``mean`` over the hospitals.
+    """
+    last = results[(results["metric"] == metric) & (results["round"] == results["round"].max())]
+    rows = ["arm", "trained_at"] if "trained_at" in last else ["arm"]
+    table = last.pivot_table(index=rows, columns="hospital", values="value", sort=False)
+    table.columns.name = None
+    return table.assign(mean=table.mean(axis="columns"))

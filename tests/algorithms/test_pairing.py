@@ -1,0 +1,87 @@
+"""Logits or probabilities: right pairs pass, wrong pairs are named."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, losses
+
+from helpers.algorithms.pairing import check_pairing, check_targets, has_logits
+
+
+def build(units, activation=None, last=None):
+    stack = [keras.Input((3,)), layers.Dense(units, activation=activation)]
+    return keras.Sequential(stack + ([last] if last else []))
+
+
+@pytest.mark.parametrize(
+    ("model", "loss"),
+    [
+        (build(1), losses.BinaryCrossentropy(from_logits=True)),
+        (build(1, "sigmoid"), losses.BinaryCrossentropy()),
+        (build(1, "sigmoid"), "binary_crossentropy"),
+        (build(14, "sigmoid"), losses.BinaryFocalCrossentropy()),
+        (build(14), losses.BinaryCrossentropy(from_logits=True)),
+        (build(3, "softmax"), "categorical_crossentropy"),
+        (build(3, last=layers.Softmax()), losses.SparseCategoricalCrossentropy()),
+        (build(3), losses.SparseCategoricalCrossentropy(from_logits=True)),
+        (build(1), "mse"),
+        (build(1, "tanh"), "binary_crossentropy"),  # not known: passes
+    ],
+)
+def test_right_pairs_pass(model, loss):
+    check_pairing(model, loss)
+
+
+@pytest.mark.parametrize(
+    ("model", "loss", "message"),
+    [
+        (build(1), losses.BinaryCrossentropy(), "expects a sigmoid output.*activation is linear"),
+        (build(1), "binary_crossentropy", "set from_logits=True"),
+        (
+            build(1, "sigmoid"),
+            losses.BinaryCrossentropy(from_logits=True),
+            "expects a linear output.*sigmoid: leave the last layer without activation",
+        ),
+        (build(2, "softmax"), losses.BinaryCrossentropy(), "expects a sigmoid.*softmax"),
+        (build(3, "sigmoid"), "categorical_crossentropy", "expects a softmax.*sigmoid"),
+        (build(3), losses.SparseCategoricalCrossentropy(), "expects a softmax.*linear"),
+        (build(1, "softmax"), "categorical_crossentropy", "with 1 output.*BinaryCrossentropy"),
+        (build(1), losses.SparseCategoricalCrossentropy(from_logits=True), "with 1 output"),
+    ],
+)
+def test_wrong_pairs_are_named(model, loss, message):
+    with pytest.raises(ValueError, match=message):
+        check_pairing(model, loss)
+
+
+def test_several_outputs():
+    inputs = keras.Input((3,))
+    model = keras.Model(
+        inputs,
+        {
+            "finding": layers.Dense(1, activation="sigmoid", name="finding")(inputs),
+            "view": layers.Dense(1, name="view")(inputs),
+        },
+    )
+    right = {
+        "finding": losses.BinaryCrossentropy(),
+        "view": losses.BinaryCrossentropy(from_logits=True),
+    }
+    check_pairing(model, right)
+    with pytest.raises(ValueError, match="expects a linear output"):
+        check_pairing(model, dict.fromkeys(right, losses.BinaryCrossentropy(from_logits=True)))
+    with pytest.raises(ValueError, match=r"one loss for each of the 2 outputs.*Received 3"):
+        check_pairing(model, ["mse"] * 3)
+
+
+def test_targets_are_not_broadcast():
+    loss = losses.BinaryCrossentropy()
+    check_targets(np.zeros((4, 1)), np.zeros((4, 1)), loss)
+    check_targets(np.zeros(4), np.zeros((4, 1)), loss)
+    with pytest.raises(ValueError, match=r"shape \(n, 1\).*Received \(n, 14\)"):
+        check_targets(np.zeros((4, 14)), np.zeros((4, 1)), loss)
+
+
+def test_has_logits():
+    assert has_logits(build(1))
+    assert not has_logits(build(1, "sigmoid"))

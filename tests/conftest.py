@@ -1,0 +1,62 @@
+"""Fixtures for all tests: a generator, a tiny federation, real radiographs if they are there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.data import prepare_samples, read_radiographs
+
+_REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Return a generator that starts from the same seed in every test."""
+    return np.random.default_rng(0)
+
+
+def _real(name: str) -> Path:
+    path = _REAL / name
+    if not path.exists():
+        pytest.skip(f"no ../shared/data/{name} beside the repository")
+    return path
+
+
+@pytest.fixture
+def nih_sample() -> Path:
+    """Return 631 films of NIH ChestX-ray14 in its own layout, or skip the test."""
+    return _real("nih-chest-xrays")
+
+
+@pytest.fixture
+def pneumoniamnist() -> Path:
+    """Return PneumoniaMNIST at 28 px as MedMNIST's npz, or skip the test."""
+    return _real("pneumoniamnist.npz")
+
+
+SIZES = {"A": 24, "B": 12, "C": 18}
+
+
+@pytest.fixture(scope="session")
+def tiny_samples(tmp_path_factory):
+    """Three hospitals of unequal size, films of 8 px: hospital -> split -> folder.
+
+    A bright corner is the finding; the rest is noise. It goes through the real reader and the
+    real preparation.
+    """
+    folder = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(0)
+    arrays, hospitals = {}, []
+    for split, share in (("train", 1), ("val", 0.5), ("test", 0.5)):
+        of_films = [h for h, n in SIZES.items() for _ in range(int(n * share))]
+        labels = np.arange(len(of_films)) % 2
+        images = rng.integers(0, 128, (len(of_films), 8, 8), dtype=np.uint8)
+        images[labels == 1, :3, :3] += 90
+        arrays |= {f"{split}_images": images, f"{split}_labels": labels[:, None].astype("uint8")}
+        hospitals += of_films
+    np.savez(folder / "pneumoniamnist.npz", **arrays)
+    radiographs = read_radiographs(folder / "pneumoniamnist.npz")
+    table = radiographs.table.assign(hospital=hospitals)
+    labels = (table["findings"] == "Pneumonia").astype("Int64")
+    return prepare_samples(radiographs, table, labels, size=8, folder=folder / "samples")

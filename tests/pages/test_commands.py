@@ -1,0 +1,96 @@
+"""The commands that README promises, and the requirements behind them."""
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TARGETS = ["help", "install", "html", "html-noplot", "test", "lint", "benchmark", "clean"]
+OUTER = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "PYTHON", "O", "PATTERN"}
+
+
+def _make(*arguments):
+    if not shutil.which("make"):
+        pytest.skip("Needs make.")
+    # The outer make, if this runs under `make test`, must not lend its own variables.
+    own = {name: value for name, value in os.environ.items() if name not in OUTER}
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments],
+        cwd=ROOT,
+        env=own,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _pins(name):
+    """Return package -> versions of a requirements file, names in their normal form."""
+    pins = {}
+    for line in (ROOT / name).read_text("utf-8").splitlines():
+        if match := re.match(r"([A-Za-z0-9._-]+)==([^\s;\\]+)", line):
+            package = re.sub(r"[-_.]+", "-", match[1]).lower()
+            pins.setdefault(package, set()).add(match[2])
+    return pins
+
+
+def test_help_comes_first_and_lists_every_target():
+    listing = _make().stdout
+    assert listing == _make("help").stdout
+    assert re.findall(r"^  ([a-z-]+) {2,}[A-Z]", listing, re.MULTILINE) == TARGETS
+
+
+def test_commands_of_the_readme_exist():
+    commands = re.findall(r"\bmake ([a-z-]+)", (ROOT / "README.md").read_text("utf-8"))
+    assert {"html", "test"} <= set(commands)
+    assert set(commands) <= set(TARGETS)
+
+
+def test_paths_of_the_readme_exist():
+    text = (ROOT / "README.md").read_text("utf-8")
+    paths = re.findall(r"\]\(((?!https?:)[^)]+)\)", text) + re.findall(r"examples/\S+\.py", text)
+    assert "docs/_static/flagship.png" in paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_a_python_that_does_not_fit_is_refused_with_what_to_do(tmp_path):
+    old = tmp_path / "python"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.9.1" && exit\nexit 1\n')
+    old.chmod(0o755)
+    result = _make("install", f"PYTHON={old}", f"VENV={tmp_path / 'venv'}")
+    assert result.returncode != 0
+    assert "Expected Python 3.11 or 3.12. Received Python 3.9.1." in result.stderr
+    assert "make install PYTHON=python3.12" in result.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_pattern_chooses_pages_and_options_are_passed_on(tmp_path):
+    shown = _make("--dry-run", "html", "PATTERN=first_look", "O=-q", f"VENV={tmp_path}").stdout
+    assert "-D sphinx_gallery_conf.filename_pattern='first_look'" in shown
+    assert re.search(
+        r"-W --keep-going -n -b html .* docs docs/_build/html -q$", shown, re.MULTILINE
+    )
+
+
+def test_lock_covers_the_requirements_with_a_hash_for_each():
+    required, locked = _pins("requirements.txt"), _pins(".requirements.lock")
+    for package, versions in required.items():
+        assert locked.get(package) == versions, package
+    assert "torch" not in locked
+    lock = (ROOT / ".requirements.lock").read_text("utf-8")
+    entries = re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE)[1:]
+    assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+    assert "://" not in lock
+
+
+def test_requirements_cover_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    named = list(chain(project["dependencies"], *project["optional-dependencies"].values()))
+    packages = {re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower() for requirement in named}
+    assert packages == set(_pins("requirements.txt"))

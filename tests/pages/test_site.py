@@ -1,0 +1,80 @@
+"""The site's sources: configuration, headers of the gallery, form of the pages."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "examples").rglob("plot_*.py"))
+SECTIONS = sorted(path for path in (ROOT / "examples").iterdir() if path.name[:2].isdigit())
+
+
+def _tracked_files():
+    """Return the repository's own text files: tracked ones, or all but builds without git."""
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listing.returncode:
+        pytest.skip("Needs a git checkout to know which files are the project's own.")
+    return [ROOT / name for name in listing.stdout.splitlines()]
+
+
+def test_configuration_does_nothing_when_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = dict(os.environ), sorted((ROOT / "docs").iterdir())
+    settings = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    assert (dict(os.environ), sorted((ROOT / "docs").iterdir())) == before
+    assert list(tmp_path.iterdir()) == []
+    assert settings["sphinx_gallery_conf"]["abort_on_example_error"] is True
+
+
+def test_every_folder_of_the_gallery_has_a_header_of_one_sentence():
+    assert SECTIONS
+    for folder in SECTIONS:
+        title, underline, *text = (folder / "GALLERY_HEADER.rst").read_text("utf-8").splitlines()
+        assert set(underline) == {"-"}
+        assert len(underline) == len(title)
+        assert " ".join(text).strip().endswith(".")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_page_opens_with_a_title_and_has_a_number(page):
+    source = page.read_text("utf-8")
+    opening = re.match(r'r?"""\n(?P<title>[^\n]+)\n(?P<underline>=+)\n\n', source)
+    assert opening, "Expected a docstring that opens with a title and its underline."
+    assert len(opening["underline"]) >= len(opening["title"])
+    assert re.fullmatch(r"plot_[1-9]0_[a-z0-9_]+", page.stem)
+
+
+@pytest.mark.parametrize("folder", SECTIONS, ids=lambda folder: folder.name)
+def test_numbers_of_pages_are_given_once(folder):
+    numbers = [page.name[5:7] for page in folder.glob("plot_*.py")]
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_no_file_names_a_place_on_somebodys_machine():
+    places = re.compile(r"(?<![\w.~])/(?:home|Users|root|work|opt|tmp)/\w")
+    named = [
+        f"{path.relative_to(ROOT)}: {line.strip()[:80]}"
+        for path in _tracked_files()
+        if path.suffix not in {".png", ".ico", ".npz"} and path != Path(__file__) and path.is_file()
+        for line in path.read_text("utf-8").splitlines()
+        if places.search(line)
+    ]
+    assert named == []
+
+
+def test_site_loads_nothing_from_another_host():
+    sources = [*(ROOT / "docs" / "_static").glob("*.css"), ROOT / "docs" / "conf.py"]
+    for source in sources:
+        assert not re.search(r"(@import|url\(|src=)\W*https?:", source.read_text("utf-8"))
