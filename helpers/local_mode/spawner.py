@@ -6,6 +6,7 @@ them in a process forked from a server that has the imports done
 (:mod:`helpers.local_mode.server`). Every task still lives and dies in a process of its own.
 """
 
+import atexit
 import contextlib
 import functools
 import itertools
@@ -180,7 +181,9 @@ def _server():
 @functools.cache
 def _start_server():
     """Start the server; the cache keeps it for the whole program."""
-    return ForkServer()
+    server = ForkServer()
+    atexit.register(server.close)
+    return server
 
 
 def _explain(function, status, log):
