@@ -109,7 +109,7 @@ html_theme_options = {
     "show_toc_level": 2,
     "footer_start": ["copyright"],
     "footer_end": [],
-    "article_footer_items": [],
+    "article_footer_items": ["prev-next"],
     "secondary_sidebar_items": ["page-toc"],
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
@@ -117,6 +117,8 @@ html_theme_options = {
 # Pages without pages below them have nothing to show in a sidebar.
 LEAVES = ("index", "own_data", "data_sheet", "glossary", "references", "changes")
 html_sidebars = {page: [] for page in LEAVES}
+# Lines of code are longer than prose: the pages of the gallery get the sidebar's place.
+html_sidebars |= {"auto_examples/**": []}
 
 # -- Copy buttons and link previews ----------------------------------------------------------------
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "

@@ -77,6 +77,8 @@ def finish_notebooks(app):
 
 def setup(app):
     """Connect the hooks to the build."""
+    # Progress bars belong into a terminal, not into a page; tqdm reads this when it is imported.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     app.connect("builder-inited", resolve_radiographs, priority=BEFORE_GALLERY)
     app.connect("builder-inited", find_pandoc, priority=BEFORE_GALLERY)
     app.connect("builder-inited", finish_notebooks, priority=AFTER_GALLERY)

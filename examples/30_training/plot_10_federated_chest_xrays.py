@@ -60,9 +60,19 @@ count_hospitals(films, labels)
 # A small convolutional network. It uses :term:`group normalization`, which behaves the same at
 # every hospital; its one output is a logit: positive means *abnormal, more likely than not*.
 
+import pandas as pd
+
 from helpers.models import build_cnn
 
-build_cnn(IMAGE_SIZE).summary(line_length=76)
+model = build_cnn(IMAGE_SIZE)
+print(f"{model.count_params():,} weights")
+pd.DataFrame(
+    {
+        layer.name: {"output": layer.output.shape[1:], "weights": layer.count_params()}
+        for layer in model.layers
+        if layer.count_params()
+    }
+).T
 
 # %%
 # Chance is where every model starts, and the number to keep in mind: an AUC of one half. We ask
@@ -232,7 +242,7 @@ compute_plan = execute_experiment(
     evaluation_strategy=evaluation(),
     aggregation_node=aggregation_node,
     num_rounds=N_ROUNDS,
-    experiment_folder="results",
+    experiment_folder="local-worker/experiments",
     dependencies=Dependency(local_code=[Path(helpers.__file__).parent]),
     clean_models=False,
 )
@@ -253,8 +263,6 @@ print(f"expected {n_tasks} tasks; the compute plan counts {compute_plan.task_cou
 # %%
 # The scores are collected from the compute plan. We keep them in one tidy table, with a row for
 # each score.
-
-import pandas as pd
 
 from helpers.results import tidy_scores
 
@@ -295,7 +303,7 @@ def train_at(node, n_updates=N_UPDATES):
         evaluation_strategy=evaluation(),
         aggregation_node=aggregation_node,
         num_rounds=N_ROUNDS,
-        experiment_folder="results",
+        experiment_folder="local-worker/experiments",
     )
     return collect(performances)
 

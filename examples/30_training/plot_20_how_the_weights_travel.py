@@ -20,7 +20,6 @@ weights at the end of a task. For the broken network, we expect curves that are 
 
 In the flow of this project the page stands at the narrowest point: algorithm → **exchange** →
 strategy.
-
 """
 
 # %%

@@ -3,8 +3,9 @@
 import shutil
 from pathlib import Path
 
-# Folders of local-worker that belong to no client but to the tasks of all of them.
-_OF_ALL = {"outputs", "live_performances"}
+# Folders of local-worker that belong to no client but to all of them; SubstraFL's summaries of
+# experiments are put there by the pages.
+_OF_ALL = {"outputs", "live_performances", "experiments"}
 
 
 def remove_local_files(*clients):

@@ -78,3 +78,22 @@ def test_site_loads_nothing_from_another_host():
     sources = [*(ROOT / "docs" / "_static").glob("*.css"), ROOT / "docs" / "conf.py"]
     for source in sources:
         assert not re.search(r"(@import|url\(|src=)\W*https?:", source.read_text("utf-8"))
+
+
+def test_progress_bars_stay_out_of_rendered_pages():
+    program = (
+        "import sys; sys.path.insert(0, 'docs'); import gallery_hooks\n"
+        "class App:\n    def connect(self, *args, **kwargs): pass\n"
+        "gallery_hooks.setup(App())\n"
+        "from tqdm.auto import tqdm\n"
+        "print(sum(tqdm(range(4))))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (ended.stdout, ended.stderr) == ("6\n", "")
