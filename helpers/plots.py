@@ -273,9 +273,9 @@ def plot_hospitals(results, *, metric="auc", ax=None):
             values,
             hospitals,
             marker=style.get("marker", "o"),
-            s=60,
+            s=130 if arm == "alone" else 50,  # a ring, seen around a point of the same score
             label=arm,
-            facecolors="white" if arm == "alone" else edge,
+            facecolors="none" if arm == "alone" else edge,
             edgecolors=edge,
             zorder=3,
         )

@@ -1,0 +1,47 @@
+"""Tidy tables: columns, files, the comparison of arms."""
+
+import pandas as pd
+import pytest
+
+from helpers.results import COLUMNS, compare_arms, tidy_scores, write_results
+
+
+def scores(*values, number=2):
+    names = ["A", "B"][: len(values)]
+    return pd.DataFrame({"round": number, "hospital": names, "metric": "auc", "value": values})
+
+
+def test_columns_and_what_a_page_adds():
+    table = tidy_scores(scores(0.5, 0.7), arm="alone", seed=1, trained_at="A")
+    assert list(table) == [*COLUMNS, "trained_at"]
+    assert table.loc[1].tolist() == [1, 2, "alone", "B", "test", "auc", 0.7, "A"]
+
+
+def test_comparison_takes_the_last_round_and_averages_seeds():
+    table = pd.concat(
+        [
+            tidy_scores(scores(0.1, 0.1, number=0), arm="federated", seed=0),
+            tidy_scores(scores(0.6, 0.8), arm="federated", seed=0),
+            tidy_scores(scores(0.8, 1.0), arm="federated", seed=1),
+            tidy_scores(scores(0.5, 0.6), arm="alone", seed=0),
+        ]
+    )
+    compared = compare_arms(table)
+    assert list(compared) == ["A", "B", "mean"]
+    assert compared.loc["federated"].round(6).tolist() == [0.7, 0.9, 0.8]
+    assert compared.loc["alone"].round(6).tolist() == [0.5, 0.6, 0.55]
+
+
+def test_files_are_written_below_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = tidy_scores(scores(0.5), arm="pooled", seed=0)
+    path = write_results(table, "some_page")
+    assert (tmp_path / "results" / "some_page.csv") == path.resolve()
+    pd.testing.assert_frame_equal(pd.read_csv(path), table, check_dtype=False)
+
+
+def test_missing_columns_are_named():
+    with pytest.raises(ValueError, match=r"columns \['value'\] in scores"):
+        tidy_scores(scores(0.5).drop(columns="value"), arm="pooled", seed=0)
+    with pytest.raises(ValueError, match=r"columns \['seed', 'arm', 'split'\] in results"):
+        write_results(scores(0.5), "page")
