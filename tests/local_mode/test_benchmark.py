@@ -1,6 +1,8 @@
 """The benchmark's arithmetic; its times are no business of a test."""
 
-from helpers.local_mode.benchmark import summarize
+import json
+
+from helpers.local_mode.benchmark import FILMS, _write_samples, summarize
 
 
 def test_ratios_are_those_of_the_medians():
@@ -11,3 +13,10 @@ def test_ratios_are_those_of_the_medians():
         "stock_over_ours": None,
     }
     assert report["seconds"]["bare_loop"] == [10.0, 12.0, 50.0]
+
+
+def test_its_hospitals_have_the_films_that_it_promises(tmp_path):
+    samples = _write_samples(tmp_path)
+    for splits in samples.values():
+        about = json.loads((splits["train"] / "sample.json").read_text("utf-8"))
+        assert about["shape"] == [FILMS, 64, 64, 1]
