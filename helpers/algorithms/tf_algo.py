@@ -232,7 +232,10 @@ class TFAlgo(Algo):
             specs = tf.nest.map_structure(
                 lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), batch
             )
-            self._traced_step = tf.function(self._train_step, input_signature=specs)
+            # Keras traces without autograph too, whose generated files a forked task would leave.
+            self._traced_step = tf.function(
+                self._train_step, input_signature=specs, autograph=False
+            )
         return self._traced_step(*batch)
 
     _traced_step = None

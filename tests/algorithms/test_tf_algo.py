@@ -2,6 +2,7 @@
 
 import copy
 import random
+import tempfile
 
 import cloudpickle
 import keras
@@ -276,6 +277,13 @@ def test_sample_weights_enter_the_loss(data):
     unweighted = train(TFFedAvgAlgo(**zero | {"dataset": Nothing}), data)
     assert np.abs(weighted[0]).max() > 0
     assert np.abs(unweighted[0]).max() == 0
+
+
+def test_tracing_leaves_no_generated_file(data, tmp_path, monkeypatch):
+    """Autograph's files are removed at exit, which a forked task does not go through."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    train(TFFedAvgAlgo(**settings()), data)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_overridden_training_loop_must_use_the_index_generator(data):
