@@ -19,7 +19,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from tqdm.auto import tqdm
 
 HOSPITALS, ROUNDS, UPDATES, BATCH, SIZE, FILMS = 2, 3, 20, 32, 64, 500
@@ -39,16 +38,19 @@ def main(arguments=None):
     parser.add_argument("--repeats", type=int, default=3, help="counted runs of each arm")
     parser.add_argument("--stock", action="store_true", help="run Substra's stock tasks too: slow")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
+    parser.add_argument("--samples", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.arm:
-        _run(options.arm)
+        _run(options.arm, options.samples)
         return
     arms = ARMS if options.stock else ARMS[:-1]
     seconds = {arm: [] for arm in arms}
     # In turn, so that a machine that slows down slows all of them.
-    for _ in tqdm(range(options.repeats), desc="benchmark", disable=None):
-        for arm in arms:
-            seconds[arm].append(_time(arm))
+    with tempfile.TemporaryDirectory() as folder:
+        _write_samples(Path(folder))
+        for _ in tqdm(range(options.repeats), desc="benchmark", disable=None):
+            for arm in arms:
+                seconds[arm].append(_time(arm, Path(folder, "samples")))
     report = summarize(seconds)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -90,29 +92,32 @@ def summarize(seconds):
     }
 
 
-def _time(arm):
+def _time(arm, folder):
     """Run one arm in a process of its own; return its wall time in seconds."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "helpers.local_mode.benchmark", "--arm", arm]
+    command += ["--samples", str(folder)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
         raise RuntimeError(f"Expected the arm {arm!r} to run. Received:\n{ended.stderr}")
     return round(time.perf_counter() - start, 3)
 
 
-def _run(arm):
-    """Do the work of one arm; imports are part of what is measured."""
-    with tempfile.TemporaryDirectory() as folder:
-        samples = _write_samples(Path(folder))
-        if arm == "bare_loop":
-            _loop(samples)
-        else:
-            _federate(samples, arm)
+def _run(arm, folder):
+    """Do the work of one arm; imports are part of what is measured, preparing the films is not."""
+    samples = {
+        hospital.name: {split: hospital / split for split in ("train", "test")}
+        for hospital in sorted(folder.iterdir())
+    }
+    if arm == "bare_loop":
+        _loop(samples)
+    else:
+        _federate(samples, arm)
 
 
 def _write_samples(folder):
     """Prepare films of noise: the time does not depend on what they show."""
-    from helpers.data import prepare_samples, read_radiographs
+    from helpers.data import label_films, prepare_samples, read_radiographs
 
     rng = np.random.default_rng(0)
     n = HOSPITALS * FILMS
@@ -125,7 +130,7 @@ def _write_samples(folder):
     radiographs = read_radiographs(folder / "pneumoniamnist_64.npz", check_images=False)
     names = [f"hospital_{number % HOSPITALS + 1}" for number in range(len(radiographs.table))]
     table = radiographs.table.assign(hospital=names)
-    positive = pd.Series((table["findings"] != "No Finding").astype("Int64"))
+    positive = label_films(table, "any finding vs none")
     return prepare_samples(radiographs, table, positive, size=SIZE, folder=folder / "samples")
 
 
