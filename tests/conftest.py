@@ -7,6 +7,15 @@ import pytest
 
 from helpers.data import prepare_samples, read_radiographs
 
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_the_tests(tmp_path_factory):
+    """Keep the user's cache out of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHEST_XRAYS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 _REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 

@@ -67,3 +67,43 @@ def test_counts_and_shares():
     ax = plots.plot_shares(table, "view", by="hospital")
     assert ax.get_legend_handles_labels()[1] == ["AP", "PA", "unknown"]
     np.testing.assert_allclose([bar.get_width() for bar in ax.patches][::2], [1 / 3] * 3)
+
+
+@pytest.fixture
+def tasks():
+    rows = [
+        ("a", 0, "A", "train", False, 0, 0, 4, ""),
+        ("b", 0, "B", "train", False, 0, 1, 5, ""),
+        ("c", 0, "A", "evaluate", False, 0, 3, 6, ""),
+        ("d", 1, "A", "aggregate", False, 5, 5, 6, "b"),
+        ("e", 1, "B", "train", True, 6, 6, 6, "d"),
+        ("f", 1, "A", "own", False, 6, 7, 10, "d"),
+    ]
+    columns = ["task", "round", "hospital", "operation", "recalled", "ready", "start", "end"]
+    return pd.DataFrame(rows, columns=[*columns, "waited_for"])
+
+
+def test_timeline_has_bars_waiting_and_arrows_between_hospitals(tasks):
+    _, ax = plt.subplots()
+    assert plots.plot_timeline(tasks, ax=ax) is ax
+    names = ax.get_legend_handles_labels()[1]
+    assert names == ["train", "evaluate", "aggregate", "recalled", "own", "waits for a core"]
+    bars = dict(zip(names, ax.containers, strict=True))
+    spans = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars["train"]]
+    assert spans == [(0, 4), (1, 5)]
+    assert bars["recalled"][0].get_hatch()
+    assert [bar.get_width() for bar in bars["waits for a core"]] == [0, 1, 3, 0, 0, 1]
+    arrows = [text for text in ax.texts if isinstance(text, mpl.text.Annotation)]
+    assert [(arrow.xyann[0], arrow.xy[0]) for arrow in arrows] == [(5, 5), (6, 6)]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["A", "B"]
+
+
+def test_timeline_gives_overlapping_tasks_of_a_hospital_lanes_of_their_own(tasks):
+    ax = plots.plot_timeline(tasks)
+    middle = {
+        (bar.get_x(), bar.get_x() + bar.get_width()): bar.get_y() + bar.get_height() / 2
+        for bars in ax.containers[:-1]
+        for bar in bars
+    }
+    # The evaluation from 3 to 6 overlaps with the training and the aggregation of its hospital.
+    assert middle[0, 4] == middle[5, 6] == middle[7, 10] < middle[3, 6] < middle[1, 5]

@@ -149,12 +149,12 @@ from substrafl.logger import set_logging_level
 
 from helpers.local_mode import run_tasks_fast
 
-set_logging_level(logging.WARNING)
+set_logging_level(logging.ERROR)
 clients = {
     hospital: substra.Client(client_name=hospital, backend_type="subprocess")
     for hospital in hospitals
 }
-run_tasks_fast(*clients.values())
+run_tasks_fast(clients)
 organizations = {
     hospital: client.organization_info().organization_id for hospital, client in clients.items()
 }

@@ -108,7 +108,7 @@ from substrafl.strategies import FedAvg
 from helpers.evaluation import auc
 from helpers.local_mode import Federation
 
-set_logging_level(logging.WARNING)
+set_logging_level(logging.ERROR)
 N_ROUNDS = 4
 
 federation = Federation(samples)

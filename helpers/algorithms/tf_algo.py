@@ -168,13 +168,21 @@ class TFAlgo(Algo):
         size = self._index_generator.batch_size or n_films
         with tf.device(self._device):
             batches = [
-                self._model(
-                    predict_dataset[np.arange(start, min(start + size, n_films))],
-                    training=False,  # some layers, such as RandomFlip, default to True
-                )
+                self._predict_batch(predict_dataset[np.arange(start, min(start + size, n_films))])
                 for start in range(0, n_films, size)
             ]
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *batches)
+
+    def _predict_batch(self, batch):
+        """Run the traced model on one batch of the dataset."""
+        batch = tf.nest.map_structure(tf.convert_to_tensor, batch)
+        if self._traced_prediction is None:
+            self._traced_prediction = _trace(
+                # Some layers, such as RandomFlip, train unless they are told not to.
+                lambda x: self._model(x, training=False),
+                [batch],
+            )
+        return self._traced_prediction(batch)
 
     def _local_train(self, train_dataset):
         """Train on ``num_updates`` batches of the index generator.
@@ -228,17 +236,11 @@ class TFAlgo(Algo):
         """Run the traced training step on one batch of the dataset."""
         batch = tf.nest.map_structure(tf.convert_to_tensor, batch)
         if self._traced_step is None:
-            # One graph for all batches: the last one of an epoch may be smaller.
-            specs = tf.nest.map_structure(
-                lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), batch
-            )
-            # Keras traces without autograph too, whose generated files a forked task would leave.
-            self._traced_step = tf.function(
-                self._train_step, input_signature=specs, autograph=False
-            )
+            self._traced_step = _trace(self._train_step, batch)
         return self._traced_step(*batch)
 
     _traced_step = None
+    _traced_prediction = None
 
     @functools.cached_property
     def _device(self):
@@ -319,6 +321,7 @@ class TFAlgo(Algo):
         ValueError
             If the state belongs to another model, or an entry of it was not used.
         """
+        self._wake_up()
         left = self._update_from_checkpoint(Path(path))
         if left:
             raise ValueError(
@@ -333,6 +336,29 @@ class TFAlgo(Algo):
             path = Path(folder) / "state"
             self.save_local_state(path)
             return _rebuild, (type(self), *self._arguments, path.read_bytes())
+
+    def __getattr__(self, name):
+        """Build the model of an algorithm that has just arrived, when it is first asked for.
+
+        A strategy carries its algorithm into tasks that have no use for it, such as the
+        aggregation; they need not build a network.
+        """
+        if "_saved_state" not in self.__dict__ or name.startswith("__"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._wake_up()
+        return getattr(self, name)
+
+    def _wake_up(self):
+        """Build what a copy that has just arrived is to be; do nothing otherwise."""
+        state = self.__dict__.pop("_saved_state", None)
+        if state is None:
+            return
+        args, kwargs = self._arguments
+        self.__init__(*args, **kwargs)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "state"
+            path.write_bytes(state)
+            self.load_local_state(path)
 
     def summary(self):
         """Describe the algorithm for SubstraFL's experiment summary.
@@ -353,12 +379,17 @@ class TFAlgo(Algo):
 
 
 def _rebuild(cls, args, kwargs, state):
-    """Make the algorithm that was pickled or copied."""
-    algo = cls(*args, **kwargs)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "state"
-        path.write_bytes(state)
-        return algo.load_local_state(path)
+    """Make the algorithm that was pickled or copied; it wakes up when it is used."""
+    algo = cls.__new__(cls, *args, **kwargs)
+    algo._saved_state = state
+    return algo
+
+
+def _trace(function, batch):
+    """Trace a function of a batch once for all batches: the last of an epoch may be smaller."""
+    signature = tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), batch)
+    # Keras traces without autograph too, whose generated files a forked task would leave.
+    return tf.function(function, input_signature=signature, autograph=False)
 
 
 def _model_variables(model):

@@ -176,7 +176,7 @@ def _federate(samples, arm):
         seed=0,
     )
     strategy = FedAvg(algo=algo, metric_functions={"auc": auc})
-    with Federation(samples, fast=arm == "ours") as federation:
+    with Federation(samples, fast=arm == "ours", fresh=True) as federation:
         run = federation.simulate if arm == "simulate" else federation.execute
         run(strategy, num_rounds=ROUNDS)
 

@@ -17,7 +17,8 @@ from substrafl.nodes import AggregationNode, TestDataNode, TrainDataNode
 
 import helpers
 from helpers.local_mode.clean_up import remove_local_files
-from helpers.local_mode.spawner import run_tasks_fast
+from helpers.local_mode.runner import run_tasks_fast
+from helpers.local_mode.store import TaskStore
 from helpers.openers import chest_xray_opener
 
 
@@ -34,10 +35,12 @@ class Federation:
         Hospital, then split, then its sample folder or folders, as
         :func:`helpers.data.prepare_samples` returns them.
     fast : bool, default=True
-        Fork the tasks instead of starting a Python for each, see
-        :func:`helpers.local_mode.run_tasks_fast`.
+        Run the tasks with :func:`helpers.local_mode.run_tasks_fast`. False leaves them to
+        Substra: a new Python for each task, one after another, nothing stored.
     opener : path, default=the chest X-ray opener
         The opener's script.
+    store, side_by_side, time_limit, fresh
+        As in :func:`helpers.local_mode.run_tasks_fast`.
 
     Attributes
     ----------
@@ -47,24 +50,47 @@ class Federation:
         Where Substra keeps its files while the federation lives.
     """
 
-    def __init__(self, samples, *, fast=True, opener=chest_xray_opener.__file__):
-        self._temporary = tempfile.TemporaryDirectory(prefix="federation-")
-        self.folder = Path(self._temporary.name)
-        with contextlib.chdir(self.folder):
-            self.clients = {
-                hospital: substra.Client(client_name=hospital, backend_type="subprocess")
-                for hospital in samples
+    def __init__(
+        self,
+        samples,
+        *,
+        fast=True,
+        opener=chest_xray_opener.__file__,
+        store=None,
+        side_by_side=None,
+        time_limit=None,
+        fresh=None,
+    ):
+        store = store if isinstance(store, TaskStore) else TaskStore(store)
+        with contextlib.ExitStack() as stack:
+            self.folder = stack.enter_context(store.run_folder())
+            with contextlib.chdir(self.folder):
+                self.clients = {
+                    hospital: substra.Client(client_name=hospital, backend_type="subprocess")
+                    for hospital in samples
+                }
+            stack.callback(self.clients.clear)
+            self._runner = None
+            if fast:
+                self._runner = run_tasks_fast(
+                    self.clients,
+                    store=store,
+                    side_by_side=side_by_side,
+                    time_limit=time_limit,
+                    fresh=fresh,
+                )
+                stack.callback(self._runner.close)
+            else:
+                stack.callback(remove_local_files, *self.clients.values())
+            self._names = {
+                client.organization_info().organization_id: hospital
+                for hospital, client in self.clients.items()
             }
-        if fast:
-            run_tasks_fast(*self.clients.values())
-        self._names = {
-            client.organization_info().organization_id: hospital
-            for hospital, client in self.clients.items()
-        }
-        self._assets = {
-            hospital: _register(self.clients[hospital], Path(opener), splits, list(self._names))
-            for hospital, splits in samples.items()
-        }
+            self._assets = {
+                hospital: _register(self.clients[hospital], Path(opener), splits, list(self._names))
+                for hospital, splits in samples.items()
+            }
+            self._exit = stack.pop_all()
 
     def __enter__(self):
         """Return the federation itself."""
@@ -76,9 +102,24 @@ class Federation:
 
     def close(self):
         """Remove the clients and their files."""
-        remove_local_files(*self.clients.values())
-        self.clients.clear()
-        self._temporary.cleanup()
+        self._exit.close()
+
+    def tasks(self):
+        """Tell what the tasks of the last experiment have cost.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per task, see :func:`helpers.local_mode.tabulate_tasks`.
+
+        Raises
+        ------
+        ValueError
+            If the tasks are left to Substra, which does not measure them.
+        """
+        if self._runner is None:
+            raise ValueError("Expected a federation with fast=True. Received one without.")
+        return self._runner.table()
 
     def train_nodes(self, *hospitals, split="train"):
         """Make the nodes that train.
@@ -139,9 +180,9 @@ class Federation:
             Columns ``round``, ``hospital``, ``metric``, ``value``.
         """
         experiment = self._experiment(strategy, train_on, test_on, split, num_rounds, eval_every)
-        with contextlib.chdir(self.folder):
+        with self._inside():
             compute_plan = execute_experiment(
-                **experiment, dependencies=Dependency(local_code=[Path(helpers.__file__).parent])
+                **experiment, dependencies=_Dependency(local_code=[Path(helpers.__file__).parent])
             )
         performances = experiment["client"].get_performances(compute_plan.key)
         return compute_plan, self._scores(performances)
@@ -164,9 +205,19 @@ class Federation:
             Columns ``round``, ``hospital``, ``metric``, ``value``.
         """
         experiment = self._experiment(strategy, train_on, test_on, split, num_rounds, eval_every)
-        with contextlib.chdir(self.folder):
+        with self._inside():
             performances, states, _ = simulate_experiment(**experiment)
         return states, self._scores(performances)
+
+    @contextlib.contextmanager
+    def _inside(self):
+        """Let SubstraFL write into the federation's folder only, temporary files included."""
+        elsewhere, tempfile.tempdir = tempfile.tempdir, str(self.folder)
+        try:
+            with contextlib.chdir(self.folder):
+                yield
+        finally:
+            tempfile.tempdir = elsewhere
 
     def _node(self, hospital, split):
         """Arguments of a node: organization, opener, samples."""
@@ -209,6 +260,13 @@ class Federation:
                 "value": performances.performance,
             }
         ).astype({"round": int, "value": float})
+
+
+class _Dependency(Dependency):
+    """Code that travels with the functions; its copy lies in the federation's folder."""
+
+    def __del__(self):
+        """Leave the copy: it goes with the folder, which may be gone already."""
 
 
 def _register(client, opener, splits, partners):

@@ -6,10 +6,14 @@ survive. This process imports TensorFlow and never uses it; a task is forked fro
 begins with a clean, imported, idle TensorFlow. Only the standard library is imported by name, so
 that ``helpers`` itself is read by each task from the function archive, as in a new Python.
 
-Protocol: one JSON object a line. In: ``{"id", "script", "arguments", "folder", "log"}``. Out:
-``{"id", "status"}`` when the task has ended, with the status of :func:`os.waitpid`.
+Protocol: one JSON object a line. In: ``{"id", "script", "arguments", "folder", "log", "threads",
+"time_limit"}``, the last two a number or null. Out, when the task has ended: ``{"id", "status",
+"cpu", "peak_memory", "late"}`` with the status of :func:`os.wait4`, seconds, bytes, and whether
+the task was ended because of its time limit.
 """
 
+import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -18,6 +22,8 @@ import runpy
 import select
 import signal
 import sys
+import tempfile
+import time
 import traceback
 
 RUNPY = "<frozen runpy>"
@@ -32,6 +38,11 @@ PRELOADED = (
     "substrafl.strategies",
     "substrafl.remote",
 )
+# How many threads the libraries of a task may start; what the user has set is left alone.
+THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+PR_SET_PDEATHSIG = 1
+# Linux counts the peak of resident memory in KiB, macOS in bytes.
+PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def main():
@@ -47,15 +58,23 @@ def main():
     signal.signal(signal.SIGCHLD, lambda *_: None)
 
     _preload()
-    running = {}
+    running = {}  # process number: (request's id, moment at which it is late or None)
+    late = set()
     pending = b""
     try:
         while True:
-            ready, _, _ = select.select([sys.stdin.fileno(), wake_read], [], [])
+            limits = [limit for _, limit in running.values() if limit is not None]
+            patience = max(0, min(limits) - time.monotonic()) if limits else None
+            ready, _, _ = select.select([sys.stdin.fileno(), wake_read], [], [], patience)
             if wake_read in ready:
                 os.read(wake_read, 4096)
-                for request_id, status in _ended(running):
-                    answers.write(json.dumps({"id": request_id, "status": status}) + "\n")
+                for pid, answer in _ended(running):
+                    answer["late"] = pid in late
+                    late.discard(pid)
+                    answers.write(json.dumps(answer) + "\n")
+            for pid in _late(running):
+                late.add(pid)
+                _kill(pid)
             if sys.stdin.fileno() in ready:
                 received = os.read(sys.stdin.fileno(), 1 << 16)
                 if not received:
@@ -63,10 +82,12 @@ def main():
                 *lines, pending = (pending + received).split(b"\n")
                 for line in lines:
                     request = json.loads(line)
-                    running[_fork(request)] = request["id"]
+                    limit = request["time_limit"]
+                    moment = None if limit is None else time.monotonic() + limit
+                    running[_fork(request)] = request["id"], moment
     finally:
         for pid in running:
-            os.killpg(pid, signal.SIGKILL)
+            _kill(pid)
 
 
 def _preload():
@@ -84,12 +105,18 @@ def _preload():
 
 def _fork(request):
     """Start a task; return its process number."""
+    server = os.getpid()
     pid = os.fork()
     if pid:
+        # Both sides do it: whoever comes first, the group is there before it is needed.
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)
         return pid
     status = 1
     try:
-        os.setpgid(0, 0)
+        with contextlib.suppress(OSError):
+            os.setpgid(0, 0)
+        _end_with(server)
         _run(request)
         status = 0
     except SystemExit as ended:
@@ -105,16 +132,28 @@ def _fork(request):
         os._exit(status)
 
 
+def _end_with(server):
+    """Let the kernel end this task when the server dies, even by SIGKILL (Linux only)."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != server:  # it died before we asked
+        os._exit(1)
+
+
 def _run(request):
     """Become the process that ``python script @arguments`` would have been."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
+    if request["threads"] is not None:
+        for name in THREADS:
+            os.environ.setdefault(name, str(request["threads"]))
+    # Temporary files go with the task's folder, however the task ends.
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(dir=request["folder"])
     if "numpy" in sys.modules:  # as a new Python would; its own generator Python seeds by itself
         sys.modules["numpy"].random.seed()
     os.chdir(request["folder"])
@@ -132,14 +171,35 @@ def _print_error(error):
 
 
 def _ended(running):
-    """Collect the tasks that have ended, as pairs of request and status."""
+    """Collect the tasks that have ended, as pairs of process number and answer."""
     ended = []
     while running:
-        pid, status = os.waitpid(-1, os.WNOHANG)
+        pid, status, usage = os.wait4(-1, os.WNOHANG)
         if pid == 0:
             break
-        ended.append((running.pop(pid), status))
+        answer = {
+            "id": running.pop(pid)[0],
+            "status": status,
+            "cpu": usage.ru_utime + usage.ru_stime,
+            "peak_memory": usage.ru_maxrss * PEAK_UNIT,
+        }
+        ended.append((pid, answer))
     return ended
+
+
+def _late(running):
+    """List the tasks that have used up their time; each is listed once."""
+    now = time.monotonic()
+    late = [pid for pid, (_, limit) in running.items() if limit is not None and limit <= now]
+    for pid in late:
+        running[pid] = running[pid][0], None
+    return late
+
+
+def _kill(pid):
+    """End a task and all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

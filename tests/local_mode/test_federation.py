@@ -103,6 +103,8 @@ def test_a_failing_task_shows_its_own_traceback(tiny_samples):
 
     with (
         Federation(tiny_samples) as federation,
-        pytest.raises(TaskError, match=r"(?s)'train' failed.*the film of patient 7 is lost"),
+        pytest.raises(
+            TaskError, match=r"(?s)“train at [ABC], round 0” failed.*film of patient 7 is lost"
+        ),
     ):
         federation.execute(FedAvg(algo=Broken()), num_rounds=1)

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import substra
 
-from helpers.local_mode import TaskError, run_tasks_fast
-from helpers.local_mode.spawner import ForkServer, _explain
+from helpers.local_mode.fork_server import ForkServer
+from helpers.local_mode.spawner import _explain
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,19 +28,34 @@ def server():
 
 
 @pytest.fixture
-def run(server, tmp_path):
+def run(run_measured):
     """Run a script as a task; return its status and what it printed."""
 
     def run(source, *arguments):
+        ended, printed = run_measured(source, *arguments)
+        return ended["status"], printed
+
+    return run
+
+
+@pytest.fixture
+def run_measured(server, tmp_path):
+    """Run a script as a task; return the server's answer and what the task printed."""
+
+    def run_measured(source, *arguments, **limits):
         script, log = tmp_path / "function.py", tmp_path / "log"
         script.write_text(source)
         log.unlink(missing_ok=True)
-        status = server.run(
-            script=str(script), arguments=list(arguments), folder=str(tmp_path), log=str(log)
+        ended = server.run(
+            script=str(script),
+            arguments=list(arguments),
+            folder=str(tmp_path),
+            log=str(log),
+            **limits,
         )
-        return status, log.read_text()
+        return ended, log.read_text()
 
-    return run
+    return run_measured
 
 
 def test_a_task_is_what_python_would_have_run(run, tmp_path):
@@ -113,8 +127,8 @@ def test_the_traceback_of_a_failed_task_is_its_own(run, tmp_path):
     assert "KeyError: 'lost film'" in printed
     assert "server.py" not in printed
     assert "function.py" in printed
-    message = _explain("train", status, tmp_path / "log")
-    assert message.startswith("The task 'train' failed with exit status 1.")
+    message = _explain({"status": status, "late": False}, None, tmp_path / "log")
+    assert message.startswith("failed with exit status 1.")
     assert "lost film" in message
 
 
@@ -129,8 +143,71 @@ def test_exit_status(run, source, code):
 def test_a_killed_task_says_so(run, tmp_path):
     status, _ = run("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert "SIGKILL, which usually means that memory ran out" in _explain(
-        "train", status, tmp_path / "none"
+        {"status": status, "late": False}, None, tmp_path / "none"
     )
+
+
+def test_a_task_that_takes_too_long_is_ended_with_all_it_has_started(run_measured, tmp_path):
+    source = (
+        "import subprocess, time, pathlib\n"
+        "child = subprocess.Popen(['sleep', '100'])\n"
+        "pathlib.Path('child').write_text(str(child.pid))\n"
+        "time.sleep(100)"
+    )
+    start = time.monotonic()
+    ended, _ = run_measured(source, time_limit=2)
+    assert time.monotonic() - start < 60
+    assert ended["late"]
+    assert _explain(ended, 2, tmp_path / "none") == "was ended after 2 s, its time limit."
+    assert wait_for(lambda: not is_alive(int((tmp_path / "child").read_text())))
+    ended, _ = run_measured("pass", time_limit=50)
+    assert (ended["status"], ended["late"]) == (0, False)
+
+
+def test_cpu_time_and_memory_are_those_of_the_task(run_measured):
+    idle, _ = run_measured("import time; time.sleep(0.5)")
+    busy, _ = run_measured(
+        "import time\ndata = b'x' * 200_000_000\nwhile time.process_time() < 0.5: pass"
+    )
+    assert idle["cpu"] < 0.3 < 0.5 <= busy["cpu"] < 5
+    assert busy["peak_memory"] - idle["peak_memory"] > 150_000_000
+
+
+def test_threads_and_temporary_files_are_the_tasks_own(run_measured, tmp_path, monkeypatch):
+    look = "import os, tempfile\nprint(os.environ['TF_NUM_INTRAOP_THREADS'], tempfile.gettempdir())"
+    _, printed = run_measured(look, threads=3)
+    threads, folder = printed.split()
+    assert threads == "3"
+    assert Path(folder).parent == tmp_path
+
+
+def test_tasks_run_side_by_side(server, tmp_path):
+    """Two tasks that wait for each other can only end if they run at the same time."""
+    source = (
+        "import pathlib, sys, time\n"
+        "mine, other = sys.argv[1:]\n"
+        "pathlib.Path(mine).touch()\n"
+        "while not pathlib.Path(other).exists(): time.sleep(0.01)\n"
+    )
+    (tmp_path / "meet.py").write_text(source)
+    statuses = []
+
+    def task(*names):
+        ended = server.run(
+            script=str(tmp_path / "meet.py"),
+            arguments=[str(tmp_path / name) for name in names],
+            folder=str(tmp_path),
+            log=str(tmp_path / names[0]) + ".log",
+            time_limit=60,
+        )
+        statuses.append(ended["status"])
+
+    threads = [threading.Thread(target=task, args=names) for names in (("a", "b"), ("b", "a"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [0, 0]
 
 
 def is_alive(pid):
@@ -163,7 +240,7 @@ def test_closing_the_server_ends_a_running_task(tmp_path):
             server.run(
                 script=str(script), arguments=[], folder=str(tmp_path), log=str(tmp_path / "log")
             )
-        except TaskError as error:
+        except ConnectionError as error:
             errors.append(str(error))
 
     thread = threading.Thread(target=task)
@@ -174,9 +251,8 @@ def test_closing_the_server_ends_a_running_task(tmp_path):
     server._process.stdin.close()
     thread.join(20)
     assert wait_for(lambda: not is_alive(pid))
-    assert "has ended before the task did" in errors[0]
-    server._process.wait()
-    server._process.stdout.close()
+    assert errors == ["The server of the tasks has ended."]
+    server.close()
 
 
 @pytest.mark.slow
@@ -187,7 +263,7 @@ def test_ctrl_c_leaves_no_process(tmp_path):
         "time.sleep(100)"
     )
     (tmp_path / "script.py").write_text(
-        "from helpers.local_mode.spawner import ForkServer\n"
+        "from helpers.local_mode.fork_server import ForkServer\n"
         "server = ForkServer()\n"
         f"server.run(script={str(tmp_path / 'sleep.py')!r}, arguments=[], "
         f"folder={str(tmp_path)!r}, log={str(tmp_path / 'log')!r})\n"
@@ -207,22 +283,3 @@ def test_ctrl_c_leaves_no_process(tmp_path):
     assert wait_for(lambda: not is_alive(int(pid.read_text())))
     with pytest.raises(ProcessLookupError):
         os.killpg(script.pid, 0)
-
-
-def test_where_fork_does_not_exist_substras_own_spawner_stays(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    client = substra.Client(client_name="A", backend_type="subprocess")
-    before = client._backend._worker._spawner
-    monkeypatch.delattr(os, "fork")
-    with pytest.warns(UserWarning, match="cannot fork"):
-        assert run_tasks_fast(client) is False
-    assert client._backend._worker._spawner is before
-    client._backend._db._tmp_dir.cleanup()
-
-
-def test_other_clients_are_refused():
-    class Remote:
-        backend_mode = "remote"
-
-    with pytest.raises(ValueError, match=r"backend_type='subprocess'.*'remote'"):
-        run_tasks_fast(Remote())

@@ -1,0 +1,309 @@
+"""Fingerprint of a task: everything its result depends on, in one hash.
+
+Two tasks with one fingerprint give one result, so a stored result can stand for the second.
+The difficulty is the algorithm, which travels as a pickle: cloudpickle gives classes of a script
+a random number, Keras writes the date into its archives, and the lines and the name of the script
+are in every function. A pickle is therefore not hashed as bytes. It is *read without being
+executed*: each name in it becomes a symbol, each call a symbol with arguments, and the hash is
+taken of that tree, without what has no influence.
+"""
+
+import functools
+import hashlib
+import io
+import json
+import pickle
+import re
+import tarfile
+import zipfile
+from pathlib import Path
+
+# Positions in the arguments of types.CodeType that tell where code stands, not what it does.
+_CODE_PLACES = {10: "filename", 13: "first line", 14: "line table"}
+_SKELETONS = ("_make_skeleton_class", "_make_skeleton_enum")
+_TRACKER = re.compile(r"[0-9a-f]{32}")
+_IGNORED_KEYS = {"__file__", "date_saved", "shared_object_id", "__firstlineno__"}
+
+
+def task_fingerprint(archive, arguments, inputs, samples, environment):
+    """Hash everything that a task's result depends on.
+
+    Parameters
+    ----------
+    archive : path
+        The function archive.
+    arguments : list of str
+        The command line of the task, as Substra writes it: options and JSON.
+    inputs : path
+        Folder of the task's inputs.
+    samples : dict of str to path
+        Folder of each data sample, by its key.
+    environment : dict
+        JSON-serializable; versions, threads and the like.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    parts = [function_fingerprint(str(archive)), json.dumps(environment, sort_keys=True)]
+    for argument in arguments:
+        try:
+            value = json.loads(argument)
+        except ValueError:
+            value = argument
+        if not isinstance(value, list):
+            parts.append(str(value))
+            continue
+        # Files and samples have random names: what is in them counts, and their order.
+        for resource in value:
+            path = Path(resource["value"])
+            if path.name in samples:
+                content = folder_fingerprint(samples[path.name])
+            elif path.parent == Path(inputs):
+                content = file_fingerprint(path)
+            else:
+                content = "output"
+            parts.append(f"{resource['id']} {content}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=256)
+def function_fingerprint(archive):
+    """Hash the meaning of a function archive.
+
+    Parameters
+    ----------
+    archive : str
+        Path of the ``.tar.gz`` that SubstraFL registered; it is not changed afterwards.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits: the names and contents of its files, the pickled algorithm or
+        strategy by :func:`pickle_fingerprint`.
+    """
+    digests = []
+    with tarfile.open(archive) as members:
+        for member in members:
+            if member.isfile():
+                content = members.extractfile(member).read()
+                digests.append((member.name, _bytes(content, _State())))
+    return _hash("archive", *(part for pair in sorted(digests) for part in pair))
+
+
+def pickle_fingerprint(content):
+    """Hash the meaning of a pickle, without executing it.
+
+    Parameters
+    ----------
+    content : bytes
+        A pickle of any protocol.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits. Equal for the same code and values, wherever the code stands and
+        whenever it was pickled; the state of random generators counts only if TensorFlow's global
+        seed was set, because it is arbitrary otherwise.
+    """
+    return _bytes(content, _State())
+
+
+def file_fingerprint(path):
+    """Hash the content of a file.
+
+    Parameters
+    ----------
+    path : path
+        An existing file.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits: its SHA-256.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_fingerprint(folder):
+    """Hash the names and contents of all files of a folder.
+
+    Parameters
+    ----------
+    folder : path
+        An existing folder, a data sample. A file that has not changed is not read again.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    folder = Path(folder)
+    parts = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        facts = path.stat()
+        digest = _unchanged_file(str(path), facts.st_size, facts.st_mtime_ns, facts.st_ino)
+        parts += [path.relative_to(folder).as_posix(), digest]
+    return _hash("folder", *parts)
+
+
+@functools.lru_cache(maxsize=4096)
+def _unchanged_file(path, size, modified, inode):
+    """Hash a file once for as long as its size, date and identity stay as they are."""
+    return file_fingerprint(path)
+
+
+class _Symbol:
+    """What a pickle names (a subclass) or makes (an instance, or a subclass with content)."""
+
+    name = ""
+
+    def __new__(cls, *args, **kwargs):
+        made = "content" in vars(cls)
+        if cls.name.endswith(_SKELETONS) and not made:  # a class of the script
+            return type("_Symbol", (_Symbol,), {"name": cls.name, "content": [args, kwargs]})
+        symbol = super().__new__(cls)
+        symbol.content = [args, kwargs, cls] if made else [args, kwargs]
+        # cloudpickle fills functions and classes through these calls and drops what they return.
+        if cls.name.endswith(("_function_setstate", "_class_setstate")):
+            args[0].content.append(args[1:])
+        return symbol
+
+    def __init__(self, *args, **kwargs):
+        """Take any arguments; they are kept by ``__new__``."""
+
+    def __call__(self, *args, **kwargs):
+        return _symbol("call")(self, *args, **kwargs)
+
+    def __setstate__(self, state):
+        self.content.append(state)
+
+    def append(self, item):
+        self.content.append(item)
+
+    def extend(self, items):
+        self.content.extend(items)
+
+    def __setitem__(self, key, value):
+        self.content.append((key, value))
+
+    def add(self, item):
+        self.content.append(item)
+
+
+@functools.cache
+def _symbol(name):
+    """Make the class of symbols for one global name; pickles may also call it."""
+    return type("_Symbol", (_Symbol,), {"name": name})
+
+
+class _Reader(pickle.Unpickler):
+    """Unpickler that looks nothing up."""
+
+    def find_class(self, module, name):
+        return _symbol(f"{module}.{name}")
+
+    def persistent_load(self, pid):
+        return _symbol("persistent")(pid)
+
+
+class _State:
+    """One walk through a tree: what was seen, and what must stay alive meanwhile."""
+
+    def __init__(self):
+        self.digests = {}
+        self.path = {}
+        self.alive = []
+
+
+def _hash(*parts):
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
+
+
+def _bytes(content, state):
+    """Hash bytes: as a pickle or an archive if they are one, else as they are."""
+    if content[:1] == b"\x80" and content[-1:] == b".":
+        try:
+            tree = _Reader(io.BytesIO(content)).load()
+        except Exception:
+            pass  # it only looked like a pickle: plain bytes
+        else:
+            state.alive.append(tree)
+            return _hash("pickle", _digest(tree, state))
+    if content[:4] == b"PK\x03\x04":
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = sorted((name, archive.read(name)) for name in archive.namelist())
+        return _hash("zip", *(part for name, data in members for part in (name, _member(data))))
+    return _hash("bytes", hashlib.sha256(content).hexdigest())
+
+
+def _member(data):
+    """Hash a file of an archive; JSON without dates."""
+    state = _State()
+    try:
+        tree = json.loads(data)
+    except ValueError:
+        return _bytes(data, state)
+    return _digest(tree, state)
+
+
+def _digest(value, state):
+    """Hash a tree of plain values and symbols."""
+    if isinstance(value, bytes | bytearray):
+        return _bytes(bytes(value), state)
+    if isinstance(value, type) and "content" not in vars(value):
+        return _hash("name", value.name)
+    if not isinstance(value, type | tuple | list | dict | set | frozenset | _Symbol):
+        return _hash(type(value).__name__, repr(value))
+    if id(value) in state.digests:
+        return state.digests[id(value)]
+    if id(value) in state.path:  # a function that names itself, say
+        return _hash("cycle", str(len(state.path) - state.path[id(value)]))
+    state.path[id(value)] = len(state.path)
+    digest = _hash(*_parts(value, state))
+    del state.path[id(value)]
+    state.digests[id(value)] = digest
+    return digest
+
+
+def _parts(value, state):
+    """Take a container apart; what has no influence is left out."""
+    if isinstance(value, dict):
+        pairs = [
+            (_digest(key, state), _digest(entry, state))
+            for key, entry in value.items()
+            if not _has_no_influence(key, entry)
+        ]
+        return ["dict", *(part for pair in sorted(pairs) for part in pair)]
+    if isinstance(value, set | frozenset):
+        return ["set", *sorted(_digest(entry, state) for entry in value)]
+    if isinstance(value, tuple | list):
+        return [type(value).__name__, *(_digest(entry, state) for entry in value)]
+    content = value.content
+    if _is_code(value):
+        arguments = enumerate(content[0][1:])
+        content = [entry for place, entry in arguments if place not in _CODE_PLACES]
+    elif isinstance(value, type):
+        content = [
+            entry
+            for entry in content[0]
+            if not (isinstance(entry, str) and _TRACKER.fullmatch(entry))
+        ] + content[2:]
+    return ["symbol", value.name, *(_digest(entry, state) for entry in content)]
+
+
+def _is_code(symbol):
+    """Tell whether a symbol is a call of types.CodeType, as cloudpickle writes it."""
+    if symbol.name != "call":
+        return False
+    called = symbol.content[0][0]
+    return called.name.endswith("_builtin_type") and called.content[0] == ("CodeType",)
+
+
+def _has_no_influence(key, entry):
+    """Tell whether an entry of a dictionary may differ between two equal algorithms."""
+    if key == "random_state":
+        return isinstance(entry, dict) and entry.get("tensorflow", (0,))[0] is None
+    return isinstance(key, str) and key in _IGNORED_KEYS

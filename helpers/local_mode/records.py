@@ -1,0 +1,93 @@
+"""Records of the tasks of a compute plan: who did what, when, and at what cost."""
+
+import dataclasses
+import math
+
+import pandas as pd
+from substra.sdk.schemas import AssetKind
+from substrafl.schemas import TaskType
+
+OPERATIONS = {
+    TaskType.INITIALIZATION: "initialize",
+    TaskType.TRAIN: "train",
+    TaskType.AGGREGATE: "aggregate",
+}
+
+
+@dataclasses.dataclass
+class TaskRecord:
+    """One task; times are seconds since the plan's start, see :func:`tabulate_tasks`."""
+
+    task: str
+    round: int
+    hospital: str
+    operation: str
+    rank: int
+    recalled: bool = False
+    ready: float = math.nan
+    start: float = math.nan
+    end: float = math.nan
+    cpu: float = math.nan
+    peak_memory: float = math.nan
+    received: int = 0
+    sent: int = 0
+    waited_for: str = ""
+
+    def __str__(self):
+        """Name the task as a person would."""
+        return f"{self.operation} at {self.hospital}, round {self.round}"
+
+
+def record_task(task, hospitals):
+    """Begin the record of one of Substra's tasks.
+
+    Parameters
+    ----------
+    task : substra.sdk.models.Task
+        The task.
+    hospitals : dict of str to str
+        Name of the hospital, by its organization's identifier.
+
+    Returns
+    -------
+    TaskRecord
+        With nothing measured yet.
+    """
+    return TaskRecord(
+        task=task.key,
+        round=int(task.metadata.get("round_idx", 0)),
+        hospital=hospitals.get(task.worker, task.worker),
+        operation=OPERATIONS.get(task.tag) or _name_untagged(task.function),
+        rank=task.rank,
+    )
+
+
+def _name_untagged(function):
+    """Name an operation that SubstraFL gives no tag: what measures a performance evaluates."""
+    measures = any(output.kind == AssetKind.performance for output in function.outputs)
+    return "evaluate" if measures else function.name
+
+
+def tabulate_tasks(records):
+    """Put the records of a compute plan into a table.
+
+    Parameters
+    ----------
+    records : iterable of TaskRecord
+        In the plan's order.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per task: ``task`` (Substra's key), ``round``, ``hospital``, ``operation``
+        ("initialize", "train", "aggregate", "evaluate"), ``rank``, ``recalled`` (the result was
+        stored by an earlier run); in seconds since the plan's start ``ready`` (all parents have
+        ended), ``start`` and ``end``; ``wall`` and ``cpu`` in seconds; ``peak_memory`` in bytes,
+        the largest resident memory of the task's process, the libraries that it shares with its
+        siblings included; ``received`` and ``sent``, the bytes of shared states; ``waited_for``,
+        the key of the parent that ended last. NaN where nothing was measured.
+    """
+    columns = [field.name for field in dataclasses.fields(TaskRecord)]
+    table = pd.DataFrame([dataclasses.asdict(record) for record in records], columns=columns)
+    table.insert(columns.index("cpu"), "wall", table["end"] - table["start"])
+    return table

@@ -1,0 +1,367 @@
+"""Runner of tasks: Substra's local mode, side by side, with a memory and one progress bar."""
+
+import atexit
+import contextlib
+import functools
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import threading
+import time
+import warnings
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from substra.sdk.backends.local.compute.spawner.base import (
+    VOLUME_INPUTS,
+    VOLUME_OUTPUTS,
+    BaseSpawner,
+)
+from substra.sdk.models import ComputePlanStatus, ComputeTaskStatus
+from substra.sdk.schemas import Type
+from tqdm.auto import tqdm
+
+from helpers.local_mode.clean_up import remove_local_files
+from helpers.local_mode.fingerprint import task_fingerprint
+from helpers.local_mode.fork_server import start_server
+from helpers.local_mode.records import record_task, tabulate_tasks
+from helpers.local_mode.spawner import ForkSpawner, TaskError
+from helpers.local_mode.store import TaskStore
+
+# Packages whose version a result may depend on; the project's own code is in the archive.
+_PACKAGES = (
+    *("substra", "substrafl", "substratools", "tensorflow", "keras", "torch"),
+    *("numpy", "pandas", "scikit-learn", "pillow"),
+)
+_SETTINGS = ("TF_", "KERAS_", "CUDA_VISIBLE_DEVICES")
+
+
+def run_tasks_fast(clients, *, store=None, side_by_side=None, time_limit=None, fresh=None):
+    """Let the clients of a federation run their tasks fast, side by side, and resumable.
+
+    Each task runs in a process of its own that is forked from a server with TensorFlow imported;
+    Substra's own spawner starts a Python for each, one after another. Nothing else changes: the
+    function archives, arguments and files are Substra's. Leave the call out, and all is as before.
+
+    Parameters
+    ----------
+    clients : dict of str to substra.Client, or iterable of substra.Client
+        Clients with ``backend_type="subprocess"``. The keys are the hospitals' names, for
+        messages and tables; without names the organizations' identifiers are used.
+    store : TaskStore or path, optional
+        Where finished tasks are kept, so that a run goes on where one that was killed, or a
+        shorter one, stopped. Default: :class:`~helpers.local_mode.TaskStore` in the project's
+        cache folder.
+    side_by_side : int, optional
+        Tasks that may run at the same time. Default: as many as there are cores, and at most the
+        number of clients. It changes no digit of the results: TensorFlow always gets the cores
+        divided by that default as its number of threads, on which the last digits depend.
+    time_limit : float, optional
+        Seconds after which a task is ended and the run fails; default: no limit.
+    fresh : bool, optional
+        Run every task again, and store the new results. Default: whether ``--fresh`` is among
+        the script's arguments.
+
+    Returns
+    -------
+    TaskRunner
+        Tells what each task has cost.
+
+    Raises
+    ------
+    ValueError
+        If a client is not in subprocess mode, or a number is not positive.
+
+    Warns
+    -----
+    UserWarning
+        Where tasks cannot be forked (Windows, or a GPU that this program already uses):
+        Substra's own spawner runs them, one after another.
+    """
+    if not hasattr(clients, "items"):
+        clients = {client.organization_info().organization_id: client for client in clients}
+    return TaskRunner(
+        clients, store=store, side_by_side=side_by_side, time_limit=time_limit, fresh=fresh
+    )
+
+
+class TaskRunner:
+    """Runs the tasks of some clients; made by :func:`run_tasks_fast`, with its parameters."""
+
+    def __init__(self, clients, *, store=None, side_by_side=None, time_limit=None, fresh=None):
+        for hospital, client in clients.items():
+            if client.backend_mode != "subprocess":
+                raise ValueError(
+                    f"Expected backend_type='subprocess' for the client of {hospital}. Received "
+                    f"{client.backend_mode!r}, whose tasks are not run by this machine's Python."
+                )
+        for name, value in (("side_by_side", side_by_side), ("time_limit", time_limit)):
+            if value is not None and not value > 0:
+                raise ValueError(f"Expected {name} to be positive. Received {value!r}.")
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        reason = _why_not_fork()
+        if reason:
+            warnings.warn(
+                f"{reason}: Substra's own spawner runs the tasks, one after another, and each "
+                "imports TensorFlow anew.",
+                stacklevel=3,
+            )
+            side_by_side = 1
+        at_most = max(1, min(cores, len(clients)))
+        self._side_by_side = side_by_side or at_most
+        # Not a matter of side_by_side: one by one gives the same digits as side by side.
+        threads = cores // at_most
+        self._fresh = "--fresh" in sys.argv[1:] if fresh is None else fresh
+        self._store = store if isinstance(store, TaskStore) else TaskStore(store)
+        self._store.prune()
+        self._environment = _describe_environment(threads)
+        # Substra's bookkeeping is not made for threads: one at a time, but for running tasks.
+        self._bookkeeping = threading.RLock()
+        self._records = {}
+        self._clients = list(clients.values())
+        self._hospitals = {
+            client.organization_info().organization_id: name for name, client in clients.items()
+        }
+        for client in self._clients:
+            worker = client._backend._worker
+            spawner = worker._spawner
+            if not reason:
+                spawner = ForkSpawner(
+                    worker._local_worker_dir, threads=threads, time_limit=time_limit
+                )
+            worker._spawner = _Spawner(spawner, self)
+            worker.schedule_task = functools.partial(self._run_alone, worker)
+            client._backend._Local__execute_compute_plan = functools.partial(
+                self._execute_plan, client._backend
+            )
+        if not reason:
+            start_server()  # its imports take place while the script goes on
+        atexit.register(self.close)
+
+    def table(self):
+        """Tell what the tasks of the last compute plan have cost.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See :func:`helpers.local_mode.tabulate_tasks`.
+        """
+        return tabulate_tasks(self._records.values())
+
+    def close(self):
+        """Remove the files that the clients have left; it is called at the program's end."""
+        atexit.unregister(self.close)
+        remove_local_files(*self._clients)
+
+    def _execute_plan(self, backend, spec, compute_plan, visited, tasks, spec_options):
+        """Stand in for the method of Substra's backend that runs the tasks one by one."""
+        worker = backend._worker
+        planned = []
+        one_by_one, worker.schedule_task = worker.schedule_task, planned.append
+        try:
+            for key in sorted((key for key in visited if key in tasks), key=visited.get):
+                backend.add(key=tasks[key].key, spec=tasks[key], spec_options=spec_options)
+        finally:
+            worker.schedule_task = one_by_one
+        self._records = {task.key: record_task(task, self._hospitals) for task in planned}
+        try:
+            self._run_all(worker, planned)
+        except BaseException:
+            for task in planned:
+                if task.status == ComputeTaskStatus.waiting_for_executor_slot:
+                    task.status = ComputeTaskStatus.canceled
+            compute_plan.status = ComputePlanStatus.failed
+            raise
+        return compute_plan
+
+    def _run_all(self, worker, planned):
+        """Run the tasks of a plan, each as soon as its parents have ended and a core is free."""
+        began = time.perf_counter()
+        parents = {task.key: _parents(task) & self._records.keys() for task in planned}
+        awaited = set().union(*parents.values())
+        # What others wait for comes first; evaluations fill the gaps.
+        waiting = {
+            task.key: task for task in sorted(planned, key=lambda task: task.key not in awaited)
+        }
+        running, ended, failure = {}, {}, None
+        with _Progress(self._records) as progress, ThreadPoolExecutor(self._side_by_side) as pool:
+            try:
+                while running or (waiting and not failure):
+                    for key in list(waiting):
+                        if len(running) == self._side_by_side or failure:
+                            break
+                        if not parents[key] <= ended.keys():
+                            continue
+                        record = self._records[key]
+                        record.waited_for = max(parents[key], key=ended.get, default="")
+                        record.ready = ended.get(record.waited_for, 0.0)
+                        task = waiting.pop(key)
+                        running[pool.submit(self._run_one, worker, task, began)] = key
+                    progress.tell(running.values())
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        key = running.pop(future)
+                        if future.exception():
+                            failure = failure or future.exception()
+                        else:
+                            ended[key] = self._records[key].end
+                            progress.count(key, self._scores(worker, key))
+            except BaseException:  # Ctrl-C: no task may go on
+                start_server().close()
+                raise
+        if failure:
+            raise failure
+
+    def _run_one(self, worker, task, began):
+        """Run one task with Substra's own method, and name it if it fails."""
+        record = self._records[task.key]
+        with self._bookkeeping:
+            record.start = time.perf_counter() - began
+            try:
+                type(worker).schedule_task(worker, task)
+            except Exception as error:
+                task.status = ComputeTaskStatus.failed
+                reason = f"{error}" if isinstance(error, TaskError) else f"failed: {error!r}"
+                raise TaskError(f"The task “{record}” {reason}") from error
+            finally:
+                record.end = time.perf_counter() - began
+
+    def _run_alone(self, worker, task):
+        """Run a task that belongs to no plan."""
+        self._records[task.key] = record_task(task, self._hospitals)
+        self._run_one(worker, task, time.perf_counter())
+
+    def _scores(self, worker, key):
+        """Look up what an evaluation has found, as name and value."""
+        outputs = worker._db.list(Type.OutputAsset, {"compute_task_key": key})
+        return {o.identifier: o.asset for o in outputs if isinstance(o.asset, float)}
+
+    def _spawn(self, spawner, name, archive_path, arguments, samples, volumes, envs):
+        """Recall the result of a task, or run it and keep the result."""
+        record = self._records[Path(volumes[VOLUME_OUTPUTS]).parent.name]
+        lines = [template.substitute(**volumes) for template in arguments]
+        inputs, outputs = (_resources(lines, option) for option in ("--inputs", "--outputs"))
+        record.received = sum(path.stat().st_size for name, path in inputs if name == "shared")
+        outputs = dict(outputs)
+        with _released(self._bookkeeping):
+            # The hospital counts too: one hospital's result never stands for another's.
+            environment = self._environment | {"hospital": record.hospital}
+            fingerprint = task_fingerprint(
+                archive_path, lines, volumes[VOLUME_INPUTS], samples or {}, environment
+            )
+            about = None if self._fresh else self._store.recall(fingerprint, outputs)
+            record.recalled = about is not None
+            if about is None:
+                usage = spawner.spawn(name, archive_path, arguments, samples, volumes, envs)
+                about = usage or {}
+                self._store.keep(fingerprint, outputs, about)
+        record.cpu = about.get("cpu", record.cpu)
+        record.peak_memory = about.get("peak_memory", record.peak_memory)
+        if "shared" in outputs:
+            record.sent = outputs["shared"].stat().st_size
+
+
+class _Spawner(BaseSpawner):
+    """What Substra's worker calls: the runner, with the spawner that starts the processes."""
+
+    def __init__(self, spawner, runner):
+        super().__init__(spawner._local_worker_dir)
+        self._spawner = spawner
+        self._runner = runner
+
+    def spawn(self, name, archive_path, command_args_tpl, data_sample_paths, local_volumes, envs):
+        self._runner._spawn(
+            self._spawner,
+            name,
+            archive_path,
+            command_args_tpl,
+            data_sample_paths,
+            local_volumes,
+            envs,
+        )
+
+
+class _Progress:
+    """One bar for a whole plan, in a terminal: what runs, the last score, the time left."""
+
+    def __init__(self, records):
+        self._records = records
+        self._rounds = max((record.round for record in records.values()), default=0)
+
+    def __enter__(self):
+        self._bar = tqdm(total=len(self._records), unit="task", disable=None)
+        return self
+
+    def __exit__(self, *error):
+        self._bar.close()
+
+    def tell(self, keys):
+        """Say what runs now."""
+        records = [self._records[key] for key in keys]
+        if records:
+            tasks = ", ".join(f"{record.hospital} · {record.operation}" for record in records)
+            self._bar.set_description_str(f"round {records[0].round}/{self._rounds} · {tasks}")
+
+    def count(self, key, scores):
+        """Count a task that has ended; a recalled one says nothing on the time left."""
+        record = self._records[key]
+        if not self._bar.disable:
+            self._bar.initial += record.recalled
+        for name, value in scores.items():
+            self._bar.set_postfix_str(f"{record.hospital} {name} {value:.3f}", refresh=False)
+        self._bar.update()
+
+
+def _why_not_fork():
+    """Tell why tasks cannot be forked here, or return None."""
+    if not hasattr(os, "fork"):
+        return "This system cannot fork processes"
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None and tensorflow.config.list_physical_devices("GPU"):
+        from tensorflow.python.eager import context
+
+        if context.context()._initialized:
+            return "This program already uses the GPU"
+    return None
+
+
+def _describe_environment(threads):
+    """Collect what a result depends on besides the task itself."""
+    versions = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    settings = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_SETTINGS) and "LOG_LEVEL" not in name
+    }
+    return {
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "settings": settings,
+        "threads": threads,
+    }
+
+
+def _parents(task):
+    """Keys of the tasks whose outputs a task reads."""
+    return {source.parent_task_key for source in task.inputs if source.parent_task_key}
+
+
+def _resources(lines, option):
+    """Read the files of a task from its command line, as pairs of name and path."""
+    resources = json.loads(lines[lines.index(option) + 1])
+    return [(resource["id"], Path(resource["value"])) for resource in resources]
+
+
+@contextlib.contextmanager
+def _released(lock):
+    """Let go of a lock for a while."""
+    lock.release()
+    try:
+        yield
+    finally:
+        lock.acquire()
