@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# Two small extensions of our own stand beside this file.
+# Three small extensions of our own stand beside this file.
 if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
@@ -25,6 +25,7 @@ extensions = [
     "nbsphinx",
     "sphinx_gallery.gen_gallery",
     "gallery_hooks",
+    "benchmark_page",
     "mathml",
 ]
 templates_path = ["_templates"]
@@ -115,7 +116,15 @@ html_theme_options = {
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
 # Pages without pages below them have nothing to show in a sidebar.
-LEAVES = ("index", "own_data", "data_sheet", "glossary", "references", "changes")
+LEAVES = (
+    "index",
+    "own_data",
+    "data_sheet",
+    "benchmark/index",
+    "glossary",
+    "references",
+    "changes",
+)
 html_sidebars = {page: [] for page in LEAVES}
 # Lines of code are longer than prose: the pages of the gallery get the sidebar's place.
 html_sidebars |= {"auto_examples/**": []}

@@ -30,6 +30,9 @@ strategy.
 # :ref:`sphx_glr_auto_examples_30_training_plot_10_federated_chest_xrays.py`, in short.
 
 from helpers.data import label_films, make_hospitals, prepare_samples, read_radiographs
+from helpers.local_mode import start_server
+
+start_server()  # TensorFlow is imported for the tasks while the films are prepared
 
 TASK = "any finding vs none"
 IMAGE_SIZE = 64

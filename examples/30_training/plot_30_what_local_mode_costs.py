@@ -43,7 +43,10 @@ from helpers.data import (
     prepare_samples,
     read_radiographs,
 )
+from helpers.local_mode import start_server
 from helpers.models import build_cnn
+
+start_server()  # TensorFlow is imported for the tasks while the films are prepared
 
 TASK = "any finding vs none"
 IMAGE_SIZE = 64

@@ -80,7 +80,8 @@ def with_seed(seed, build):
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
     try:
-        global_seed_generator()
+        global_seed_generator()  # it draws only when it is made, once in a process
+        random.seed(0)
         return build()
     finally:
         random.setstate(states[0])

@@ -21,6 +21,7 @@ from substrafl.exceptions import (
 
 from helpers.algorithms.pairing import check_pairing, check_targets
 from helpers.algorithms.randomness import get_random_state, set_random_state, with_seed
+from helpers.algorithms.traces import TracedStep, signature_of
 
 
 class TFAlgo(Algo):
@@ -86,7 +87,8 @@ class TFAlgo(Algo):
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        self.args, self.kwargs = self._arguments
+        # SubstraFL pickles these, and makes the algorithm from them in every task.
+        self.args, self.kwargs = _to_recipes(*self._arguments)
         _check_dataset(dataset)
         _check_builder(model)
         _grow_gpu_memory()
@@ -177,10 +179,11 @@ class TFAlgo(Algo):
         """Run the traced model on one batch of the dataset."""
         batch = tf.nest.map_structure(tf.convert_to_tensor, batch)
         if self._traced_prediction is None:
-            self._traced_prediction = _trace(
+            self._traced_prediction = tf.function(
                 # Some layers, such as RandomFlip, train unless they are told not to.
                 lambda x: self._model(x, training=False),
-                [batch],
+                input_signature=[signature_of(batch)],
+                autograph=False,
             )
         return self._traced_prediction(batch)
 
@@ -211,6 +214,10 @@ class TFAlgo(Algo):
     def _train_step(self, x, y, sample_weight=None):
         """Make one update of the weights on one batch; traced once by TensorFlow.
 
+        The graph goes on with the local state, so that the next round need not trace it. A child
+        class that defines anything but its constructor has its own reasons, and traces anew in
+        every task: there, Python values that change from round to round may be used.
+
         Parameters
         ----------
         x, y : tensor, shape (n, …)
@@ -236,10 +243,16 @@ class TFAlgo(Algo):
         """Run the traced training step on one batch of the dataset."""
         batch = tf.nest.map_structure(tf.convert_to_tensor, batch)
         if self._traced_step is None:
-            self._traced_step = _trace(self._train_step, batch)
+            self._traced_step = TracedStep(
+                self._train_step,
+                batch,
+                _model_variables(self._model) + self._optimizer.variables,
+                self._saved_trace,
+            )
         return self._traced_step(*batch)
 
     _traced_step = None
+    _saved_trace = None
     _traced_prediction = None
 
     @functools.cached_property
@@ -261,7 +274,10 @@ class TFAlgo(Algo):
             "index_generator": self._index_generator,
             "disable_gpu": self.disable_gpu,
             "random_state": get_random_state(),
+            "trace": self._saved_trace,
         }
+        if self._traced_step is not None and _only_constructs(type(self)):
+            state["trace"] = self._traced_step.save()
         if self._optimizer is not None:
             state["optimizer"] = [_value(variable) for variable in self._optimizer.variables]
         return state
@@ -290,6 +306,7 @@ class TFAlgo(Algo):
             _assign(self._optimizer.variables, checkpoint.pop("optimizer"))
         self._index_generator = checkpoint.pop("index_generator")
         set_random_state(checkpoint.pop("random_state"))
+        self._saved_trace = checkpoint.pop("trace")
         return checkpoint
 
     def save_local_state(self, path):
@@ -321,7 +338,7 @@ class TFAlgo(Algo):
         ValueError
             If the state belongs to another model, or an entry of it was not used.
         """
-        self._wake_up()
+        self._wake_up(with_state=False)  # the file holds all of it
         left = self._update_from_checkpoint(Path(path))
         if left:
             raise ValueError(
@@ -335,7 +352,8 @@ class TFAlgo(Algo):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "state"
             self.save_local_state(path)
-            return _rebuild, (type(self), *self._arguments, path.read_bytes())
+            arguments = cloudpickle.dumps(_to_recipes(*self._arguments))
+            return _rebuild, (type(self), arguments, path.read_bytes())
 
     def __getattr__(self, name):
         """Build the model of an algorithm that has just arrived, when it is first asked for.
@@ -348,13 +366,16 @@ class TFAlgo(Algo):
         self._wake_up()
         return getattr(self, name)
 
-    def _wake_up(self):
+    def _wake_up(self, *, with_state=True):
         """Build what a copy that has just arrived is to be; do nothing otherwise."""
-        state = self.__dict__.pop("_saved_state", None)
-        if state is None:
+        if "_saved_state" not in self.__dict__:
             return
+        state = self.__dict__.pop("_saved_state")
+        self._arguments = cloudpickle.loads(self.__dict__.pop("_saved_arguments"))
         args, kwargs = self._arguments
         self.__init__(*args, **kwargs)
+        if not with_state:
+            return
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "state"
             path.write_bytes(state)
@@ -378,18 +399,55 @@ class TFAlgo(Algo):
         }
 
 
-def _rebuild(cls, args, kwargs, state):
+class _Recipe:
+    """An optimizer or a loss that is pickled as its settings and arrives as itself.
+
+    Keras would pickle it as an archive with the date, and with a name that it numbers in each
+    process: two runs of one script could not be seen to be the same.
+    """
+
+    def __init__(self, value):
+        self.value = value
+
+    def __reduce__(self):
+        config = self.value.get_config()
+        if isinstance(self.value, keras.optimizers.Optimizer):
+            config.pop("name", None)  # nothing is computed from it
+        return _from_config, (type(self.value), config)
+
+
+def _from_config(cls, config):
+    """Make an optimizer or a loss from its settings."""
+    return cls.from_config(config)
+
+
+def _to_recipes(args, kwargs):
+    """Prepare arguments for pickling; only optimizers and losses change."""
+
+    def prepare(value):
+        keras_object = isinstance(value, keras.optimizers.Optimizer | keras.losses.Loss)
+        return _Recipe(value) if keras_object else value
+
+    return tuple(map(prepare, args)), {name: prepare(value) for name, value in kwargs.items()}
+
+
+def _rebuild(cls, arguments, state):
     """Make the algorithm that was pickled or copied; it wakes up when it is used."""
-    algo = cls.__new__(cls, *args, **kwargs)
-    algo._saved_state = state
+    algo = cls.__new__(cls)
+    algo._saved_arguments, algo._saved_state = arguments, state
     return algo
 
 
-def _trace(function, batch):
-    """Trace a function of a batch once for all batches: the last of an epoch may be smaller."""
-    signature = tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), batch)
-    # Keras traces without autograph too, whose generated files a forked task would leave.
-    return tf.function(function, input_signature=signature, autograph=False)
+def _only_constructs(cls):
+    """Tell whether a class outside this package adds nothing to ours but a constructor."""
+    ours = TFAlgo.__module__.rpartition(".")[0]
+    added = {
+        name
+        for child in cls.__mro__[: cls.__mro__.index(TFAlgo)]
+        if child.__module__.rpartition(".")[0] != ours
+        for name in vars(child)
+    }
+    return all(name.startswith("__") or name == "_abc_impl" for name in added)
 
 
 def _model_variables(model):

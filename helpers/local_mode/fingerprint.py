@@ -61,7 +61,7 @@ def task_fingerprint(archive, arguments, inputs, samples, environment):
             if path.name in samples:
                 content = folder_fingerprint(samples[path.name])
             elif path.parent == Path(inputs):
-                content = file_fingerprint(path)
+                content = pickle_fingerprint(path.read_bytes())
             else:
                 content = "output"
             parts.append(f"{resource['id']} {content}")

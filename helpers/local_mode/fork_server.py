@@ -105,8 +105,9 @@ class ForkServer:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         try:
-            self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:  # still importing: it has no task yet
+            # It ends its tasks first, if it has any.
+            self._process.wait(timeout=1 if self._answers else 0)
+        except subprocess.TimeoutExpired:  # no task, or still importing
             self._process.kill()
             self._process.wait()
         self._reader.join()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from helpers.local_mode.fork_server import ForkServer
-from helpers.local_mode.spawner import _explain
+from helpers.local_mode.spawner import _add_bytecode, _explain
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,6 +69,28 @@ def test_a_task_is_what_python_would_have_run(run, tmp_path):
     assert status == 0
     folder = str(tmp_path)
     assert json.loads(printed) == ["__main__", ["--function-name", "train"], folder, 42, folder]
+
+
+def test_modules_are_not_compiled_again_and_never_stale(run, tmp_path):
+    (tmp_path / "package").mkdir()
+    module = tmp_path / "package" / "module.py"
+    module.write_text("VALUE = 1\ndef fail():\n    raise KeyError('lost film')")
+    (tmp_path / "broken.py").write_text("def")
+    _add_bytecode(tmp_path)
+    source = (
+        "import importlib._bootstrap_external as loader\n"
+        "loader.SourceLoader.source_to_code = lambda *_, **__: exit('compiled')\n"
+        "from package import module\n"
+        "print(module.VALUE)\n"
+        "module.fail()"
+    )
+    status, printed = run(source)
+    assert os.waitstatus_to_exitcode(status) == 1
+    assert printed.startswith("1\n")
+    assert f'File "{module}", line 3, in fail' in printed
+    module.write_text("VALUE = 2\ndef fail():\n    raise KeyError('lost film')")
+    assert "compiled" in run(source)[1]
+    assert "SyntaxError" in run("import broken")[1]
 
 
 def test_tensorflow_is_there_and_idle_and_helpers_are_not(run):

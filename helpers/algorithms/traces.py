@@ -1,0 +1,123 @@
+"""Traces: a training step as TensorFlow's graph, which travels so that no task traces it again.
+
+Turning Python into a graph takes about a second, as long as the training of a small network for
+one round. A graph whose variables are all known can be written down and called by the next task.
+"""
+
+import hashlib
+
+import tensorflow as tf
+
+
+class TracedStep:
+    """A training step, traced once for all batches: the last of an epoch may be smaller.
+
+    Parameters
+    ----------
+    step : callable
+        Called with the elements of a batch; it returns one tensor.
+    batch : tuple
+        Tensors or structures of them; the first batch.
+    variables : list of keras.Variable
+        All that the step may read or write.
+    saved : dict, optional
+        What :meth:`save` returned in another task. It is used if it fits this batch, these
+        variables, this device and this TensorFlow; otherwise the step is traced again.
+
+    Attributes
+    ----------
+    is_recalled : bool
+        Whether ``saved`` is used.
+    """
+
+    def __init__(self, step, batch, variables, saved=None):
+        signature = signature_of(batch)
+        self._handles = [variable.value.handle for variable in variables]
+        self._about = {
+            "tensorflow": tf.__version__,
+            "device": self._handles[0].device,
+            "batch": str(signature),
+            "variables": [(tuple(v.shape), v.dtype, bool(v.trainable)) for v in variables],
+        }
+        self.is_recalled = saved is not None and saved["about"] == self._about
+        self._saved = saved if self.is_recalled else None
+        self._function = (
+            self._load(saved["graph"], saved["captured"])
+            if self.is_recalled
+            # Keras traces without autograph too, whose generated files a forked task would leave.
+            else tf.function(step, input_signature=signature, autograph=False)
+        )
+
+    def __call__(self, *batch):
+        """Make the step on one batch and return its tensor."""
+        return self._function(*batch)
+
+    def save(self):
+        """Write the trace down.
+
+        Returns
+        -------
+        dict or None
+            Bytes and plain values. None if the step uses something that would not be there in
+            another task: a variable that is not in the list, or a function of its own, such as
+            the body of a loop.
+        """
+        if self._saved is None:
+            traced = self._function.get_concrete_function()
+            places = {id(handle): place for place, handle in enumerate(self._handles)}
+            captured = [places.get(id(tensor)) for tensor in traced.captured_inputs]
+            if None not in captured and not traced.graph.as_graph_def().library.function:
+                graph = _wrap(traced.function_def, traced.graph.graph_def_versions)
+                self._saved = {"about": self._about, "captured": captured, "graph": graph}
+        return self._saved
+
+    def _load(self, graph, captured):
+        """Make a function of a batch from a graph that calls the step."""
+        graph = tf.compat.v1.GraphDef.FromString(graph)
+        inputs = [f"{node.name}:0" for node in graph.node if node.op == "Placeholder"]
+        imported = tf.compat.v1.wrap_function(
+            lambda: tf.graph_util.import_graph_def(graph, name=""), []
+        )
+        call = imported.prune(
+            [imported.graph.get_tensor_by_name(name) for name in inputs], "step:0"
+        )
+        handles = [self._handles[place] for place in captured]
+        return lambda *batch: call(*tf.nest.flatten(batch), *handles)
+
+
+def signature_of(batch):
+    """Describe a batch of any number of films.
+
+    Parameters
+    ----------
+    batch : tensor or structure of tensors, shape (n, …)
+        A batch.
+
+    Returns
+    -------
+    tf.TensorSpec or structure of them
+        With None in place of n.
+    """
+    return tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), batch)
+
+
+def _wrap(function, versions):
+    """Write a graph with one node, which calls the function that travels in its library."""
+    # TensorFlow numbers functions and gradients in each process; another could have this number.
+    for node in function.node_def:
+        node.attr.pop("_gradient_op_type", None)  # nobody differentiates a step
+    function.signature.name = "step"
+    digest = hashlib.sha256(function.SerializeToString(deterministic=True)).hexdigest()
+    function.signature.name = f"step_{digest[:16]}"
+    graph = tf.compat.v1.GraphDef(versions=versions)
+    graph.library.function.append(function)
+    call = tf.compat.v1.NodeDef(name="step", op="StatefulPartitionedCall")
+    call.attr["f"].func.name = function.signature.name
+    call.attr["Tout"].list.type.extend(output.type for output in function.signature.output_arg)
+    for place, tensor in enumerate(function.signature.input_arg):
+        node = graph.node.add(name=f"input_{place}", op="Placeholder")
+        node.attr["dtype"].type = tensor.type
+        call.attr["Tin"].list.type.append(tensor.type)
+        call.input.append(node.name)
+    graph.node.append(call)
+    return graph.SerializeToString(deterministic=True)

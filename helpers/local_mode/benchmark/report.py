@@ -1,0 +1,204 @@
+"""Report: every sample of a benchmark, what they boil down to, and where they were measured."""
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import re
+import statistics
+import sys
+from pathlib import Path
+
+from helpers.local_mode.benchmark.runs import read_versions
+from helpers.local_mode.benchmark.scaling import task_overhead
+
+# Name of a ratio: the arm above, the arm below.
+RATIOS = {
+    "ours_over_bare_loop": ("ours", "bare_loop"),
+    "simulate_over_bare_loop": ("simulate", "bare_loop"),
+    "stock_over_ours": ("stock", "ours"),
+    "torch_stock_over_ours": ("torch_stock", "ours"),
+    "flower_over_ours": ("flower", "ours"),
+}
+_PACKAGES = ("tensorflow", "keras", "numpy", "substra", "substrafl")
+_OPTIONAL = {"torch_stock": ("torch",), "flower": ("flwr", "ray", "tensorflow", "keras", "numpy")}
+
+
+def describe_machine():
+    """Tell what is known of this machine without asking for anything personal.
+
+    Returns
+    -------
+    dict
+        ``cores`` that this process may use, ``system``, ``cpu`` (None where it cannot be read) and
+        ``memory`` in bytes (None likewise).
+    """
+    usable = getattr(os, "sched_getaffinity", None)
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows; a name that this system lacks
+        memory = None
+    return {
+        "cores": len(usable(0)) if usable else os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _read_cpu(),
+        "memory": memory,
+    }
+
+
+def describe_versions(pythons):
+    """Tell which versions the arms ran with.
+
+    Parameters
+    ----------
+    pythons : dict of str to str
+        Arm and the Python that runs it.
+
+    Returns
+    -------
+    dict
+        Package to version; Flower's environment below ``flower``.
+    """
+    versions = {"python": platform.python_version()} | read_versions(sys.executable, _PACKAGES)
+    if "torch_stock" in pythons:
+        versions |= read_versions(pythons["torch_stock"], _OPTIONAL["torch_stock"])
+    if "flower" in pythons:
+        versions["flower"] = read_versions(pythons["flower"], _OPTIONAL["flower"])
+    return versions
+
+
+@dataclasses.dataclass
+class Report:
+    """The samples of one benchmark, filled while it runs.
+
+    Parameters
+    ----------
+    work : Work
+        What every arm does.
+    machine, versions : dict
+        As :func:`describe_machine` and :func:`describe_versions` return them.
+    """
+
+    work: object
+    machine: dict
+    versions: dict
+    seconds: dict = dataclasses.field(default_factory=dict)
+    imports: list = dataclasses.field(default_factory=list)
+    compute: list = dataclasses.field(default_factory=list)
+    train: list = dataclasses.field(default_factory=list)
+    n_tasks: int | None = None
+    scaling: dict = dataclasses.field(default_factory=dict)
+
+    def add(self, arm, sample):
+        """Add one run of an arm.
+
+        Parameters
+        ----------
+        arm : str
+            The arm, or ``"imports"``.
+        sample : dict
+            What :func:`~helpers.local_mode.benchmark.runs.run_arm` returned.
+        """
+        if arm == "imports":
+            self.imports.append(sample["seconds"])
+            return
+        self.seconds.setdefault(arm, []).append(sample["seconds"])
+        if arm == "bare_loop":
+            self.compute.append(round(sample["compute_s"], 3))
+        if arm == "ours":
+            self.n_tasks = sample["n_tasks"]
+            self.train.append(sample["train_s"])
+
+    def base_point(self):
+        """Return the arms' own samples as a point of the scaling.
+
+        Returns
+        -------
+        dict or None
+            None if ours or the bare loop was not run.
+        """
+        if not self.compute or not self.train:
+            return None
+        return {
+            "seconds": self.seconds["ours"],
+            "compute": self.compute,
+            "n_tasks": self.n_tasks,
+            "train_s": statistics.median(self.train),
+        }
+
+    def add_point(self, name, value, point):
+        """Add one point of the scaling.
+
+        Parameters
+        ----------
+        name : str
+            What was changed.
+        value : int
+            Its value.
+        point : dict
+            What :func:`~helpers.local_mode.benchmark.scaling.measure_point` returned, and more.
+        """
+        overhead = task_overhead(point["seconds"], self.imports, point["compute"], point["n_tasks"])
+        entry = {"value": value, "task_overhead_s": overhead} | point
+        self.scaling.setdefault(name, []).append(entry)
+
+    def summarize(self):
+        """Boil the samples down.
+
+        Returns
+        -------
+        dict
+            ``measured_on`` (today), ``machine``, ``versions``, ``work``, ``n_tasks``, ``seconds``
+            of whole processes, ``imports`` and ``compute`` (every sample), ``ratios`` of the
+            medians with ``task_overhead_s`` (None where an arm was not run), and ``scaling``.
+        """
+        median = {arm: statistics.median(values) for arm, values in self.seconds.items() if values}
+        ratios = {
+            name: round(median[above] / median[below], 3)
+            if above in median and below in median
+            else None
+            for name, (above, below) in RATIOS.items()
+        }
+        ratios["task_overhead_s"] = (
+            task_overhead(self.seconds["ours"], self.imports, self.compute, self.n_tasks)
+            if self.base_point() and self.imports
+            else None
+        )
+        return {
+            "measured_on": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "machine": self.machine,
+            "versions": self.versions,
+            "work": dataclasses.asdict(self.work),
+            "n_tasks": self.n_tasks,
+            "ratios": ratios,
+            "seconds": self.seconds,
+            "imports": self.imports,
+            "compute": self.compute,
+            "scaling": self.scaling,
+        }
+
+    def write(self, path):
+        """Write the summary as JSON; what is there is replaced once the new file is whole.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}")
+        partial.write_text(json.dumps(self.summarize(), indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+
+def _read_cpu():
+    """Read the processor's name."""
+    try:
+        found = re.search(
+            r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE
+        )
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or None

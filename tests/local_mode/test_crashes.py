@@ -1,0 +1,197 @@
+"""A script with a real network is killed at random moments, or interrupted, and run again."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KILLS = 20
+ROUNDS = 3
+N_TASKS = 2 + (ROUNDS + 1) * 2 * 2 + ROUNDS  # two hospitals: initialize, train and test, aggregate
+
+SCRIPT = '''
+"""Train for some rounds, once with each store, and write the weights of every hospital."""
+import json, logging, sys, time
+from pathlib import Path
+from helpers.local_mode import Federation, start_server
+start_server()
+import keras, numpy as np
+from substrafl.index_generator import NpIndexGenerator
+from substrafl.logger import set_logging_level
+from substrafl.model_loading import download_algo_state
+from substrafl.strategies import FedAvg
+from helpers.algorithms import TFFedAvgAlgo
+from helpers.data import ChestXrayDataset
+from helpers.evaluation import auc
+
+set_logging_level(logging.ERROR)
+
+def build():
+    return keras.Sequential([
+        keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), keras.layers.Flatten(),
+        keras.layers.Dropout(0.3), keras.layers.Dense(1),
+    ])
+
+films, rounds, *stores = sys.argv[1:]
+samples = {
+    hospital.name: {split: hospital / split for split in ("train", "test")}
+    for hospital in sorted(Path(films).iterdir()) if hospital.name in ("A", "B")
+}
+print("ready", flush=True)
+for store in stores:
+    algo = TFFedAvgAlgo(
+        model=build, loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        optimizer=keras.optimizers.Adam(0.01),
+        index_generator=NpIndexGenerator(batch_size=4, num_updates=5),
+        dataset=ChestXrayDataset, seed=0,
+    )
+    with Federation(samples, store=store) as federation:
+        start = time.monotonic()
+        plan, _ = federation.execute(
+            FedAvg(algo=algo, metric_functions={"auc": auc}), num_rounds=int(rounds)
+        )
+        taken = time.monotonic() - start
+        found = {}
+        for hospital in samples:
+            state = download_algo_state(federation.clients[hospital], plan.key)
+            found |= {f"{hospital}{i}": w for i, w in enumerate(state.model.get_weights())}
+        tasks = federation.tasks()
+    np.savez(Path(store).with_name("weights.npz"), **found)
+    print(json.dumps([taken, int(tasks["recalled"].sum()), len(tasks)]))
+'''
+
+
+class Run:
+    """A folder for one run of the script: its store, its weights, and what must stay empty."""
+
+    def __init__(self, folder):
+        self.folder, self.store = folder, folder / "store"
+        for name in ("work", "temporary"):
+            (folder / name).mkdir(parents=True)
+
+    def start(self, samples, *, rounds=ROUNDS, stores=()):
+        """Start the script in a process group of its own, whose mark is in its environment."""
+        (self.folder / "script.py").write_text(SCRIPT)
+        films = Path(samples["A"]["train"]).parents[1]
+        arguments = [films, rounds, *(stores or [self.store])]
+        return subprocess.Popen(
+            [sys.executable, self.folder / "script.py", *map(str, arguments)],
+            cwd=self.folder / "work",
+            env=os.environ
+            | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+            | {"TMPDIR": str(self.folder / "temporary")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def finish(self, samples, **options):
+        """Run the script to its end; return seconds, recalled tasks and all tasks by store."""
+        process = self.start(samples, **options)
+        printed, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors
+        assert self.processes() == []
+        return [json.loads(line) for line in printed.splitlines()[1:]]
+
+    def weights(self):
+        """Read the weights of every hospital."""
+        with np.load(self.folder / "weights.npz") as weights:
+            return dict(weights)
+
+    def n_stored(self):
+        """Count the results that are complete."""
+        return len(list(self.store.glob("results/*/manifest.json")))
+
+    def processes(self):
+        """List the processes that were started from this folder and still live."""
+        mark = f"TMPDIR={self.folder / 'temporary'}"
+        alive = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark in (entry / "environ").read_bytes().decode(errors="replace"):
+                    alive.append(int(entry.name))
+        return alive
+
+    def left(self):
+        """List files that should not be there: all but the store's results."""
+        folders = [self.folder / "work", self.folder / "temporary", self.store / "runs"]
+        return [path for folder in folders for path in folder.glob("*")]
+
+
+def wait_until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="processes are found in /proc, which is Linux's"
+)
+
+
+@needs_proc
+@pytest.mark.slow
+def test_killed_at_random_moments_the_same_weights_come_out(tiny_samples, tmp_path):
+    whole = Run(tmp_path / "whole")
+    ((seconds, recalled, n_tasks),) = whole.finish(tiny_samples)
+    assert (recalled, n_tasks) == (0, N_TASKS)
+    runs = [Run(tmp_path / str(number)) for number in range(KILLS)]
+    # Two at a time take longer than one alone.
+    moments = np.random.default_rng().uniform(0, 1.6 * seconds, KILLS)
+
+    def kill(run, moment):
+        process = run.start(tiny_samples)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(moment)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert wait_until(lambda: not run.processes()), run.processes()
+        return run.n_stored()
+
+    with ThreadPoolExecutor(2) as two:
+        stored = list(two.map(kill, runs, moments))
+    # The script again: one process goes through all that was left.
+    again = Run(tmp_path / "again").finish(tiny_samples, stores=[run.store for run in runs])
+    assert [(recalled, n_tasks) for _, recalled, n_tasks in again] == [(n, N_TASKS) for n in stored]
+    for run in runs:
+        np.testing.assert_equal(run.weights(), whole.weights())
+        assert run.left() == []
+    # The moments were spread over the run: some kills came early, some late.
+    assert min(stored) < N_TASKS / 2 <= max(stored)
+
+
+@needs_proc
+@pytest.mark.slow
+def test_ctrl_c_ends_a_run_at_once_and_leaves_nothing(tiny_samples, tmp_path):
+    run = Run(tmp_path / "run")
+    process = run.start(tiny_samples)
+    assert process.stdout.readline() == "ready\n"
+    assert wait_until(lambda: run.n_stored() >= 3, 60)
+    os.killpg(process.pid, signal.SIGINT)
+    start = time.monotonic()
+    _, errors = process.communicate(timeout=30)
+    assert time.monotonic() - start < 5
+    assert process.returncode not in (0, None)
+    assert "KeyboardInterrupt" in errors
+    assert wait_until(lambda: not run.processes()), run.processes()
+    assert run.left() == []
+    # A shorter run goes on from what was finished, and a longer one from both.
+    ((_, recalled, n_tasks),) = run.finish(tiny_samples, rounds=1)
+    assert 3 <= recalled <= n_tasks == 2 + 2 * 2 * 2 + 1
+    stored = run.n_stored()
+    ((_, recalled, n_tasks),) = run.finish(tiny_samples)
+    assert (recalled, n_tasks) == (stored, N_TASKS)
+    whole = Run(tmp_path / "whole")
+    whole.finish(tiny_samples)
+    np.testing.assert_equal(run.weights(), whole.weights())
