@@ -69,7 +69,7 @@ def describe(report):
         "trainings": str(work["rounds"] + 1),
         "n_tasks": str(report["n_tasks"]),
         "arms": _tabulate_arms(report["seconds"]),
-        "scaling": _tabulate_scaling(report["scaling"]),
+        "scaling": _tabulate_scaling(report),
     }
     text |= {name: str(value) for name, value in work.items()}
     text |= {name: "–" if value is None else f"{value:.2f}" for name, value in ratios.items()}
@@ -96,21 +96,26 @@ def _tabulate_arms(seconds):
     return _to_table(["Arm", "Median, s", "Every sample, s", "Times ours"], rows)
 
 
-def _tabulate_scaling(scaling):
-    head = ["What", "Value", "Tasks", "Whole run, s", "Overhead per task, s", "Training task, s"]
-    rows = [
-        [
-            name,
-            f"{point['value']:,}",
-            str(point["n_tasks"]),
-            f"{statistics.median(point['seconds']):.1f}",
-            f"{point['task_overhead_s']:.3f}",
-            f"{point['train_s']:.2f}",
-        ]
-        for name, points in scaling.items()
-        for point in points
-    ]
-    return _to_table(head, rows or [["not measured", *["–"] * 5]])
+def _tabulate_scaling(report):
+    from helpers.local_mode.benchmark.figures import task_cost
+
+    head = ["What", "Value", "Tasks", "Whole run, s", "Per task, s", "Of it overhead, s", "Memory"]
+    rows = []
+    for name, points in report["scaling"].items():
+        for point in points:
+            memory = point.get("opener_memory")
+            rows.append(
+                [
+                    name,
+                    f"{point['value']:,}",
+                    str(point["n_tasks"]),
+                    f"{statistics.median(point['seconds']):.1f}",
+                    f"{task_cost(report, point):.2f}",
+                    f"{point['task_overhead_s']:.2f}",
+                    "–" if memory is None else f"{memory / 1e6:.1f} MB",
+                ]
+            )
+    return _to_table(head, rows or [["not measured", *["–"] * 6]])
 
 
 def _to_table(head, rows):

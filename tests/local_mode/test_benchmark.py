@@ -219,6 +219,8 @@ def test_figures_show_what_was_measured(report):
     panels = figures.plot_scaling(summary)
     points = [ax.lines[-1].get_xydata().tolist() for ax in panels]
     assert points == [[], [[1.0, 0.5]], [[500.0, 1.0]], []]
+    ((_, seconds),) = panels[1].lines[0].get_xydata()
+    assert seconds == pytest.approx((24 - 9.5) / 21)
     plt.close("all")
 
 
