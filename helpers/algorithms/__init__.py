@@ -1,4 +1,16 @@
 """SubstraFL algorithms for TensorFlow, named and hooked as SubstraFL's for PyTorch."""
 
+from helpers.algorithms.server_optimizers import FedAdagrad as FedAdagrad
+from helpers.algorithms.server_optimizers import FedAdam as FedAdam
+from helpers.algorithms.server_optimizers import FedAvgM as FedAvgM
+from helpers.algorithms.server_optimizers import FedYogi as FedYogi
+from helpers.algorithms.server_optimizers import ServerOptimizer as ServerOptimizer
 from helpers.algorithms.tf_algo import TFAlgo as TFAlgo
 from helpers.algorithms.tf_fed_avg_algo import TFFedAvgAlgo as TFFedAvgAlgo
+from helpers.algorithms.tf_fed_pca_algo import TFFedPCAAlgo as TFFedPCAAlgo
+from helpers.algorithms.tf_newton_raphson_algo import TFNewtonRaphsonAlgo as TFNewtonRaphsonAlgo
+from helpers.algorithms.tf_scaffold_algo import CUpdateRule as CUpdateRule
+from helpers.algorithms.tf_scaffold_algo import TFScaffoldAlgo as TFScaffoldAlgo
+from helpers.algorithms.tf_single_organization_algo import (
+    TFSingleOrganizationAlgo as TFSingleOrganizationAlgo,
+)

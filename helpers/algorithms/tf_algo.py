@@ -18,10 +18,19 @@ from substrafl.exceptions import (
     DatasetTypeError,
     OptimizerValueError,
 )
+from substrafl.index_generator import NpIndexGenerator
 
 from helpers.algorithms.pairing import check_pairing, check_targets
 from helpers.algorithms.randomness import get_random_state, set_random_state, with_seed
 from helpers.algorithms.traces import TracedStep, signature_of
+from helpers.exchange import (
+    check_parameters,
+    get_parameters,
+    increment_parameters,
+    name_parameters,
+    set_parameters,
+    subtract_parameters,
+)
 
 
 class TFAlgo(Algo):
@@ -102,7 +111,8 @@ class TFAlgo(Algo):
         self._optimizer = _copy_optimizer(optimizer)
         with tf.device(self._device):
             self._model = with_seed(seed, model)
-            check_pairing(self._model, loss)
+            if loss is not None:
+                check_pairing(self._model, loss)
             if self._optimizer is not None:
                 self._optimizer.build(self._model.trainable_variables)
                 self._model.compile(optimizer=self._optimizer, loss=loss, jit_compile=False)
@@ -211,6 +221,83 @@ class TFAlgo(Algo):
             for indices in self._index_generator:
                 self._update_weights(train_dataset[indices])
 
+    def _train_round(self, train_dataset):
+        """Train for one round: the index generator's batches, all of them.
+
+        Parameters
+        ----------
+        train_dataset : object
+            An instance of ``dataset`` made for training.
+
+        Raises
+        ------
+        substrafl.exceptions.IndexGeneratorUpdateError
+            If an overridden ``_local_train`` did not take every batch.
+        """
+        if self._index_generator.n_samples is None:
+            self._index_generator.n_samples = len(train_dataset)
+        self._index_generator.reset_counter()
+        self._local_train(train_dataset)
+        self._index_generator.check_num_updates()
+
+    def _train_for_update(self, train_dataset, average=None, *, with_batch_norm_parameters=False):
+        """Go to the global weights, train for one round, and set the weights back.
+
+        The local state of every hospital, and whatever is evaluated with it, is so the global
+        model of this round.
+
+        Parameters
+        ----------
+        train_dataset : object
+            An instance of ``dataset`` made for training.
+        average : list of numpy.ndarray, optional
+            What the aggregation made of all hospitals' updates: it leads from the global weights
+            of the last round to those of this one. None in the first round.
+        with_batch_norm_parameters : bool, default=False
+            Whether moving means and variances are part of both.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            Weights after the training minus weights before, by name.
+
+        Raises
+        ------
+        ValueError
+            If the average does not fit the model, or the training diverged.
+        """
+        if average is not None:
+            self._add_update(average, with_batch_norm_parameters)
+        global_parameters = get_parameters(self._model, with_batch_norm_parameters)
+        self._train_round(train_dataset)
+        local_parameters = get_parameters(self._model, with_batch_norm_parameters)
+        check_parameters(
+            local_parameters, global_parameters, origin="the weights after local training"
+        )
+        set_parameters(self._model, global_parameters, with_batch_norm_parameters)
+        return subtract_parameters(local_parameters, global_parameters)
+
+    def _add_update(self, update, with_batch_norm_parameters=False):
+        """Bring the weights from one global model to the next.
+
+        Parameters
+        ----------
+        update : list of numpy.ndarray
+            What the aggregation sent, in the order of :func:`helpers.exchange.parameter_names`.
+        with_batch_norm_parameters : bool, default=False
+            Whether moving means and variances are part of it.
+
+        Raises
+        ------
+        ValueError
+            If the update does not fit the model.
+        """
+        current = get_parameters(self._model, with_batch_norm_parameters)
+        updates = name_parameters(update, current, origin="the averaged update")
+        increment_parameters(
+            self._model, updates, with_batch_norm_parameters=with_batch_norm_parameters
+        )
+
     def _train_step(self, x, y, sample_weight=None):
         """Make one update of the weights on one batch; traced once by TensorFlow.
 
@@ -228,26 +315,33 @@ class TFAlgo(Algo):
         Returns
         -------
         tensor, shape (), float32
-            The loss before the update.
+            The loss before the update, without penalty.
         """
         variables = self._model.trainable_variables
         with tf.GradientTape() as tape:
             predictions = self._model(x, training=True)
             check_targets(y, predictions, self._loss)
             loss = self._model.compute_loss(x, y, predictions, sample_weight, training=True)
-            scaled_loss = self._optimizer.scale_loss(loss)
+            penalty = self._penalty()
+            total = loss if penalty is None else loss + penalty
+            scaled_loss = self._optimizer.scale_loss(total)
         self._optimizer.apply(tape.gradient(scaled_loss, variables), variables)
         return loss
+
+    def _penalty(self):
+        """Return what a child class adds to the loss: a tensor of shape (), or None."""
+        return None
+
+    def _step_variables(self):
+        """List all Keras variables that the training step reads or writes."""
+        return _model_variables(self._model) + self._optimizer.variables
 
     def _update_weights(self, batch):
         """Run the traced training step on one batch of the dataset."""
         batch = tf.nest.map_structure(tf.convert_to_tensor, batch)
         if self._traced_step is None:
             self._traced_step = TracedStep(
-                self._train_step,
-                batch,
-                _model_variables(self._model) + self._optimizer.variables,
-                self._saved_trace,
+                self._train_step, batch, self._step_variables(), self._saved_trace
             )
         return self._traced_step(*batch)
 
@@ -436,6 +530,27 @@ def _rebuild(cls, arguments, state):
     algo = cls.__new__(cls)
     algo._saved_arguments, algo._saved_state = arguments, state
     return algo
+
+
+def index_all_films(n_films, batch_size):
+    """Make an index generator that goes through all films in order, once in a round.
+
+    Parameters
+    ----------
+    n_films : int
+        Number of films.
+    batch_size : int or None
+        Films of a batch, so that memory suffices; None takes all at once.
+
+    Returns
+    -------
+    substrafl.index_generator.NpIndexGenerator
+        It knows the number of films already.
+    """
+    n_batches = -(-n_films // (batch_size or n_films))
+    generator = NpIndexGenerator(batch_size, n_batches, shuffle=False, drop_last=False)
+    generator.n_samples = n_films
+    return generator
 
 
 def _only_constructs(cls):

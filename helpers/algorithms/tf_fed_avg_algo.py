@@ -1,17 +1,13 @@
 """Federated Averaging for Keras models, the twin of SubstraFL's ``TorchFedAvgAlgo``."""
 
+import keras
+import tensorflow as tf
 from substrafl.remote import remote_data
 from substrafl.strategies.schemas import FedAvgSharedState, StrategyName
 
+from helpers.algorithms.server_optimizers import ServerOptimizer
 from helpers.algorithms.tf_algo import TFAlgo
-from helpers.exchange import (
-    check_parameters,
-    get_parameters,
-    increment_parameters,
-    name_parameters,
-    set_parameters,
-    subtract_parameters,
-)
+from helpers.exchange import get_parameters, name_parameters, parameter_names
 
 
 class TFFedAvgAlgo(TFAlgo):
@@ -36,6 +32,21 @@ class TFFedAvgAlgo(TFAlgo):
         they are neither sent nor set back: the evaluated model then mixes averaged weights with
         the statistics that the last local training left at that hospital, as in SubstraFL's
         PyTorch class.
+    proximal_mu : float, default=0.0
+        FedProx (Li et al. 2020, Equation 2) adds :math:`\frac{\mu}{2} \lVert w - w_t \rVert^2`
+        to the loss of every local update, over the trainable weights, which keeps a hospital from
+        drifting away from the global weights :math:`w_t`. 0 is Federated Averaging.
+    server_optimizer : ServerOptimizer, optional
+        What is made of the averaged update, for example
+        ``helpers.algorithms.FedAdam(learning_rate=0.1)``; by default it is added as it is. Moving
+        means and variances are always added as they are.
+
+    Raises
+    ------
+    ValueError
+        If ``proximal_mu`` is negative.
+    TypeError
+        If ``server_optimizer`` is something else, such as a Keras optimizer.
 
     Examples
     --------
@@ -64,9 +75,18 @@ class TFFedAvgAlgo(TFAlgo):
         with_batch_norm_parameters=False,
         seed=None,
         disable_gpu=False,
+        proximal_mu=0.0,
+        server_optimizer=None,
         *args,
         **kwargs,
     ):
+        if not proximal_mu >= 0:
+            raise ValueError(f"Expected proximal_mu of 0 or more. Received {proximal_mu}.")
+        if not isinstance(server_optimizer, ServerOptimizer | None):
+            raise TypeError(
+                "Expected a ServerOptimizer such as helpers.algorithms.FedAdam(). Received "
+                f"{type(server_optimizer).__name__}."
+            )
         super().__init__(
             model,
             loss,
@@ -79,11 +99,80 @@ class TFFedAvgAlgo(TFAlgo):
             **kwargs,
         )
         self._with_batch_norm_parameters = with_batch_norm_parameters
+        self._server_optimizer = server_optimizer
+        self._server_memory = None
+        self._proximal_mu = float(proximal_mu)
+        # Variables, and not constants: the traced step reads the weights of the round it is in.
+        self._global_weights = [
+            keras.Variable(weight, trainable=False, name="global_weight")
+            for weight in (self._model.trainable_variables if proximal_mu else ())
+        ]
 
     @property
     def strategies(self):
         """List of StrategyName: the strategies that this algorithm serves."""
         return [StrategyName.FEDERATED_AVERAGING]
+
+    def _penalty(self):
+        """Return the proximal term of FedProx, or None."""
+        if not self._proximal_mu:
+            return None
+        weights = self._model.trainable_variables
+        distances = [
+            tf.reduce_sum(tf.square(weight - tf.cast(start, weight.dtype)))
+            for weight, start in zip(weights, self._global_weights, strict=True)
+        ]
+        return self._proximal_mu / 2 * tf.add_n(distances)
+
+    def _step_variables(self):
+        """List all Keras variables that the training step reads or writes."""
+        return super()._step_variables() + self._global_weights
+
+    def _add_update(self, update, with_batch_norm_parameters=False):
+        """Bring the weights from one global model to the next, by the server optimizer's step."""
+        if self._server_optimizer is not None:
+            current = get_parameters(self._model, with_batch_norm_parameters)
+            named = name_parameters(update, current, origin="the averaged update")
+            trained = {name: named[name] for name in parameter_names(self._model)}
+            step, self._server_memory = self._server_optimizer.step(trained, self._server_memory)
+            update = list((named | step).values())
+        super()._add_update(update, with_batch_norm_parameters)
+
+    def _get_state_to_save(self):
+        """Add the memory of the server optimizer to the state.
+
+        Returns
+        -------
+        dict
+            As in :class:`~helpers.algorithms.TFAlgo`, with ``server_memory``.
+        """
+        return super()._get_state_to_save() | {"server_memory": self._server_memory}
+
+    def _update_from_checkpoint(self, path):
+        """Load the memory of the server optimizer with the rest of the state.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            File written by ``save_local_state``.
+
+        Returns
+        -------
+        dict
+            What is left.
+        """
+        checkpoint = super()._update_from_checkpoint(path)
+        self._server_memory = checkpoint.pop("server_memory")
+        return checkpoint
+
+    def _train_round(self, train_dataset):
+        """Note the global weights, if they are needed, and train for one round."""
+        if self._global_weights:
+            for start, weight in zip(
+                self._global_weights, self._model.trainable_variables, strict=True
+            ):
+                start.assign(weight)
+        super()._train_round(train_dataset)
 
     @remote_data
     def train(self, data_from_opener, shared_state=None):
@@ -108,41 +197,14 @@ class TFFedAvgAlgo(TFAlgo):
             If the averaged update does not fit the model, or the training diverged.
         """
         train_dataset = self._dataset(data_from_opener, is_inference=False)
-        batch_norm = self._with_batch_norm_parameters
-        if shared_state is None:
-            self._index_generator.n_samples = len(train_dataset)
-        else:
-            self._add_average(shared_state)
-
-        self._index_generator.reset_counter()
-        global_parameters = get_parameters(self._model, batch_norm)
-        self._local_train(train_dataset)
-        self._index_generator.check_num_updates()
-        local_parameters = get_parameters(self._model, batch_norm)
-        check_parameters(
-            local_parameters, global_parameters, origin="the weights after local training"
+        update = self._train_for_update(
+            train_dataset,
+            None if shared_state is None else shared_state.avg_parameters_update,
+            with_batch_norm_parameters=self._with_batch_norm_parameters,
         )
-        set_parameters(self._model, global_parameters, batch_norm)
-
-        update = subtract_parameters(local_parameters, global_parameters)
         return FedAvgSharedState(
             n_samples=len(train_dataset), parameters_update=list(update.values())
         )
-
-    def _add_average(self, shared_state):
-        """Bring the weights from one global model to the next.
-
-        Parameters
-        ----------
-        shared_state : substrafl.strategies.schemas.FedAvgAveragedState
-            The average of all hospitals' updates.
-        """
-        batch_norm = self._with_batch_norm_parameters
-        current = get_parameters(self._model, batch_norm)
-        updates = name_parameters(
-            shared_state.avg_parameters_update, current, origin="the averaged update"
-        )
-        increment_parameters(self._model, updates, with_batch_norm_parameters=batch_norm)
 
     def summary(self):
         """Describe the algorithm for SubstraFL's experiment summary.
@@ -153,5 +215,9 @@ class TFFedAvgAlgo(TFAlgo):
             JSON-serializable.
         """
         return super().summary() | {
-            "with_batch_norm_parameters": str(self._with_batch_norm_parameters)
+            "with_batch_norm_parameters": str(self._with_batch_norm_parameters),
+            "proximal_mu": self._proximal_mu,
+            "server_optimizer": None
+            if self._server_optimizer is None
+            else repr(self._server_optimizer),
         }

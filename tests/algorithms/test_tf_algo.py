@@ -56,15 +56,6 @@ def settings(**changes):
     } | changes
 
 
-@pytest.fixture
-def data(rng):
-    """What an opener would return: 10 films, both labels."""
-    return {
-        "images": rng.integers(0, 256, (10, 8, 8, 1), dtype=np.uint8),
-        "labels": np.arange(10) % 2,
-    }
-
-
 def train(algo, data, update=None):
     average = None if update is None else FedAvgAveragedState(avg_parameters_update=update)
     return algo.train(data_from_opener=data, shared_state=average, _skip=True).parameters_update

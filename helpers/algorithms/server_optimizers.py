@@ -1,0 +1,161 @@
+"""Server optimizers: what is made of the average of the updates, beyond adding it.
+
+The average is taken for a gradient, and an optimizer with a memory decides the step. SubstraFL's
+aggregation has no memory: every task of it is new. The memory is therefore kept by the hospitals,
+each of which receives the same averages and makes the same steps; nothing more is sent than with
+Federated Averaging, and any strategy may have made the average.
+"""
+
+import abc
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerOptimizer(abc.ABC):
+    """Base of the server optimizers: settings only, the memory is passed in and out."""
+
+    @abc.abstractmethod
+    def step(self, average, memory=None):
+        """Turn an average into a step.
+
+        Parameters
+        ----------
+        average : dict of str to numpy.ndarray
+            The average of the hospitals' updates.
+        memory : object, optional
+            What the last step returned; None before the first one.
+
+        Returns
+        -------
+        step : dict of str to numpy.ndarray
+            What is added to the global weights, in the dtypes of the average.
+        memory : object
+            For the next step.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class FedAvgM(ServerOptimizer):
+    r"""Momentum at the server (Hsu et al. 2019): :math:`v \leftarrow \beta v + \Delta`.
+
+    Parameters
+    ----------
+    learning_rate : float, default=1.0
+        The step is ``learning_rate * v``.
+    momentum : float in [0, 1), default=0.9
+        :math:`\beta`. With 0 and a rate of 1 it is Federated Averaging.
+    """
+
+    learning_rate: float = 1.0
+    momentum: float = 0.9
+
+    def __post_init__(self):  # noqa: D105
+        _check(self, {"learning_rate": (0, np.inf), "momentum": (0, 1)})
+
+    def step(self, average, memory=None):
+        """Turn an average into a step, see :class:`~helpers.algorithms.ServerOptimizer`."""
+        memory = memory or {name: np.zeros_like(value) for name, value in average.items()}
+        memory = {name: self.momentum * memory[name] + value for name, value in average.items()}
+        return {name: self.learning_rate * value for name, value in memory.items()}, memory
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptiveServerOptimizer(ServerOptimizer):
+    r"""Adaptive optimizers at the server (Reddi et al. 2021, Algorithm 2).
+
+    .. math::
+
+        m \leftarrow \beta_1 m + (1 - \beta_1) \Delta, \qquad
+        w \leftarrow w + \eta \, m / (\sqrt{v} + \tau),
+
+    where :math:`v` starts at :math:`\tau^2` and is renewed as the child class says. There is no
+    correction of the bias, in the paper as here.
+
+    Parameters
+    ----------
+    learning_rate : float, default=0.1
+        :math:`\eta`.
+    beta_1 : float in [0, 1), default=0.9
+        Memory of :math:`m`.
+    beta_2 : float in [0, 1], default=0.99
+        Memory of :math:`v`; not used by FedAdagrad.
+    tau : float, default=1e-3
+        How adaptive it is: steps of weights with updates far below :math:`\tau` are not enlarged.
+    """
+
+    learning_rate: float = 0.1
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+    tau: float = 1e-3
+
+    def __post_init__(self):  # noqa: D105
+        positive = (np.nextafter(0, 1), np.inf)
+        limits = {"learning_rate": positive, "beta_1": (0, 1), "tau": positive}
+        _check(self, limits)
+        if not 0 <= self.beta_2 <= 1:
+            raise ValueError(f"Expected beta_2 of 0 to 1. Received {self.beta_2}.")
+
+    def step(self, average, memory=None):
+        """Turn an average into a step, see :class:`~helpers.algorithms.ServerOptimizer`."""
+        if memory is None:
+            memory = {
+                name: (np.zeros_like(value), np.full_like(value, self.tau**2))
+                for name, value in average.items()
+            }
+        steps, renewed = {}, {}
+        for name, value in average.items():
+            m, v = memory[name]
+            m = self.beta_1 * m + (1 - self.beta_1) * value
+            v = self._renew(v, value**2)
+            steps[name] = self.learning_rate * m / (np.sqrt(v) + self.tau)
+            renewed[name] = (m, v)
+        return steps, renewed
+
+    @abc.abstractmethod
+    def _renew(self, v, square):
+        """Renew the second moment with the square of the average."""
+
+
+class FedAdagrad(AdaptiveServerOptimizer):
+    r"""Renew the second moment with :math:`v \leftarrow v + \Delta^2`.
+
+    Its parameters are those of its base class,
+    :class:`~helpers.algorithms.server_optimizers.AdaptiveServerOptimizer`.
+    """
+
+    def _renew(self, v, square):
+        return v + square
+
+
+class FedAdam(AdaptiveServerOptimizer):
+    r"""Renew the second moment with :math:`v \leftarrow \beta_2 v + (1 - \beta_2) \Delta^2`.
+
+    Its parameters are those of its base class,
+    :class:`~helpers.algorithms.server_optimizers.AdaptiveServerOptimizer`.
+    """
+
+    def _renew(self, v, square):
+        return self.beta_2 * v + (1 - self.beta_2) * square
+
+
+class FedYogi(AdaptiveServerOptimizer):
+    r"""Renew the second moment with a step whose size does not depend on it.
+
+    .. math:: v \leftarrow v - (1 - \beta_2) \Delta^2 \, \mathrm{sign}(v - \Delta^2)
+
+    Its parameters are those of its base class,
+    :class:`~helpers.algorithms.server_optimizers.AdaptiveServerOptimizer`.
+    """
+
+    def _renew(self, v, square):
+        return v - (1 - self.beta_2) * square * np.sign(v - square)
+
+
+def _check(optimizer, limits):
+    """Refuse settings outside [low, high)."""
+    for name, (low, high) in limits.items():
+        value = getattr(optimizer, name)
+        if not low <= value < high:
+            raise ValueError(f"Expected {name} in [{low:g}, {high:g}). Received {value}.")

@@ -1,0 +1,192 @@
+"""Federated principal components for TensorFlow users, the twin of ``TorchFedPCAAlgo``."""
+
+import functools
+
+import keras
+import numpy as np
+from substrafl.index_generator import NpIndexGenerator
+from substrafl.remote import remote_data
+from substrafl.strategies.schemas import FedPCASharedState, StrategyName
+
+from helpers.algorithms.tf_algo import TFAlgo, index_all_films
+
+
+class TFFedPCAAlgo(TFAlgo):
+    r"""Find the principal components of all hospitals' films, none of which is sent.
+
+    Algorithm 3 of Hartebrodt & Röttger 2022. In the first round each hospital shares the mean of
+    its films, in the second :math:`C_k G_0` and in all others :math:`C_k G_{r-1}`, where
+    :math:`C_k` is the covariance of its films around the common mean, and :math:`G_r` the QR
+    factor of the average over the films. :math:`G_r` converges to the components of the pooled
+    films; the further the eigenvalues lie apart, the faster.
+
+    Parameters
+    ----------
+    dataset, disable_gpu
+        As in :class:`~helpers.algorithms.TFAlgo`. Films are flattened; targets are not looked at.
+    in_features : int
+        Numbers in a film.
+    out_features : int
+        Components to find, at most ``in_features``.
+    batch_size : int, optional
+        Films at a time, so that memory suffices; None takes all at once.
+    seed : int, default=1
+        Draws where the iteration starts, :math:`G_0`, the same at every hospital.
+    """
+
+    def __init__(
+        self,
+        dataset,
+        in_features,
+        out_features,
+        batch_size=None,
+        seed=1,
+        disable_gpu=False,
+        *args,
+        **kwargs,
+    ):
+        super().__init__(
+            functools.partial(_build_projection, in_features, out_features),
+            None,
+            NpIndexGenerator(batch_size, num_updates=1),  # until the number of films is known
+            dataset,
+            None,
+            seed,
+            disable_gpu,
+            *args,
+            **kwargs,
+        )
+        self.in_features = in_features
+        self.out_features = out_features
+        self.local_mean = None
+        self.local_covmat = None
+        self._batch_size = batch_size
+        self._seed = seed
+
+    @property
+    def strategies(self):
+        """List of StrategyName: the strategies that this algorithm serves."""
+        return [StrategyName.FEDERATED_PCA]
+
+    @property
+    def eigen_vectors(self):
+        """numpy.ndarray, shape (out_features, in_features): the components, one a row."""
+        return self._model.get_weights()[0].T
+
+    def transform(self, films):
+        """Project films on the components.
+
+        Parameters
+        ----------
+        films : array, shape (n, …)
+            ``in_features`` numbers each.
+
+        Returns
+        -------
+        numpy.ndarray, shape (n, out_features), float32
+            Coordinates. As in SubstraFL's class the mean is not subtracted.
+        """
+        return self._model(self._flatten(films)).numpy()
+
+    def _predict_batch(self, batch):
+        """Project one batch of the dataset."""
+        return super()._predict_batch(self._flatten(batch))
+
+    def _flatten(self, films):
+        """Write each film as a row."""
+        rows = np.asarray(films, np.float32).reshape(len(films), -1)
+        if rows.shape[1] != self.in_features:
+            raise ValueError(
+                f"Expected films of in_features={self.in_features} numbers. Received films of "
+                f"shape {np.shape(films)[1:]}, which are {rows.shape[1]}."
+            )
+        return rows
+
+    def _batches(self, train_dataset):
+        """Go through all films once, as rows of float64."""
+        for indices in self._index_generator:
+            yield self._flatten(train_dataset[indices][0]).astype(np.float64)
+
+    @remote_data
+    def train(self, data_from_opener, shared_state=None):
+        """Share the mean, then what the covariance makes of the components so far.
+
+        Parameters
+        ----------
+        data_from_opener : dict
+            What the opener's ``get_data`` returns.
+        shared_state : substrafl.strategies.schemas.FedPCAAveragedState, optional
+            The common mean in the second round, then the components; None in the first round.
+
+        Returns
+        -------
+        substrafl.strategies.schemas.FedPCASharedState
+            Number of films, and one array: float64 (in_features,) in the first round, then
+            (out_features, in_features).
+
+        Raises
+        ------
+        ValueError
+            If the films have another size than ``in_features``.
+        """
+        train_dataset = self._dataset(data_from_opener, is_inference=False)
+        n_films = len(train_dataset)
+        if shared_state is None:
+            self._index_generator = index_all_films(n_films, self._batch_size)
+        if self.local_mean is None:
+            self._index_generator.reset_counter()
+            self.local_mean = sum(rows.sum(0) for rows in self._batches(train_dataset)) / n_films
+            update = self.local_mean
+        elif self.local_covmat is None:
+            self._index_generator.reset_counter()
+            mean = shared_state.avg_parameters_update[0]
+            centred = (rows - mean for rows in self._batches(train_dataset))
+            self.local_covmat = sum(rows.T @ rows for rows in centred)
+            start = np.random.default_rng(self._seed)
+            update = start.normal(size=(self.out_features, self.in_features)) @ self.local_covmat
+        else:
+            components = shared_state.avg_parameters_update[0]
+            self._model.set_weights([components.T])
+            update = components @ self.local_covmat
+        return FedPCASharedState(n_samples=n_films, parameters_update=[update])
+
+    def _get_state_to_save(self):
+        """Add the hospital's mean and covariance to the state.
+
+        Returns
+        -------
+        dict
+            As in :class:`~helpers.algorithms.TFAlgo`, with ``mean`` and ``covariance_matrix``.
+        """
+        return super()._get_state_to_save() | {
+            "mean": self.local_mean,
+            "covariance_matrix": self.local_covmat,
+        }
+
+    def _update_from_checkpoint(self, path):
+        """Load the hospital's mean and covariance with the rest of the state.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            File written by ``save_local_state``.
+
+        Returns
+        -------
+        dict
+            What is left.
+        """
+        checkpoint = super()._update_from_checkpoint(path)
+        self.local_mean = checkpoint.pop("mean")
+        self.local_covmat = checkpoint.pop("covariance_matrix")
+        return checkpoint
+
+
+def _build_projection(in_features, out_features):
+    """Build the linear model whose weights are the components."""
+    return keras.Sequential(
+        [
+            keras.Input((in_features,), name="film"),
+            keras.layers.Dense(out_features, use_bias=False, name="eigen_vectors"),
+        ]
+    )

@@ -1,0 +1,199 @@
+"""Newton-Raphson for Keras models, the twin of SubstraFL's ``TorchNewtonRaphsonAlgo``."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from substrafl.exceptions import CriterionReductionError, NegativeHessianMatrixError
+from substrafl.index_generator import NpIndexGenerator
+from substrafl.remote import remote_data
+from substrafl.strategies.schemas import NewtonRaphsonSharedState, StrategyName
+
+from helpers.algorithms.tf_algo import TFAlgo, index_all_films
+
+_MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
+
+
+class TFNewtonRaphsonAlgo(TFAlgo):
+    r"""Train a small Keras model with a convex loss by Newton's method.
+
+    Each hospital shares the gradient :math:`g_k` and the Hessian :math:`H_k` of its loss at the
+    global weights, over all its films. SubstraFL's ``NewtonRaphson`` averages both over the
+    films and answers with :math:`-\eta H^{-1} g`, which every hospital adds. A logistic
+    regression is there in a few rounds; the Hessian has as many rows and columns as the model has
+    weights, so that a network of any depth is out of reach, and would not be convex either.
+
+    Parameters
+    ----------
+    model, loss, dataset, seed, disable_gpu
+        As in :class:`~helpers.algorithms.TFAlgo`. The loss must be a mean over the films.
+    batch_size : int or None
+        Films at a time, so that memory suffices; it has no influence on the result. None takes
+        all at once.
+    l2_coeff : float, default=0.0
+        Adds ``l2_coeff / 2 * sum(weights ** 2)`` to the loss, biases included, which keeps the
+        Hessian invertible.
+    with_batch_norm_parameters : bool, default=False
+        Only False: Newton's method has no step for statistics that no loss depends on. The name
+        is SubstraFL's.
+
+    Raises
+    ------
+    substrafl.exceptions.CriterionReductionError
+        If the loss is not a mean.
+    ValueError
+        If ``with_batch_norm_parameters`` is True.
+    """
+
+    def __init__(
+        self,
+        model,
+        loss,
+        batch_size,
+        dataset,
+        l2_coeff=0.0,
+        with_batch_norm_parameters=False,
+        seed=None,
+        disable_gpu=False,
+        *args,
+        **kwargs,
+    ):
+        super().__init__(
+            model,
+            loss,
+            # Until the number of films is known it only tells the batch size of predictions.
+            NpIndexGenerator(batch_size, num_updates=1),
+            dataset,
+            None,
+            seed,
+            disable_gpu,
+            *args,
+            **kwargs,
+        )
+        if isinstance(loss, keras.losses.Loss) and loss.reduction not in _MEANS:
+            raise CriterionReductionError(
+                "Expected a loss that is a mean over the films (reduction='sum_over_batch_size'). "
+                f"Received reduction={loss.reduction!r}."
+            )
+        if with_batch_norm_parameters:
+            raise ValueError(
+                "Expected with_batch_norm_parameters=False: Newton's method has no step for moving "
+                "means and variances. Leave BatchNorm out of a convex model."
+            )
+        self._batch_size = batch_size
+        self._l2_coeff = l2_coeff
+        self._model.compile(loss=loss, jit_compile=False)
+        self._gradients = self._hessian = None
+        self._n_samples_done = 0
+
+    @property
+    def strategies(self):
+        """List of StrategyName: the strategies that this algorithm serves."""
+        return [StrategyName.NEWTON_RAPHSON]
+
+    def _local_train(self, train_dataset):
+        """Go through all films and add up gradient and Hessian; the weights stay as they are.
+
+        Override it for another loop; it must call ``_update_gradients_and_hessian`` for each
+        batch.
+
+        Parameters
+        ----------
+        train_dataset : object
+            An instance of ``dataset`` made for training.
+        """
+        with tf.device(self._device):
+            for indices in self._index_generator:
+                self._update_gradients_and_hessian(train_dataset[indices], len(indices))
+
+    def _update_gradients_and_hessian(self, batch, current_batch_size):
+        """Add one batch's share of the gradient and the Hessian.
+
+        Parameters
+        ----------
+        batch : tuple
+            Films, targets and, if there are any, weights of the films.
+        current_batch_size : int
+            Films in the batch.
+        """
+        x, y, *weights = tf.nest.map_structure(tf.convert_to_tensor, batch)
+        variables = self._model.trainable_variables
+        n_weights = sum(int(np.prod(variable.shape)) for variable in variables)
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                predictions = self._model(x, training=True)
+                loss = self._model.compute_loss(x, y, predictions, *weights, training=True)
+            gradients = inner.gradient(loss, variables)
+            flat = tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], 0)
+        rows = outer.jacobian(flat, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        hessian = np.concatenate([row.numpy().reshape(n_weights, -1) for row in rows], axis=1)
+        share = current_batch_size / self._index_generator.n_samples
+        self._hessian = self._hessian + share * (hessian + hessian.T) / 2
+        self._gradients = [
+            total + share * gradient.numpy()
+            for total, gradient in zip(self._gradients, gradients, strict=True)
+        ]
+        self._n_samples_done += current_batch_size
+
+    @remote_data
+    def train(self, data_from_opener, shared_state=None):
+        """Make the step that the aggregation sent, then share gradient and Hessian.
+
+        Parameters
+        ----------
+        data_from_opener : dict
+            What the opener's ``get_data`` returns.
+        shared_state : substrafl.strategies.schemas.NewtonRaphsonAveragedStates, optional
+            The step; None in the first round.
+
+        Returns
+        -------
+        substrafl.strategies.schemas.NewtonRaphsonSharedState
+            Number of films, gradient of each weight tensor, and the Hessian, float64 (p, p).
+
+        Raises
+        ------
+        ValueError
+            If the step does not fit the model, or not every film was seen once.
+        substrafl.exceptions.NegativeHessianMatrixError
+            If the Hessian has a negative eigenvalue: the problem is not convex.
+        """
+        train_dataset = self._dataset(data_from_opener, is_inference=False)
+        n_films = len(train_dataset)
+        weights = [variable.numpy() for variable in self._model.trainable_variables]
+        if shared_state is None:
+            self._index_generator = index_all_films(n_films, self._batch_size)
+        else:
+            steps = zip(shared_state.parameters_update, weights, strict=True)
+            self._add_update([np.asarray(step, weight.dtype) for step, weight in steps])
+            weights = [variable.numpy() for variable in self._model.trainable_variables]
+        n_weights = sum(weight.size for weight in weights)
+        # The penalty is the same for all batches: its derivatives are known.
+        self._gradients = [self._l2_coeff * weight.astype(np.float64) for weight in weights]
+        self._hessian = self._l2_coeff * np.eye(n_weights)
+        self._n_samples_done = 0
+        self._train_round(train_dataset)
+        if self._n_samples_done != n_films:
+            raise ValueError(
+                f"Expected gradient and Hessian of {n_films} films. Received those of "
+                f"{self._n_samples_done}: call _update_gradients_and_hessian for each batch."
+            )
+        lowest = np.linalg.eigvalsh(self._hessian).min()
+        if lowest < 0:
+            raise NegativeHessianMatrixError(
+                "Expected a Hessian without negative eigenvalues. Received one with "
+                f"{lowest:.3g}: the problem is not convex, or numbers are too coarse. A larger "
+                f"l2_coeff helps (now {self._l2_coeff})."
+            )
+        return NewtonRaphsonSharedState(
+            n_samples=n_films, gradients=self._gradients, hessian=self._hessian
+        )
+
+    def summary(self):
+        """Describe the algorithm for SubstraFL's experiment summary.
+
+        Returns
+        -------
+        dict
+            JSON-serializable.
+        """
+        return super().summary() | {"l2_coeff": self._l2_coeff, "batch_size": self._batch_size}

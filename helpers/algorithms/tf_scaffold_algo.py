@@ -1,0 +1,283 @@
+"""Scaffold for Keras models, the twin of SubstraFL's ``TorchScaffoldAlgo``."""
+
+import logging
+from enum import IntEnum
+
+import keras
+from substrafl.exceptions import (
+    NumUpdatesValueError,
+    OptimizerValueError,
+    ScaffoldLearningRateError,
+    TorchScaffoldAlgoParametersUpdateError,
+)
+from substrafl.remote import remote_data
+from substrafl.strategies.schemas import ScaffoldSharedState, StrategyName
+
+from helpers.algorithms.tf_algo import TFAlgo
+from helpers.exchange import (
+    add_parameters,
+    get_parameters,
+    increment_parameters,
+    name_parameters,
+    subtract_parameters,
+    weighted_sum_parameters,
+    zeros_like_parameters,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class CUpdateRule(IntEnum):
+    """How a hospital renews its control variate.
+
+    Attributes
+    ----------
+    STABLE
+        Option I of the paper: one more pass over the data. Not implemented, as in SubstraFL.
+    FAST
+        Option II of the paper: from the local updates that were made anyway.
+    """
+
+    STABLE = 1
+    FAST = 2
+
+
+class TFScaffoldAlgo(TFAlgo):
+    r"""Train a Keras model with the Scaffold strategy (Karimireddy et al. 2020, Algorithm 1).
+
+    Hospitals with different films pull the weights in different directions. Hospital :math:`k`
+    keeps a control variate :math:`c_k`, its own usual gradient, and receives :math:`c`, that of
+    all hospitals. Every local update is corrected by their difference (line 10),
+
+    .. math:: y_k \leftarrow y_k - \eta \, (g_k(y_k) - c_k + c),
+
+    and after :math:`S` updates from :math:`x` to :math:`y_k` the control variate is renewed with
+    Option II of line 12,
+
+    .. math:: c_k^+ = c_k - c + \frac{1}{S \eta} (x - y_k).
+
+    The changes of weights and control variates are shared; SubstraFL's ``Scaffold`` averages them
+    over the films and applies its ``aggregation_lr`` (lines 16 and 17).
+
+    Parameters
+    ----------
+    model, loss, optimizer, index_generator, dataset, seed, disable_gpu
+        As in :class:`~helpers.algorithms.TFAlgo`. The theory holds for plain SGD; momentum or an
+        adaptive optimizer are allowed with a warning. So is a learning-rate schedule: the rate
+        of the last update then stands for that of all.
+    with_batch_norm_parameters : bool, default=False
+        Whether the moving mean and variance of BatchNorm layers are averaged, and corrected, too.
+    c_update_rule : CUpdateRule, default=CUpdateRule.FAST
+        How the control variate is renewed.
+
+    Raises
+    ------
+    substrafl.exceptions.NumUpdatesValueError
+        If the index generator makes no update.
+    substrafl.exceptions.ScaffoldLearningRateError
+        If the learning rate is not positive.
+    NotImplementedError
+        If ``c_update_rule`` is ``CUpdateRule.STABLE``.
+    """
+
+    def __init__(
+        self,
+        model,
+        loss,
+        optimizer,
+        index_generator,
+        dataset,
+        with_batch_norm_parameters=False,
+        c_update_rule=CUpdateRule.FAST,
+        seed=None,
+        disable_gpu=False,
+        *args,
+        **kwargs,
+    ):
+        super().__init__(
+            model, loss, index_generator, dataset, optimizer, seed, disable_gpu, *args, **kwargs
+        )
+        if self._index_generator.num_updates <= 0:
+            raise NumUpdatesValueError(
+                f"Expected num_updates of at least 1. Received {self._index_generator.num_updates}."
+            )
+        if CUpdateRule(c_update_rule) is CUpdateRule.STABLE:
+            raise NotImplementedError(
+                "Expected CUpdateRule.FAST. The stable rule is not there yet."
+            )
+        self._with_batch_norm_parameters = with_batch_norm_parameters
+        self._client_control_variate = None
+        self._delta_variate = None
+        self._current_lr = None
+        self._scaffold_parameters_update_num_call = 0
+        self._check_optimizer()
+
+    @property
+    def strategies(self):
+        """List of StrategyName: the strategies that this algorithm serves."""
+        return [StrategyName.SCAFFOLD]
+
+    def _check_optimizer(self):
+        """Refuse what cannot work, and say what the theory does not cover."""
+        if self._optimizer is None:
+            raise OptimizerValueError("No optimizer found: Scaffold needs its learning rate.")
+        settings = self._optimizer.get_config()
+        if not isinstance(self._optimizer, keras.optimizers.SGD) or settings["momentum"]:
+            logger.warning(
+                "The only optimizer theoretically guaranteed to work with the Scaffold strategy "
+                "is SGD without momentum. Received %s.",
+                type(self._optimizer).__name__,
+            )
+        self._schedule = None
+        if isinstance(settings["learning_rate"], dict):
+            self._schedule = keras.optimizers.schedules.deserialize(settings["learning_rate"])
+            logger.warning(
+                "Scaffold with a learning-rate schedule has not been scientifically validated. "
+                "The rate of the last update of a round stands for that of all."
+            )
+        self._update_current_lr()
+
+    def _update_current_lr(self):
+        """Read the learning rate of the last update."""
+        if self._schedule is None:
+            rate = self._optimizer.learning_rate
+        else:  # the optimizer has counted the update already
+            rate = self._schedule(max(int(self._optimizer.iterations) - 1, 0))
+        self._current_lr = float(rate)
+        if self._current_lr <= 0:
+            raise ScaffoldLearningRateError(
+                "Expected a positive learning rate: the control variates are divided by it. "
+                f"Received {self._current_lr}."
+            )
+
+    def _scaffold_parameters_update(self):
+        r"""Correct the weights; to be called after every update (line 10 of the algorithm).
+
+        The update was :math:`-\eta g_k`; what is added here is :math:`\eta (c_k - c)`. The usual
+        training loop does it by itself; a training loop of one's own must do it.
+        """
+        self._update_current_lr()
+        self._scaffold_parameters_update_num_call += 1
+        increment_parameters(
+            self._model,
+            self._delta_variate,
+            with_batch_norm_parameters=self._with_batch_norm_parameters,
+            updates_multiplier=self._current_lr,
+        )
+
+    def _update_weights(self, batch):
+        """Run the traced training step on one batch, and correct it."""
+        loss = super()._update_weights(batch)
+        self._scaffold_parameters_update()
+        return loss
+
+    @remote_data
+    def train(self, data_from_opener, shared_state=None):
+        """Train for one round with corrected updates, and renew the control variate.
+
+        Parameters
+        ----------
+        data_from_opener : dict
+            What the opener's ``get_data`` returns.
+        shared_state : substrafl.strategies.schemas.ScaffoldAveragedStates, optional
+            The average of all hospitals' updates and the server's control variate; None in the
+            first round.
+
+        Returns
+        -------
+        substrafl.strategies.schemas.ScaffoldSharedState
+            Number of films, update of the weights, update of the control variate, and the
+            server's control variate as it was received.
+
+        Raises
+        ------
+        ValueError
+            If what was received does not fit the model, or the training diverged.
+        substrafl.exceptions.TorchScaffoldAlgoParametersUpdateError
+            If an overridden ``_local_train`` did not correct every update.
+        """
+        train_dataset = self._dataset(data_from_opener, is_inference=False)
+        batch_norm = self._with_batch_norm_parameters
+        average, server = None, zeros_like_parameters(self._model, batch_norm)
+        if shared_state is None:
+            self._client_control_variate = server
+        else:
+            current = get_parameters(self._model, batch_norm)
+            average = _cast(shared_state.avg_parameters_update, current)
+            server = name_parameters(
+                _cast(shared_state.server_control_variate, current),
+                current,
+                origin="the server's control variate",
+            )
+        self._delta_variate = subtract_parameters(self._client_control_variate, server)
+        self._scaffold_parameters_update_num_call = 0
+        update = self._train_for_update(
+            train_dataset, average, with_batch_norm_parameters=batch_norm
+        )
+        n_updates = self._index_generator.num_updates
+        if self._scaffold_parameters_update_num_call != n_updates:
+            raise TorchScaffoldAlgoParametersUpdateError(
+                f"Expected {n_updates} calls of _scaffold_parameters_update, one after each "
+                f"update. Received {self._scaffold_parameters_update_num_call}: call it in "
+                "_local_train."
+            )
+        # Option II of line 12: the new variate minus the old one is -c - (y - x) / (S eta).
+        variate_update = weighted_sum_parameters(
+            [server, update], [-1.0, -1.0 / (self._current_lr * n_updates)]
+        )
+        self._client_control_variate = add_parameters(self._client_control_variate, variate_update)
+        return ScaffoldSharedState(
+            parameters_update=list(update.values()),
+            control_variate_update=list(variate_update.values()),
+            server_control_variate=list(server.values()),
+            n_samples=len(train_dataset),
+        )
+
+    def _get_state_to_save(self):
+        """Add the hospital's control variate to the state.
+
+        Returns
+        -------
+        dict
+            As in :class:`~helpers.algorithms.TFAlgo`, with ``client_control_variate``.
+        """
+        return super()._get_state_to_save() | {
+            "client_control_variate": self._client_control_variate
+        }
+
+    def _update_from_checkpoint(self, path):
+        """Load the hospital's control variate with the rest of the state.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            File written by ``save_local_state``.
+
+        Returns
+        -------
+        dict
+            What is left.
+        """
+        checkpoint = super()._update_from_checkpoint(path)
+        self._client_control_variate = checkpoint.pop("client_control_variate")
+        return checkpoint
+
+    def summary(self):
+        """Describe the algorithm for SubstraFL's experiment summary.
+
+        Returns
+        -------
+        dict
+            JSON-serializable.
+        """
+        return super().summary() | {
+            "with_batch_norm_parameters": str(self._with_batch_norm_parameters)
+        }
+
+
+def _cast(arrays, parameters):
+    """Give arrays the dtypes of the parameters: SubstraFL's average of float32 is float64."""
+    dtypes = [value.dtype for value in parameters.values()]
+    if len(arrays) != len(dtypes):
+        return arrays  # the check that follows names what is missing
+    return [array.astype(dtype) for array, dtype in zip(arrays, dtypes, strict=True)]

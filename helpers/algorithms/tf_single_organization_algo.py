@@ -1,0 +1,60 @@
+"""Training at one hospital for Keras models, the twin of ``TorchSingleOrganizationAlgo``."""
+
+import numpy as np
+from substrafl.remote import remote_data
+from substrafl.strategies.schemas import StrategyName
+
+from helpers.algorithms.tf_algo import TFAlgo
+
+
+class TFSingleOrganizationAlgo(TFAlgo):
+    """Train a Keras model at one hospital alone, with the SingleOrganization strategy.
+
+    It is the floor of every comparison: what the hospital reaches without the others. Each round
+    makes ``num_updates`` updates and goes on where the last one ended.
+
+    Parameters
+    ----------
+    model, loss, optimizer, index_generator, dataset, seed, disable_gpu
+        As in :class:`~helpers.algorithms.TFAlgo`.
+    """
+
+    def __init__(
+        self,
+        model,
+        loss,
+        optimizer,
+        index_generator,
+        dataset,
+        seed=None,
+        disable_gpu=False,
+        *args,
+        **kwargs,
+    ):
+        super().__init__(
+            model, loss, index_generator, dataset, optimizer, seed, disable_gpu, *args, **kwargs
+        )
+
+    @property
+    def strategies(self):
+        """List of StrategyName: the strategies that this algorithm serves."""
+        return [StrategyName.SINGLE_ORGANIZATION]
+
+    @remote_data
+    def train(self, data_from_opener, shared_state=None):
+        """Train for one round; nothing is shared.
+
+        Parameters
+        ----------
+        data_from_opener : dict
+            What the opener's ``get_data`` returns.
+        shared_state : object, optional
+            Not used.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            ``{"None": empty array}``, as SubstraFL's class: a task must share something.
+        """
+        self._train_round(self._dataset(data_from_opener, is_inference=False))
+        return {"None": np.array([])}

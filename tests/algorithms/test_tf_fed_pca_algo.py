@@ -1,0 +1,67 @@
+"""TFFedPCAAlgo against the principal components of the pooled films, through real tasks."""
+
+import numpy as np
+import pytest
+from substrafl.model_loading import download_algo_state
+from substrafl.strategies import FedPCA
+
+from helpers.algorithms import TFFedPCAAlgo
+from helpers.data import ChestXrayDataset
+from helpers.local_mode import Federation
+
+ROUNDS, COMPONENTS = 5, 3
+
+
+def fed_pca_in_numpy(films, seed):
+    """Hartebrodt & Röttger 2022, Algorithm 3."""
+    counts = np.array([len(images) for images, _ in films])
+    shares = counts / counts.sum()
+    mean = np.tensordot(shares, [images.mean(0) for images, _ in films], 1)
+    covariances = [(images - mean).T @ (images - mean) for images, _ in films]
+    components = np.random.default_rng(seed).normal(size=(COMPONENTS, len(mean)))
+    # Round 1 averages the means; what the last round computes is not averaged any more.
+    for _ in range(ROUNDS - 1):
+        average = np.tensordot(shares, [components @ c for c in covariances], 1)
+        components = np.linalg.qr(average.T)[0].T
+    return components, mean
+
+
+@pytest.mark.parametrize("batch_size", [None, 5])
+def test_tasks_compute_the_papers_algorithm(tiny_samples, films, batch_size):
+    algo = TFFedPCAAlgo(ChestXrayDataset, 64, COMPONENTS, batch_size=batch_size, seed=2)
+    with Federation(tiny_samples) as federation:
+        plan, _ = federation.execute(FedPCA(algo=algo), num_rounds=ROUNDS)
+        found = [download_algo_state(client, plan.key) for client in federation.clients.values()]
+    expected, _ = fed_pca_in_numpy(films, seed=2)
+    for algo in found:
+        assert algo.eigen_vectors.shape == (COMPONENTS, 64)
+        np.testing.assert_allclose(algo.eigen_vectors, expected, rtol=0, atol=1e-6)
+
+
+def test_the_iteration_finds_the_components_of_the_weighted_covariance(tiny_samples, films):
+    algo = TFFedPCAAlgo(ChestXrayDataset, 64, 1)
+    with Federation(tiny_samples, fast=False) as federation:
+        states, _ = federation.simulate(FedPCA(algo=algo), num_rounds=40)
+    found = states.state[-1].algo.eigen_vectors[0]
+    counts = np.array([len(images) for images, _ in films])
+    mean = np.vstack([images for images, _ in films]).mean(0)
+    covariance = sum(
+        n * (images - mean).T @ (images - mean)
+        for n, (images, _) in zip(counts, films, strict=True)
+    )
+    leading = np.linalg.eigh(covariance)[1][:, -1]
+    assert abs(found @ leading) == pytest.approx(1, abs=1e-4)
+
+
+def test_films_are_projected(data):
+    algo = TFFedPCAAlgo(ChestXrayDataset, 64, 2, batch_size=4)
+    rows = data["images"].reshape(10, 64) / 255
+    expected = rows @ algo.eigen_vectors.T
+    np.testing.assert_allclose(algo.predict(data), expected, atol=1e-5)
+    np.testing.assert_allclose(algo.transform(data["images"] / 255), expected, atol=1e-5)
+
+
+def test_films_of_another_size_are_refused(data):
+    algo = TFFedPCAAlgo(ChestXrayDataset, 100, 2)
+    with pytest.raises(ValueError, match=r"in_features=100.*shape \(8, 8, 1\), which are 64"):
+        algo.train(data_from_opener=data, shared_state=None, _skip=True)

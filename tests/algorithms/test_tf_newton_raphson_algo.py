@@ -1,0 +1,111 @@
+"""TFNewtonRaphsonAlgo against Newton's method in NumPy, through real tasks; checks and errors."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from substrafl.exceptions import CriterionReductionError, NegativeHessianMatrixError
+from substrafl.model_loading import download_algo_state
+from substrafl.strategies import NewtonRaphson
+
+from helpers.algorithms import TFNewtonRaphsonAlgo
+from helpers.data import ChestXrayDataset
+from helpers.local_mode import Federation
+
+ROUNDS, DAMPING, PENALTY = 3, 0.8, 0.1
+
+
+def build(dtype="float64", hidden=()):
+    units = [layers.Dense(n, "tanh", dtype=dtype) for n in hidden]
+    return keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Flatten(), *units, layers.Dense(1, dtype=dtype)]
+    )
+
+
+def settings(**changes):
+    return {
+        "model": build,
+        "loss": keras.losses.BinaryCrossentropy(from_logits=True, dtype="float64"),
+        "batch_size": 5,
+        "dataset": ChestXrayDataset,
+        "l2_coeff": PENALTY,
+        "seed": 0,
+    } | changes
+
+
+def newton_in_numpy(films, weights):
+    """Logistic regression on all films with a penalty; weights [w, b]."""
+    images = np.vstack([images for images, _ in films])
+    design = np.hstack([images, np.ones((len(images), 1))])
+    labels = np.concatenate([labels for _, labels in films])
+    for _ in range(ROUNDS):
+        p = 1 / (1 + np.exp(-design @ weights))
+        gradient = design.T @ (p - labels) / len(labels) + PENALTY * weights
+        hessian = (design * (p * (1 - p))[:, None]).T @ design / len(labels)
+        hessian += PENALTY * np.eye(len(weights))
+        weights = weights - DAMPING * np.linalg.solve(hessian, gradient)
+    return weights
+
+
+def flat(algo):
+    return np.concatenate([np.ravel(weight) for weight in algo.model.get_weights()])
+
+
+def test_tasks_compute_newtons_method_on_all_films(tiny_samples, films):
+    algo = TFNewtonRaphsonAlgo(**settings())
+    start = flat(algo)
+    with Federation(tiny_samples) as federation:
+        plan, _ = federation.execute(
+            NewtonRaphson(algo=algo, damping_factor=DAMPING), num_rounds=ROUNDS
+        )
+        found = [flat(download_algo_state(c, plan.key)) for c in federation.clients.values()]
+    expected = newton_in_numpy(films, start)
+    assert np.abs(expected - start).max() > 0.1
+    for weights in found:
+        np.testing.assert_allclose(weights, expected, rtol=0, atol=1e-6)
+
+
+def train(algo, data):
+    return algo.train(data_from_opener=data, shared_state=None, _skip=True)
+
+
+def test_batches_have_no_influence(data):
+    one, many = (
+        train(TFNewtonRaphsonAlgo(**settings(batch_size=size)), data) for size in (None, 3)
+    )
+    assert one.n_samples == many.n_samples == 10
+    assert one.hessian.shape == (65, 65)
+    np.testing.assert_allclose(one.hessian, many.hessian, atol=1e-8)
+    for a, b in zip(one.gradients, many.gradients, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-8)
+
+
+def test_predictions_need_no_training(data):
+    algo = TFNewtonRaphsonAlgo(**settings(batch_size=None))
+    assert algo.predict(data).shape == (10, 1)
+
+
+def test_a_network_with_a_hidden_layer_is_not_convex(data):
+    algo = TFNewtonRaphsonAlgo(
+        **settings(model=lambda: build(hidden=(2,)), l2_coeff=0.0, batch_size=None)
+    )
+    with pytest.raises(NegativeHessianMatrixError, match=r"not convex.*l2_coeff helps \(now 0"):
+        train(algo, data)
+
+
+def test_every_film_must_be_seen(data):
+    class Forgetful(TFNewtonRaphsonAlgo):
+        def _local_train(self, train_dataset):
+            for _ in self._index_generator:
+                pass
+
+    with pytest.raises(ValueError, match=r"Hessian of 10 films. Received those of 0"):
+        train(Forgetful(**settings()), data)
+
+
+def test_wrong_arguments():
+    total = keras.losses.BinaryCrossentropy(from_logits=True, reduction="sum")
+    with pytest.raises(CriterionReductionError, match=r"a mean over the films.*'sum'"):
+        TFNewtonRaphsonAlgo(**settings(loss=total))
+    with pytest.raises(ValueError, match=r"with_batch_norm_parameters=False"):
+        TFNewtonRaphsonAlgo(**settings(with_batch_norm_parameters=True))
