@@ -1,7 +1,9 @@
 """Fixtures for all tests: a generator, a tiny federation, real radiographs if they are there."""
 
+import sys
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pytest
 
@@ -14,6 +16,15 @@ def cache_of_the_tests(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHEST_XRAYS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def what_tests_define_travels_by_value():
+    """Let algorithms defined in a test reach its tasks, as those of a page's ``__main__`` do."""
+    tests = sys.modules[__name__.partition(".")[0]]
+    cloudpickle.register_pickle_by_value(tests)
+    yield
+    cloudpickle.unregister_pickle_by_value(tests)
 
 
 _REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data"

@@ -294,9 +294,14 @@ class TFAlgo(Algo):
         """
         current = get_parameters(self._model, with_batch_norm_parameters)
         updates = name_parameters(update, current, origin="the averaged update")
+        updates |= self._server_step(updates)
         increment_parameters(
             self._model, updates, with_batch_norm_parameters=with_batch_norm_parameters
         )
+
+    def _server_step(self, updates):
+        """Return what is added instead of some of the averaged updates, by their names."""
+        return {}
 
     def _train_step(self, x, y, sample_weight=None):
         """Make one update of the weights on one batch; traced once by TensorFlow.
@@ -345,6 +350,8 @@ class TFAlgo(Algo):
             )
         return self._traced_step(*batch)
 
+    # Attributes that the algorithms of this package keep from task to task, besides these below.
+    _own_state = ()
     _traced_step = None
     _saved_trace = None
     _traced_prediction = None
@@ -369,7 +376,7 @@ class TFAlgo(Algo):
             "disable_gpu": self.disable_gpu,
             "random_state": get_random_state(),
             "trace": self._saved_trace,
-        }
+        } | {name: getattr(self, name) for name in self._own_state}
         if self._traced_step is not None and _only_constructs(type(self)):
             state["trace"] = self._traced_step.save()
         if self._optimizer is not None:
@@ -401,6 +408,8 @@ class TFAlgo(Algo):
         self._index_generator = checkpoint.pop("index_generator")
         set_random_state(checkpoint.pop("random_state"))
         self._saved_trace = checkpoint.pop("trace")
+        for name in self._own_state:
+            setattr(self, name, checkpoint.pop(name))
         return checkpoint
 
     def save_local_state(self, path):
@@ -551,6 +560,28 @@ def index_all_films(n_films, batch_size):
     generator = NpIndexGenerator(batch_size, n_batches, shuffle=False, drop_last=False)
     generator.n_samples = n_films
     return generator
+
+
+def cast_arrays(arrays, parameters):
+    """Give arrays the dtypes of a model: SubstraFL's average of float32 may be float64.
+
+    Parameters
+    ----------
+    arrays : list of numpy.ndarray
+        What an aggregation sent.
+    parameters : dict of str to numpy.ndarray
+        The model's tensors, in the same order.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        The arrays as they are if their number is wrong: the check that follows names the fault.
+    """
+    if len(arrays) != len(parameters):
+        return arrays
+    return [
+        array.astype(value.dtype) for array, value in zip(arrays, parameters.values(), strict=True)
+    ]
 
 
 def _only_constructs(cls):

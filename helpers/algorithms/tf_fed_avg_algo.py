@@ -7,7 +7,7 @@ from substrafl.strategies.schemas import FedAvgSharedState, StrategyName
 
 from helpers.algorithms.server_optimizers import ServerOptimizer
 from helpers.algorithms.tf_algo import TFAlgo
-from helpers.exchange import get_parameters, name_parameters, parameter_names
+from helpers.exchange import parameter_names
 
 
 class TFFedAvgAlgo(TFAlgo):
@@ -64,6 +64,8 @@ class TFFedAvgAlgo(TFAlgo):
                     seed=0,
                 )
     """
+
+    _own_state = ("_server_memory",)
 
     def __init__(
         self,
@@ -128,42 +130,13 @@ class TFFedAvgAlgo(TFAlgo):
         """List all Keras variables that the training step reads or writes."""
         return super()._step_variables() + self._global_weights
 
-    def _add_update(self, update, with_batch_norm_parameters=False):
-        """Bring the weights from one global model to the next, by the server optimizer's step."""
-        if self._server_optimizer is not None:
-            current = get_parameters(self._model, with_batch_norm_parameters)
-            named = name_parameters(update, current, origin="the averaged update")
-            trained = {name: named[name] for name in parameter_names(self._model)}
-            step, self._server_memory = self._server_optimizer.step(trained, self._server_memory)
-            update = list((named | step).values())
-        super()._add_update(update, with_batch_norm_parameters)
-
-    def _get_state_to_save(self):
-        """Add the memory of the server optimizer to the state.
-
-        Returns
-        -------
-        dict
-            As in :class:`~helpers.algorithms.TFAlgo`, with ``server_memory``.
-        """
-        return super()._get_state_to_save() | {"server_memory": self._server_memory}
-
-    def _update_from_checkpoint(self, path):
-        """Load the memory of the server optimizer with the rest of the state.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            File written by ``save_local_state``.
-
-        Returns
-        -------
-        dict
-            What is left.
-        """
-        checkpoint = super()._update_from_checkpoint(path)
-        self._server_memory = checkpoint.pop("server_memory")
-        return checkpoint
+    def _server_step(self, updates):
+        """Let the server optimizer turn the averaged updates of trained weights into a step."""
+        if self._server_optimizer is None:
+            return {}
+        trained = {name: updates[name] for name in parameter_names(self._model)}
+        step, self._server_memory = self._server_optimizer.step(trained, self._server_memory)
+        return step
 
     def _train_round(self, train_dataset):
         """Note the global weights, if they are needed, and train for one round."""

@@ -34,6 +34,8 @@ class TFFedPCAAlgo(TFAlgo):
         Draws where the iteration starts, :math:`G_0`, the same at every hospital.
     """
 
+    _own_state = ("local_mean", "local_covmat")
+
     def __init__(
         self,
         dataset,
@@ -149,37 +151,6 @@ class TFFedPCAAlgo(TFAlgo):
             self._model.set_weights([components.T])
             update = components @ self.local_covmat
         return FedPCASharedState(n_samples=n_films, parameters_update=[update])
-
-    def _get_state_to_save(self):
-        """Add the hospital's mean and covariance to the state.
-
-        Returns
-        -------
-        dict
-            As in :class:`~helpers.algorithms.TFAlgo`, with ``mean`` and ``covariance_matrix``.
-        """
-        return super()._get_state_to_save() | {
-            "mean": self.local_mean,
-            "covariance_matrix": self.local_covmat,
-        }
-
-    def _update_from_checkpoint(self, path):
-        """Load the hospital's mean and covariance with the rest of the state.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            File written by ``save_local_state``.
-
-        Returns
-        -------
-        dict
-            What is left.
-        """
-        checkpoint = super()._update_from_checkpoint(path)
-        self.local_mean = checkpoint.pop("mean")
-        self.local_covmat = checkpoint.pop("covariance_matrix")
-        return checkpoint
 
 
 def _build_projection(in_features, out_features):

@@ -8,7 +8,8 @@ from substrafl.index_generator import NpIndexGenerator
 from substrafl.remote import remote_data
 from substrafl.strategies.schemas import NewtonRaphsonSharedState, StrategyName
 
-from helpers.algorithms.tf_algo import TFAlgo, index_all_films
+from helpers.algorithms.tf_algo import TFAlgo, cast_arrays, index_all_films
+from helpers.exchange import get_parameters
 
 _MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 
@@ -159,13 +160,12 @@ class TFNewtonRaphsonAlgo(TFAlgo):
         """
         train_dataset = self._dataset(data_from_opener, is_inference=False)
         n_films = len(train_dataset)
-        weights = [variable.numpy() for variable in self._model.trainable_variables]
         if shared_state is None:
             self._index_generator = index_all_films(n_films, self._batch_size)
         else:
-            steps = zip(shared_state.parameters_update, weights, strict=True)
-            self._add_update([np.asarray(step, weight.dtype) for step, weight in steps])
-            weights = [variable.numpy() for variable in self._model.trainable_variables]
+            current = get_parameters(self._model)
+            self._add_update(cast_arrays(shared_state.parameters_update, current))
+        weights = [variable.numpy() for variable in self._model.trainable_variables]
         n_weights = sum(weight.size for weight in weights)
         # The penalty is the same for all batches: its derivatives are known.
         self._gradients = [self._l2_coeff * weight.astype(np.float64) for weight in weights]

@@ -13,7 +13,7 @@ from substrafl.exceptions import (
 from substrafl.remote import remote_data
 from substrafl.strategies.schemas import ScaffoldSharedState, StrategyName
 
-from helpers.algorithms.tf_algo import TFAlgo
+from helpers.algorithms.tf_algo import TFAlgo, cast_arrays
 from helpers.exchange import (
     add_parameters,
     get_parameters,
@@ -79,6 +79,8 @@ class TFScaffoldAlgo(TFAlgo):
     NotImplementedError
         If ``c_update_rule`` is ``CUpdateRule.STABLE``.
     """
+
+    _own_state = ("_client_control_variate",)
 
     def __init__(
         self,
@@ -203,9 +205,9 @@ class TFScaffoldAlgo(TFAlgo):
             self._client_control_variate = server
         else:
             current = get_parameters(self._model, batch_norm)
-            average = _cast(shared_state.avg_parameters_update, current)
+            average = cast_arrays(shared_state.avg_parameters_update, current)
             server = name_parameters(
-                _cast(shared_state.server_control_variate, current),
+                cast_arrays(shared_state.server_control_variate, current),
                 current,
                 origin="the server's control variate",
             )
@@ -233,35 +235,6 @@ class TFScaffoldAlgo(TFAlgo):
             n_samples=len(train_dataset),
         )
 
-    def _get_state_to_save(self):
-        """Add the hospital's control variate to the state.
-
-        Returns
-        -------
-        dict
-            As in :class:`~helpers.algorithms.TFAlgo`, with ``client_control_variate``.
-        """
-        return super()._get_state_to_save() | {
-            "client_control_variate": self._client_control_variate
-        }
-
-    def _update_from_checkpoint(self, path):
-        """Load the hospital's control variate with the rest of the state.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            File written by ``save_local_state``.
-
-        Returns
-        -------
-        dict
-            What is left.
-        """
-        checkpoint = super()._update_from_checkpoint(path)
-        self._client_control_variate = checkpoint.pop("client_control_variate")
-        return checkpoint
-
     def summary(self):
         """Describe the algorithm for SubstraFL's experiment summary.
 
@@ -273,11 +246,3 @@ class TFScaffoldAlgo(TFAlgo):
         return super().summary() | {
             "with_batch_norm_parameters": str(self._with_batch_norm_parameters)
         }
-
-
-def _cast(arrays, parameters):
-    """Give arrays the dtypes of the parameters: SubstraFL's average of float32 is float64."""
-    dtypes = [value.dtype for value in parameters.values()]
-    if len(arrays) != len(dtypes):
-        return arrays  # the check that follows names what is missing
-    return [array.astype(dtype) for array, dtype in zip(arrays, dtypes, strict=True)]

@@ -135,16 +135,25 @@ def start_server():
     ForkServer
         Always the same one while it is alive.
     """
-    server = _start()
+    server = current_server()
     if not server.is_alive():
-        _start.cache_clear()
-        server = _start()
+        current_server.cache_clear()
+        server = current_server()
     return server
 
 
 @functools.cache
-def _start():
-    """Start a server; the cache keeps it for the whole program."""
+def current_server():
+    """Return the server of this program, started once: one that has ended is not replaced here.
+
+    A thread that starts a task just when Ctrl-C has ended the server must fail, and not bring a
+    new one to life.
+
+    Returns
+    -------
+    ForkServer
+        Kept for the whole program.
+    """
     server = ForkServer()
     atexit.register(server.close)
     return server

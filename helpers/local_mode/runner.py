@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from helpers.local_mode.clean_up import remove_local_files
 from helpers.local_mode.fingerprint import task_fingerprint
-from helpers.local_mode.fork_server import start_server
+from helpers.local_mode.fork_server import current_server, start_server
 from helpers.local_mode.records import record_task, tabulate_tasks
 from helpers.local_mode.spawner import ForkSpawner, TaskError
 from helpers.local_mode.store import TaskStore
@@ -102,6 +102,7 @@ class TaskRunner:
                 raise ValueError(f"Expected {name} to be positive. Received {value!r}.")
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         reason = _why_not_fork()
+        self._forks = not reason
         if reason:
             warnings.warn(
                 f"{reason}: Substra's own spawner runs the tasks, one after another, and each "
@@ -127,7 +128,7 @@ class TaskRunner:
         for client in self._clients:
             worker = client._backend._worker
             spawner = worker._spawner
-            if not reason:
+            if self._forks:
                 spawner = ForkSpawner(
                     worker._local_worker_dir, threads=threads, time_limit=time_limit
                 )
@@ -136,7 +137,7 @@ class TaskRunner:
             client._backend._Local__execute_compute_plan = functools.partial(
                 self._execute_plan, client._backend
             )
-        if not reason:
+        if self._forks:
             start_server()  # its imports take place while the script goes on
         atexit.register(self.close)
 
@@ -178,6 +179,8 @@ class TaskRunner:
 
     def _run_all(self, worker, planned):
         """Run the tasks of a plan, each as soon as its parents have ended and a core is free."""
+        if self._forks:
+            start_server()  # unless it runs: Ctrl-C, or the system, may have ended it
         began = time.perf_counter()
         parents = {task.key: _parents(task) & self._records.keys() for task in planned}
         awaited = set().union(*parents.values())
@@ -208,7 +211,8 @@ class TaskRunner:
                             ended[key] = self._records[key].end
                             progress.count(key, self._scores(worker, key))
             except BaseException:  # Ctrl-C: no task may go on
-                start_server().close()
+                if self._forks:
+                    current_server().close()
                 raise
         if failure:
             raise failure
@@ -229,6 +233,8 @@ class TaskRunner:
 
     def _run_alone(self, worker, task):
         """Run a task that belongs to no plan."""
+        if self._forks:
+            start_server()
         self._records[task.key] = record_task(task, self._hospitals)
         self._run_one(worker, task, time.perf_counter())
 

@@ -19,7 +19,7 @@ from substra.sdk.archive import uncompress
 from substra.sdk.backends.local.compute.spawner import subprocess as stock
 from substra.sdk.backends.local.compute.spawner.base import VOLUME_INPUTS, ExecutionError
 
-from helpers.local_mode.fork_server import start_server
+from helpers.local_mode.fork_server import current_server
 
 
 class TaskError(ExecutionError):
@@ -71,7 +71,7 @@ class ForkSpawner(stock.Subprocess):
                 stock._symlink_data_samples(data_sample_paths, local_volumes[VOLUME_INPUTS])
             log = folder / "task.log"
             try:
-                ended = start_server().run(
+                ended = current_server().run(
                     script=str(folder / script),
                     arguments=stock._get_command_args(function, command_args_tpl, local_volumes),
                     folder=str(folder),

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.local_mode.fork_server import ForkServer
-from helpers.local_mode.spawner import _add_bytecode, _explain
+from helpers.local_mode.fork_server import ForkServer, current_server, start_server
+from helpers.local_mode.spawner import ForkSpawner, TaskError, _add_bytecode, _explain
 
 ROOT = Path(__file__).parents[2]
+ENTRYPOINT = "stock._get_entrypoint_from_dockerfile"
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +279,18 @@ def test_closing_the_server_ends_a_running_task(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_task_that_comes_too_late_does_not_bring_the_server_back(tmp_path, monkeypatch):
+    # Ctrl-C ends the server; another thread was just about to start a task.
+    monkeypatch.setattr("helpers.local_mode.spawner.uncompress", lambda archive, folder: None)
+    monkeypatch.setattr(f"helpers.local_mode.spawner.{ENTRYPOINT}", lambda f: ("f.py", "f"))
+    ended = start_server()
+    ended.close()
+    with pytest.raises(TaskError, match="the server of the tasks was ended"):
+        ForkSpawner(tmp_path).spawn("train", None, [], None, {}, None)
+    assert current_server() is ended
+    assert start_server() is not ended  # the next run begins with a new one
+
+
 def test_ctrl_c_leaves_no_process(tmp_path):
     """A script that is interrupted in the middle of a task, without a main guard."""
     (tmp_path / "sleep.py").write_text(

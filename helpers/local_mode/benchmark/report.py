@@ -10,7 +10,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from helpers.local_mode.benchmark.runs import read_versions
+from helpers.local_mode.benchmark.runs import NEEDS_FLOWER, read_versions
 from helpers.local_mode.benchmark.scaling import task_overhead
 
 # Name of a ratio: the arm above, the arm below.
@@ -22,7 +22,6 @@ RATIOS = {
     "flower_over_ours": ("flower", "ours"),
 }
 _PACKAGES = ("tensorflow", "keras", "numpy", "substra", "substrafl")
-_OPTIONAL = {"torch_stock": ("torch",), "flower": ("flwr", "ray", "tensorflow", "keras", "numpy")}
 
 
 def describe_machine():
@@ -62,9 +61,9 @@ def describe_versions(pythons):
     """
     versions = {"python": platform.python_version()} | read_versions(sys.executable, _PACKAGES)
     if "torch_stock" in pythons:
-        versions |= read_versions(pythons["torch_stock"], _OPTIONAL["torch_stock"])
+        versions |= read_versions(pythons["torch_stock"], ("torch",))
     if "flower" in pythons:
-        versions["flower"] = read_versions(pythons["flower"], _OPTIONAL["flower"])
+        versions["flower"] = read_versions(pythons["flower"], NEEDS_FLOWER)
     return versions
 
 

@@ -28,7 +28,7 @@ _SCRIPTS = {
     "flower": ("flower_twin.py",),
     "opener": ("opener_cost.py",),
 }
-_NEEDS_FLOWER = ("flwr", "ray", "tensorflow", "keras", "numpy")
+NEEDS_FLOWER = ("flwr", "ray", "tensorflow", "keras", "numpy")
 _MISSING = {
     "torch_stock": "Install PyTorch (torch) in this environment.",
     "flower": (
@@ -64,12 +64,12 @@ def choose_arms(names=None, *, flower=None):
     if flower:  # absolute, but not resolved: the Python of an environment is a link
         flower = Path(shutil.which(flower) or flower).absolute()
     candidates = [flower] if flower else [sys.executable, FLOWER]
-    found = [str(python) for python in candidates if read_versions(python, _NEEDS_FLOWER)]
+    found = [str(python) for python in candidates if read_versions(python, NEEDS_FLOWER)]
     if found:
         pythons["flower"] = found[0]
     elif flower:
         raise ValueError(
-            f"Expected a Python with {', '.join(_NEEDS_FLOWER)}. Received {str(flower)!r}. "
+            f"Expected a Python with {', '.join(NEEDS_FLOWER)}. Received {str(flower)!r}. "
             + _MISSING["flower"]
         )
     names = list(pythons) if names is None else names
