@@ -1,0 +1,11 @@
+"""Plots: tables and films drawn on Matplotlib axes, with one color for each hospital."""
+
+from helpers.plots.films import plot_films as plot_films
+from helpers.plots.scores import plot_hospitals as plot_hospitals
+from helpers.plots.scores import plot_rounds as plot_rounds
+from helpers.plots.style import hospital_colors as hospital_colors
+from helpers.plots.tables import plot_association as plot_association
+from helpers.plots.tables import plot_counts as plot_counts
+from helpers.plots.tables import plot_label_shares as plot_label_shares
+from helpers.plots.tables import plot_shares as plot_shares
+from helpers.plots.timeline import plot_timeline as plot_timeline

@@ -1,0 +1,43 @@
+"""Films drawn side by side."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+
+def plot_films(films, titles=None, *, n_columns=6, axes=None):
+    """Show films side by side.
+
+    Parameters
+    ----------
+    films : sequence of numpy.ndarray, each of shape (H, W) or (H, W, 1)
+        Grey levels, uint8.
+    titles : sequence of str, optional
+        One for each film.
+    n_columns : int, default=6
+        Films in a row; used when ``axes`` is not given.
+    axes : array of matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    numpy.ndarray of matplotlib.axes.Axes
+        The axes that hold a film.
+    """
+    if axes is None:
+        n_columns = min(n_columns, len(films))
+        n_rows = -(-len(films) // n_columns)
+        _, axes = plt.subplots(
+            n_rows,
+            n_columns,
+            figsize=(1.6 * n_columns, (1.6 + 0.35 * (titles is not None)) * n_rows),
+            layout="constrained",
+            squeeze=False,
+        )
+    axes = np.ravel(axes)
+    for ax in axes:
+        ax.set_axis_off()
+    for number, film in enumerate(films):
+        axes[number].imshow(np.squeeze(film), cmap="gray", vmin=0, vmax=255)
+        if titles is not None:
+            axes[number].set_title(titles[number], fontsize=8)
+    return axes[: len(films)]

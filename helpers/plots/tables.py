@@ -1,0 +1,145 @@
+"""Counts and shares of films, drawn from the tables of `helpers.data`."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from helpers.plots.style import hospital_colors, new_axes
+
+
+def plot_counts(counts, *, ax=None):
+    """Draw how many films each hospital and split has, with and without the finding.
+
+    Parameters
+    ----------
+    counts : pandas.DataFrame
+        As :func:`helpers.data.count_hospitals` returns it: columns ``hospital``, ``split``,
+        ``films`` and ``positive``.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+    """
+    ax = ax or new_axes()
+    colors = hospital_colors(counts["hospital"])
+    places = np.arange(len(counts))
+    fill = counts["hospital"].map(colors)
+    ax.bar(places, counts["films"], color=fill, alpha=0.35, label="without")
+    ax.bar(places, counts["positive"], color=fill, label="with the finding")
+    ax.set_xticks(places, counts["split"], rotation=90, fontsize=8)
+    for hospital, rows in counts.reset_index(drop=True).groupby("hospital", sort=False):
+        ax.text(
+            rows.index.to_numpy().mean(),
+            counts["films"].max() * 1.03,
+            hospital.replace("_", " "),
+            ha="center",
+            color=colors[hospital],
+            fontsize=9,
+        )
+    ax.set(ylabel="films (dark: with the finding)", ylim=(0, counts["films"].max() * 1.12))
+    return ax
+
+
+def plot_shares(table, column, *, by, ax=None):
+    """Draw how a category is distributed within groups, as stacked shares.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One row for each film.
+    column : str
+        The category; missing values are shown as "unknown".
+    by : str
+        The groups, one bar each.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+    """
+    ax = ax or new_axes()
+    values = table[column].astype("object").where(table[column].notna(), "unknown").astype(str)
+    shares = table.assign(**{column: values}).groupby([by, column]).size().unstack(fill_value=0)
+    shares = shares.div(shares.sum(axis="columns"), axis="index")
+    left = np.zeros(len(shares))
+    greys = plt.get_cmap("cividis")(np.linspace(0.1, 0.9, shares.shape[1]))
+    names = [str(name).replace("_", " ") for name in shares.index]
+    for color, (value, share) in zip(greys, shares.items(), strict=True):
+        ax.barh(names, share, left=left, color=color, label=value)
+        left += share.to_numpy()
+    ax.invert_yaxis()
+    ax.set(xlabel="share of films", xlim=(0, 1), title=column.replace("_", " "))
+    ax.legend(
+        fontsize=8,
+        ncols=min(4, shares.shape[1]),
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.22),
+        frameon=False,
+    )
+    return ax
+
+
+def plot_label_shares(shares, *, colors=None, ax=None):
+    """Draw the share of positive films of several groups, each as a dot as large as the group.
+
+    Parameters
+    ----------
+    shares : pandas.DataFrame
+        As :func:`helpers.data.summary.share_labels` returns it: a row for each group, columns
+        ``films``, ``share``, ``low`` and ``high``.
+    colors : dict of str to str, optional
+        Color of each group, such as :func:`hospital_colors` returns; black by default.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+    """
+    ax = ax or new_axes()
+    color = ["black" if colors is None else colors[group] for group in shares.index]
+    names = [
+        f"{str(group).replace('_', ' ')} ({films:,})" for group, films in shares["films"].items()
+    ]
+    ax.hlines(names, shares["low"], shares["high"], color=color, linewidth=2, alpha=0.5)
+    areas = 150 * shares["films"] / shares["films"].max()
+    ax.scatter(shares["share"], names, s=10 + areas, c=color, zorder=3)
+    ax.grid(axis="y", color="0.9")
+    ax.set_axisbelow(True)
+    ax.set(
+        xlabel="share of films with the finding", xlim=(-0.03, 1.03), ylim=(len(names) - 0.5, -0.5)
+    )
+    return ax
+
+
+def plot_association(association, *, ax=None):
+    """Draw how far columns tell each other, pair by pair; the diagonal is left empty.
+
+    Parameters
+    ----------
+    association : pandas.DataFrame
+        As :func:`helpers.data.summary.measure_association` returns it: square, values in [0, 1].
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+    """
+    ax = ax or new_axes()
+    names = [name.replace("_", " ") for name in association]
+    shown = association.mask(np.eye(len(names), dtype=bool))
+    ax.imshow(shown, cmap="Greys", vmin=0, vmax=0.5)  # above 0.5 all is black
+    for (row, column), value in np.ndenumerate(association.to_numpy()):
+        if row != column:
+            color = "white" if value > 0.3 else "black"
+            ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=color)
+    ax.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    ax.set_yticks(range(len(names)), names)
+    return ax
