@@ -29,7 +29,7 @@ endif
 endif
 endif
 
-.PHONY: help install html html-noplot test lint benchmark clean rebuild
+.PHONY: help install html html-noplot test proofs lint benchmark clean rebuild
 
 help:  ## List the targets
 	@echo 'Usage: make TARGET [PYTHON=python3.12] [O="options"] [PATTERN=page]'
@@ -50,8 +50,11 @@ html-noplot: install  ## Build the site without running the pages
 	$(SPHINX) -D plot_gallery=0 docs docs/_build/html $(O)
 	@echo "The site is ready: docs/_build/html/index.html"
 
-test: install  ## Run every test
+test: install  ## Run every test but the proofs that take minutes
 	$(PY) -m pytest $(O)
+
+proofs: install  ## Run the tests that take minutes: killed runs, thousands of damaged files
+	$(PY) -m pytest -m proof $(O)
 
 lint: install  ## Check style, formatting, the layers of the package, and spelling
 	$(PY) -m ruff check .

@@ -141,7 +141,7 @@ needs_proc = pytest.mark.skipif(
 
 
 @needs_proc
-@pytest.mark.slow
+@pytest.mark.proof
 def test_killed_at_random_moments_the_same_weights_come_out(tiny_samples, tmp_path):
     whole = Run(tmp_path / "whole")
     ((seconds, recalled, n_tasks),) = whole.finish(tiny_samples)
@@ -172,7 +172,7 @@ def test_killed_at_random_moments_the_same_weights_come_out(tiny_samples, tmp_pa
 
 
 @needs_proc
-@pytest.mark.slow
+@pytest.mark.proof
 def test_ctrl_c_ends_a_run_at_once_and_leaves_nothing(tiny_samples, tmp_path):
     run = Run(tmp_path / "run")
     process = run.start(tiny_samples)
