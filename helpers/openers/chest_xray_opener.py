@@ -3,13 +3,14 @@
 Substra stores this file alone, as ``opener.py``, and loads it by its path. It therefore imports
 numpy, pandas and substratools only, and knows a sample's folder by what lies in it: `images.npy`
 (``uint8``, n × H × W × 1), `metadata.csv` (one row per film, with its label) and `sample.json`
-(what the two others must look like). It refuses what it does not understand. Films stay on the
-disk until somebody asks for them.
+(what the two others must look like). It refuses what it does not understand. Films and metadata
+stay on the disk until somebody asks for them.
 """
 
 import csv
 import hashlib
 import json
+from collections.abc import MutableMapping
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import substratools
 FORMAT = "chest X-ray sample"
 VERSION = 1
 FAKE_SIZE = 64
+ROWS = 2_000  # of metadata in memory at one time while they are checked
 
 COLUMNS = (
     "image",
@@ -48,7 +50,8 @@ class ChestXrayOpener(substratools.Opener):
         """Open the films of all folders, one after the other.
 
         The films are memory-mapped: opening them costs the reading of `metadata.csv` only, and
-        the pixels of a film are read from the disk when it is indexed.
+        the pixels of a film are read from the disk when it is indexed. Of `metadata.csv` every
+        row is checked, and only the labels are kept.
 
         Parameters
         ----------
@@ -57,10 +60,11 @@ class ChestXrayOpener(substratools.Opener):
 
         Returns
         -------
-        dict
-            ``"images"``: array-like ``uint8`` of shape (n, H, W, 1), a ``numpy.memmap`` for one
-            folder and a :class:`FilmStack` for several; ``"labels"``: ``int64`` array of shape
-            (n,) with values 0 and 1; ``"metadata"``: DataFrame of n rows with a plain index.
+        OpenedFilms
+            Like a dictionary. ``"images"``: array-like ``uint8`` of shape (n, H, W, 1), a
+            ``numpy.memmap`` for one folder and a :class:`FilmStack` for several; ``"labels"``:
+            ``int64`` array of shape (n,) with values 0 and 1; ``"metadata"``: DataFrame of n rows
+            with a plain index, read when it is first asked for.
 
         Raises
         ------
@@ -83,13 +87,12 @@ class ChestXrayOpener(substratools.Opener):
                     f"films of shape {images.shape[1:]}",
                     "Prepare all samples with one size.",
                 )
-        metadata = pd.concat([rows for _, rows in opened], ignore_index=True)
         films = [images for images, _ in opened]
-        return {
-            "images": films[0] if len(films) == 1 else FilmStack(films),
-            "labels": metadata["label"].to_numpy(dtype=np.int64),
-            "metadata": metadata,
-        }
+        return OpenedFilms(
+            folders,
+            images=films[0] if len(films) == 1 else FilmStack(films),
+            labels=np.concatenate([labels for _, labels in opened]),
+        )
 
     def fake_data(self, n_samples):
         """Make films of noise that have the form of real data, for a trial without data.
@@ -139,6 +142,48 @@ class ChestXrayOpener(substratools.Opener):
             "labels": labels.astype(np.int64),
             "metadata": metadata.astype({**_dtypes(metadata.columns), "label": "int64"}),
         }
+
+
+class OpenedFilms(MutableMapping):
+    """What the opener returns, like a dictionary with the keys images, labels and metadata.
+
+    The metadata of a film take twenty times the memory of its label, and a training task does not
+    need them.
+
+    Parameters
+    ----------
+    folders : list of str or pathlib.Path
+        Folders of samples that were checked, in their order.
+    images, labels : array-like
+        The films of all folders, and their labels.
+    """
+
+    def __init__(self, folders, *, images, labels):
+        self._folders = [Path(folder) for folder in folders]
+        self._values = {"images": images, "labels": labels, "metadata": None}
+
+    def __getitem__(self, key):
+        """Return the films, the labels or the metadata."""
+        if key == "metadata" and self._values[key] is None:
+            rows = [rows for folder in self._folders for rows in _read_metadata(folder)]
+            self._values[key] = pd.concat(rows, ignore_index=True).astype({"label": "int64"})
+        return self._values[key]
+
+    def __setitem__(self, key, value):
+        """Replace or add a value."""
+        self._values[key] = value
+
+    def __delitem__(self, key):
+        """Remove a value."""
+        del self._values[key]
+
+    def __iter__(self):
+        """Iterate over the keys."""
+        return iter(self._values)
+
+    def __len__(self):
+        """Count the keys."""
+        return len(self._values)
 
 
 class FilmStack:
@@ -217,17 +262,21 @@ class FilmStack:
 
 
 def _open_folder(folder):
-    """Check one folder; return its memory-mapped films and its metadata."""
+    """Check one folder; return its memory-mapped films and its labels."""
     about = _read_about(folder)
     images = _open_images(folder, about)
-    metadata = _read_metadata(folder, about)
-    if len(metadata) != len(images):
+    _check_metadata(folder, about)
+    labels = pd.concat([rows["label"] for rows in _read_metadata(folder)])
+    strange = labels[~labels.isin(["0", "1"])].unique().tolist()
+    if strange:
+        raise _refusal(folder, "labels 0 and 1 in metadata.csv", f"{strange[:5]}")
+    if len(labels) != len(images):
         raise _refusal(
             folder,
             f"as many rows in metadata.csv as films in images.npy, {len(images)}",
-            f"{len(metadata)} rows",
+            f"{len(labels)} rows",
         )
-    return images, metadata
+    return images, labels.to_numpy(np.int64)
 
 
 def _read_about(folder):
@@ -286,15 +335,20 @@ def _open_images(folder, about):
     return images
 
 
-def _read_metadata(folder, about):
-    path = folder / "metadata.csv"
+def _check_metadata(folder, about):
     checksums = about.get("checksums")
     expected = checksums.get("metadata.csv") if isinstance(checksums, dict) else None
-    received = hashlib.sha256(path.read_bytes()).hexdigest()
+    with (folder / "metadata.csv").open("rb") as file:
+        received = hashlib.file_digest(file, "sha256").hexdigest()
     if received != expected:
         raise _refusal(
             folder, f"metadata.csv with the sha256 {expected}, as sample.json says", received
         )
+
+
+def _read_metadata(folder):
+    """Read the rows of one folder, some at a time: as many as films have little memory."""
+    path = folder / "metadata.csv"
     with path.open(encoding="utf-8", newline="") as file:
         columns = next(csv.reader(file), [])
     absent = [column for column in COLUMNS if column not in columns]
@@ -302,20 +356,18 @@ def _read_metadata(folder, about):
         raise _refusal(folder, f"the columns {list(COLUMNS)} in metadata.csv", f"no {absent}")
     try:
         # Only an empty cell is missing: a patient may be called "NA".
-        metadata = pd.read_csv(
+        with pd.read_csv(
             path,
             dtype=_dtypes(columns),
             keep_default_na=False,
             na_values=[""],
-        )
+            chunksize=ROWS,
+        ) as parts:
+            yield from parts
     except (ValueError, TypeError) as error:
         raise _refusal(
             folder, "numbers as age, follow_up and weight in metadata.csv", f"{error}"
         ) from error
-    strange = metadata["label"][~metadata["label"].isin(["0", "1"])].unique().tolist()
-    if strange:
-        raise _refusal(folder, "labels 0 and 1 in metadata.csv", f"{strange[:5]}")
-    return metadata.astype({"label": "int64"})
 
 
 def _dtypes(columns):
