@@ -1,5 +1,7 @@
 """What the tests of the algorithms share: films as an opener returns them, and as rows."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from substrafl.model_loading import download_algo_state
 from helpers.data import ChestXrayDataset
 from helpers.local_mode import Federation
 from helpers.openers.chest_xray_opener import ChestXrayOpener
+from helpers.references import LinearHospitals
 
 
 @pytest.fixture
@@ -64,31 +67,26 @@ def linear():
 
 
 @pytest.fixture
-def reference(films):
-    """The same training in NumPy, with a function that corrects the gradient of an update."""
+def make_reference(films):
+    """Make the same hospitals in NumPy, at the beginning of their training."""
 
-    class Reference:
-        def __init__(self):
-            counts = np.array([len(labels) for _, labels in films])
-            self.shares = counts / counts.sum()
-            self._generators = [make_generator(count) for count in counts]
+    def make():
+        generators = [make_generator(len(labels)) for _, labels in films]
+        return LinearHospitals(films, [functools.partial(_draw, one) for one in generators], RATE)
 
-        def train(self, k, start, correction=lambda y: 0):
-            """Train at hospital k for one round; weights [w, b]; return the update."""
-            images, labels = films[k]
-            y = start.copy()
-            self._generators[k].reset_counter()
-            for batch in self._generators[k]:
-                design = np.hstack([images[batch], np.ones((len(images[batch]), 1))])
-                gradient = 2 * design.T @ (design @ y - labels[batch]) / len(design)
-                y -= RATE * (gradient + correction(y))
-            return y - start
+    return make
 
-        def average(self, values):
-            """Average over the films."""
-            return np.tensordot(self.shares, values, 1)
 
-    return Reference()
+@pytest.fixture
+def reference(make_reference):
+    """Train the same hospitals in NumPy."""
+    return make_reference()
+
+
+def _draw(generator):
+    """List the batches of the next round."""
+    generator.reset_counter()
+    return list(generator)
 
 
 @pytest.fixture
@@ -97,7 +95,9 @@ def run_tasks(tiny_samples):
 
     def run(strategy, num_rounds):
         with Federation(tiny_samples) as federation:
-            plan, _ = federation.execute(strategy, num_rounds=num_rounds)
+            plan, _ = federation.execute(  # evaluations would double the number of tasks
+                strategy, num_rounds=num_rounds, eval_every=num_rounds
+            )
             return [download_algo_state(client, plan.key) for client in federation.clients.values()]
 
     return run
