@@ -1,7 +1,18 @@
-"""Models: the small convolutional network that the pages train."""
+"""Models: the small convolutional network that the pages train, and changes to any builder.
+
+A builder is a function without arguments that returns a new Keras model, as the algorithms take
+it. :func:`freeze_layers` and :func:`start_from` make a builder out of a builder, so that both can
+be combined, pickled, and called in every task.
+"""
+
+import fnmatch
+import functools
 
 import keras
+import numpy as np
 from keras import layers
+
+from helpers.exchange.weights import layer_names
 
 
 def build_cnn(image_size=64, filters=(16, 32, 64, 64), dropout=0.2, normalization="group"):
@@ -56,3 +67,129 @@ def build_cnn(image_size=64, filters=(16, 32, 64, 64), dropout=0.2, normalizatio
     x = layers.GlobalAveragePooling2D(name="features")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
     return keras.Model(inputs, layers.Dense(1, name="logit")(x), name="chest_xray_cnn")
+
+
+def freeze_layers(build, *names):
+    """Make a builder of the same model in which some layers are not trained.
+
+    What is not trained is not exchanged either: :func:`helpers.exchange.get_parameters` takes
+    trainable variables only. A frozen BatchNorm layer runs in inference mode, as Keras has it,
+    and its moving statistics stay as they are and where they are.
+
+    Parameters
+    ----------
+    build : callable
+        A function without arguments that returns a built Keras model.
+    *names : str
+        Names of layers, or patterns such as ``"block1_*"``, as of files in a shell. A layer that
+        the user did not name is called as in :func:`helpers.exchange.parameter_names`:
+        ``conv2d``, ``conv2d_1``, … within the model. The layers of a model within the model have
+        names of their own; to name the inner model freezes all of them.
+
+    Returns
+    -------
+    callable
+        A function without arguments; it can be pickled if ``build`` can.
+
+    Raises
+    ------
+    ValueError
+        If no name is given; or, when the model is built, if a name fits no layer.
+
+    Examples
+    --------
+    >>> model = freeze_layers(build_cnn, "block[12]_*")()
+    >>> [layer.name for layer in model.layers if layer.count_params() and not layer.trainable]
+    ['block1_conv', 'block1_norm', 'block2_conv', 'block2_norm']
+    """
+    if not names:
+        raise ValueError(
+            "Expected the name of at least one layer, such as freeze_layers(build, 'block1_*'). "
+            "Received none."
+        )
+    return functools.partial(_build_frozen, build, names)
+
+
+def _build_frozen(build, names):
+    """Build a model and freeze the layers that the names fit."""
+    model = build()
+    renamed = layer_names(model)
+    inner = list(model._flatten_layers(include_self=False))
+    known = {id(layer): renamed.get(layer.name, layer.name) for layer in inner}
+    for name in names:
+        chosen = [layer for layer in inner if fnmatch.fnmatchcase(known[id(layer)], name)]
+        if not chosen:
+            raise ValueError(
+                f"Expected names or patterns of layers of {model.name!r}, which are: "
+                f"{', '.join(known.values())}. Received {name!r}, which fits none of them."
+            )
+        for layer in chosen:
+            layer.trainable = False
+    return model
+
+
+def start_from(build, weights):
+    """Make a builder of the same model that starts from given weights.
+
+    Fine-tuning at one hospital after the federation is
+    ``TFSingleOrganizationAlgo(model=start_from(build, federated.model), …)`` with SubstraFL's
+    ``SingleOrganization`` strategy: an ordinary training at that hospital that begins with the
+    federated weights. The optimizer begins anew.
+
+    Parameters
+    ----------
+    build : callable
+        A function without arguments that returns a built Keras model.
+    weights : sequence of numpy.ndarray or keras.Model
+        All weights in the order of ``model.get_weights()``, moving statistics included; or a
+        model, whose weights are copied now. They travel with the algorithm to every task.
+
+    Returns
+    -------
+    callable
+        A function without arguments; it can be pickled if ``build`` can.
+
+    Raises
+    ------
+    ValueError
+        If a weight is not finite; or, when the model is built, if number or shapes differ.
+
+    Examples
+    --------
+    >>> trained = build_cnn()
+    >>> model = start_from(build_cnn, trained)()
+    >>> all((a == b).all() for a, b in zip(model.get_weights(), trained.get_weights()))
+    True
+    """
+    if isinstance(weights, keras.Model):
+        weights = weights.get_weights()
+    arrays = tuple(np.array(weight) for weight in weights)
+    wrong = [number for number, array in enumerate(arrays) if not np.isfinite(array).all()]
+    if wrong:
+        raise ValueError(
+            f"Expected finite weights. Received NaN or infinity in the arrays number {wrong}: the "
+            "training that they come from diverged."
+        )
+    return functools.partial(_build_from, build, arrays)
+
+
+def _build_from(build, arrays):
+    """Build a model and give it the weights."""
+    model = build()
+    variables = model.weights
+    if len(variables) != len(arrays):
+        raise ValueError(
+            f"Expected {len(variables)} arrays, as {model.name!r}.get_weights() returns them. "
+            f"Received {len(arrays)}: give the weights of a model made by the same builder."
+        )
+    faults = [
+        f"{variable.path}: expected shape {tuple(variable.shape)}, received {array.shape}"
+        for variable, array in zip(variables, arrays, strict=True)
+        if tuple(variable.shape) != array.shape
+    ]
+    if faults:
+        raise ValueError(
+            f"The weights are of another model than {model.name!r}:\n  " + "\n  ".join(faults)
+        )
+    model.set_weights(arrays)
+    return model

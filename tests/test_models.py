@@ -1,11 +1,14 @@
-"""The pages' network: size, output, normalization."""
+"""The pages' network: size, output, normalization; frozen layers, given weights."""
 
+import cloudpickle
+import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from helpers.algorithms.pairing import has_logits
-from helpers.exchange import parameter_names
-from helpers.models import build_cnn
+from helpers.exchange import get_parameters, parameter_names
+from helpers.models import build_cnn, freeze_layers, start_from
 
 
 def test_size_and_output():
@@ -26,3 +29,66 @@ def test_normalization_decides_what_has_statistics():
     assert extra == {"group": 0, "batch": 8, None: 0}
     with pytest.raises(ValueError, match=r"'group', 'batch' or None\. Received 'layer'"):
         build_cnn(normalization="layer")
+
+
+def build_two_blocks():
+    """Make a model with a named and an unnamed convolution, both normalized."""
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(2, 3, name="first"),
+            layers.BatchNormalization(name="norm"),
+            layers.Conv2D(3, 3),
+            layers.Flatten(),
+            layers.Dense(1),
+        ]
+    )
+
+
+def test_frozen_layers_are_not_exchanged():
+    every = get_parameters(build_two_blocks(), True)
+    frozen = freeze_layers(build_two_blocks, "first", "norm")()
+    rest = ["conv2d/kernel", "conv2d/bias", "dense/kernel", "dense/bias"]
+    assert parameter_names(frozen, True) == [f"sequential/{name}" for name in rest]
+    sizes = [sum(array.nbytes for array in p.values()) for p in (every, get_parameters(frozen))]
+    assert sizes == [4 * (18 + 2 + 4 * 2 + 57 + 49), 4 * (57 + 49)]
+
+
+def test_layers_are_named_within_the_model_or_by_pattern():
+    build_two_blocks()  # Keras' own numbers go on
+    assert parameter_names(freeze_layers(build_two_blocks, "conv2d")()) == parameter_names(
+        freeze_layers(freeze_layers(build_two_blocks, "conv2d"), "conv*")()
+    )
+    inner = freeze_layers(lambda: keras.Sequential([build_two_blocks(), layers.ReLU()]), "dense")
+    assert len(inner().trainable_variables) == 6
+
+
+def test_names_that_fit_no_layer_are_refused():
+    with pytest.raises(ValueError, match=r"at least one layer.*Received none"):
+        freeze_layers(build_two_blocks)
+    with pytest.raises(ValueError, match=r"first, norm, conv2d, flatten, dense\. Received 'b\*'"):
+        freeze_layers(build_two_blocks, "b*")()
+
+
+def test_a_builder_starts_from_the_weights_that_a_model_had():
+    model = build_two_blocks()
+    given = [
+        np.full(weight.shape, number, "float32") for number, weight in enumerate(model.weights)
+    ]
+    model.set_weights(given)
+    build = freeze_layers(start_from(build_two_blocks, model), "first")
+    model.set_weights([0 * array for array in given])
+    found = cloudpickle.loads(cloudpickle.dumps(build))()
+    assert not found.get_layer("first").trainable
+    for one, other in zip(found.get_weights(), given, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_weights_of_another_model_are_refused():
+    weights = build_two_blocks().get_weights()
+    with pytest.raises(ValueError, match=r"Expected 10 arrays.*Received 9: give"):
+        start_from(build_two_blocks, weights[1:])()
+    with pytest.raises(ValueError, match=r"first/bias: expected shape \(2,\), received \(3,\)"):
+        start_from(build_two_blocks, [weights[0], np.zeros(3), *weights[2:]])()
+    with pytest.raises(ValueError, match=r"NaN or infinity in the arrays number \[1\]"):
+        start_from(build_two_blocks, [weights[0], np.float32([np.nan, 0]), *weights[2:]])

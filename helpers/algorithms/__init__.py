@@ -1,11 +1,17 @@
 """SubstraFL algorithms for TensorFlow, named and hooked as SubstraFL's for PyTorch."""
 
+from helpers.algorithms.accounting import find_noise as find_noise
+from helpers.algorithms.accounting import spent_epsilon as spent_epsilon
+from helpers.algorithms.batch_norm import BatchNorm as BatchNorm
+from helpers.algorithms.privacy import DPSGD as DPSGD
+from helpers.algorithms.privacy import PoissonIndexGenerator as PoissonIndexGenerator
 from helpers.algorithms.server_optimizers import FedAdagrad as FedAdagrad
 from helpers.algorithms.server_optimizers import FedAdam as FedAdam
 from helpers.algorithms.server_optimizers import FedAvgM as FedAvgM
 from helpers.algorithms.server_optimizers import FedYogi as FedYogi
 from helpers.algorithms.server_optimizers import ServerOptimizer as ServerOptimizer
 from helpers.algorithms.tf_algo import TFAlgo as TFAlgo
+from helpers.algorithms.tf_cyclic_algo import TFCyclicAlgo as TFCyclicAlgo
 from helpers.algorithms.tf_fed_avg_algo import TFFedAvgAlgo as TFFedAvgAlgo
 from helpers.algorithms.tf_fed_pca_algo import TFFedPCAAlgo as TFFedPCAAlgo
 from helpers.algorithms.tf_newton_raphson_algo import TFNewtonRaphsonAlgo as TFNewtonRaphsonAlgo

@@ -28,6 +28,7 @@ from helpers.exchange import (
     get_parameters,
     increment_parameters,
     name_parameters,
+    parameter_names,
     set_parameters,
     subtract_parameters,
 )
@@ -81,6 +82,7 @@ class TFAlgo(Algo):
         """Record the arguments, so that a task can build the same algorithm again."""
         algo = super().__new__(cls)
         algo._arguments = (args, kwargs)
+        algo._traces = {}
         return algo
 
     def __init__(
@@ -121,6 +123,11 @@ class TFAlgo(Algo):
     def model(self):
         """keras.Model: the model, as the user gets it from ``download_algo_state``."""
         return self._model
+
+    @property
+    def tensor_names(self):
+        """List of str: names of the exchanged tensors, for whoever reads what is sent."""
+        return parameter_names(self._model, getattr(self, "_with_batch_norm_parameters", False))
 
     @abc.abstractmethod
     def train(self, data_from_opener, shared_state=None):
@@ -324,14 +331,18 @@ class TFAlgo(Algo):
         """
         variables = self._model.trainable_variables
         with tf.GradientTape() as tape:
-            predictions = self._model(x, training=True)
-            check_targets(y, predictions, self._loss)
-            loss = self._model.compute_loss(x, y, predictions, sample_weight, training=True)
+            loss = self._compute_loss(x, y, sample_weight)
             penalty = self._penalty()
             total = loss if penalty is None else loss + penalty
             scaled_loss = self._optimizer.scale_loss(total)
         self._optimizer.apply(tape.gradient(scaled_loss, variables), variables)
         return loss
+
+    def _compute_loss(self, x, y, sample_weight=None):
+        """Return the model's loss on a batch, shape (), as in training, without penalty."""
+        predictions = self._model(x, training=True)
+        check_targets(y, predictions, self._loss)
+        return self._model.compute_loss(x, y, predictions, sample_weight, training=True)
 
     def _penalty(self):
         """Return what a child class adds to the loss: a tensor of shape (), or None."""
@@ -345,9 +356,10 @@ class TFAlgo(Algo):
         """Run the traced training step on one batch of the dataset."""
         batch = tf.nest.map_structure(tf.convert_to_tensor, batch)
         if self._traced_step is None:
-            self._traced_step = TracedStep(
-                self._train_step, batch, self._step_variables(), self._saved_trace
-            )
+            saved = self._saved_trace or self._traces.get("step")
+            self._traced_step = TracedStep(self._train_step, batch, self._step_variables(), saved)
+            if _only_constructs(type(self)):
+                self._traces["step"] = self._traced_step.save()
         return self._traced_step(*batch)
 
     # Attributes that the algorithms of this package keep from task to task, besides these below.
@@ -457,6 +469,13 @@ class TFAlgo(Algo):
             self.save_local_state(path)
             arguments = cloudpickle.dumps(_to_recipes(*self._arguments))
             return _rebuild, (type(self), arguments, path.read_bytes())
+
+    def __deepcopy__(self, memo):
+        """Copy as pickling does; the hospitals of a simulation are copies, and trace once."""
+        rebuild, arguments = self.__reduce__()
+        copied = rebuild(*arguments)
+        copied._traces = self._traces
+        return copied
 
     def __getattr__(self, name):
         """Build the model of an algorithm that has just arrived, when it is first asked for.

@@ -1,13 +1,16 @@
 """Federated Averaging for Keras models, the twin of SubstraFL's ``TorchFedAvgAlgo``."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from substrafl.remote import remote_data
 from substrafl.strategies.schemas import FedAvgSharedState, StrategyName
 
+from helpers.algorithms.batch_norm import BatchNorm, batch_norm_layers
+from helpers.algorithms.privacy import NoisedGradients, check_private
 from helpers.algorithms.server_optimizers import ServerOptimizer
 from helpers.algorithms.tf_algo import TFAlgo
-from helpers.exchange import parameter_names
+from helpers.exchange import Compressor, exchanged_variables, parameter_names
 
 
 class TFFedAvgAlgo(TFAlgo):
@@ -40,13 +43,25 @@ class TFFedAvgAlgo(TFAlgo):
         What is made of the averaged update, for example
         ``helpers.algorithms.FedAdam(learning_rate=0.1)``; by default it is added as it is. Moving
         means and variances are always added as they are.
+    batch_norm : BatchNorm or str, optional
+        What becomes of BatchNorm layers, see :class:`~helpers.algorithms.BatchNorm`; in place of
+        ``with_batch_norm_parameters``, whose two values are two of its choices.
+    privacy : DPSGD, optional
+        Clip and noise the gradients, see :class:`~helpers.algorithms.DPSGD`. It needs a
+        :class:`~helpers.algorithms.PoissonIndexGenerator`.
+    compression : Compressor, optional
+        How updates travel, for example ``helpers.exchange.Int8()``; by default as float32. What
+        is not sent is remembered at the hospital, see :class:`~helpers.exchange.Compressor`. The
+        average comes back as float32.
 
     Raises
     ------
     ValueError
-        If ``proximal_mu`` is negative.
+        If ``proximal_mu`` is negative, ``batch_norm`` is unknown or stands beside
+        ``with_batch_norm_parameters``, or ``privacy`` does not fit index generator or model.
     TypeError
-        If ``server_optimizer`` is something else, such as a Keras optimizer.
+        If ``server_optimizer`` is something else, such as a Keras optimizer, or ``privacy`` or
+        ``compression`` is.
 
     Examples
     --------
@@ -65,7 +80,7 @@ class TFFedAvgAlgo(TFAlgo):
                 )
     """
 
-    _own_state = ("_server_memory",)
+    _own_state = ("_server_memory", "_trained_batch_norm", "_noise_memory", "_unsent")
 
     def __init__(
         self,
@@ -79,6 +94,9 @@ class TFFedAvgAlgo(TFAlgo):
         disable_gpu=False,
         proximal_mu=0.0,
         server_optimizer=None,
+        batch_norm=None,
+        privacy=None,
+        compression=None,
         *args,
         **kwargs,
     ):
@@ -89,6 +107,20 @@ class TFFedAvgAlgo(TFAlgo):
                 "Expected a ServerOptimizer such as helpers.algorithms.FedAdam(). Received "
                 f"{type(server_optimizer).__name__}."
             )
+        if not isinstance(compression, Compressor | None):
+            raise TypeError(
+                "Expected a Compressor such as helpers.exchange.Int8(). Received "
+                f"{type(compression).__name__}."
+            )
+        if batch_norm is not None:
+            batch_norm = BatchNorm.read(batch_norm)
+            if with_batch_norm_parameters:
+                raise ValueError(
+                    "Expected batch_norm or with_batch_norm_parameters. Received both: "
+                    "with_batch_norm_parameters=True is batch_norm='averaged'."
+                )
+            with_batch_norm_parameters = batch_norm.with_batch_norm_parameters
+            model = batch_norm.change(model)
         super().__init__(
             model,
             loss,
@@ -100,14 +132,20 @@ class TFFedAvgAlgo(TFAlgo):
             *args,
             **kwargs,
         )
+        check_private(privacy, self._index_generator, self._model)
         self._with_batch_norm_parameters = with_batch_norm_parameters
+        self._batch_norm = batch_norm
+        self._trained_batch_norm = None
+        self._noised = None if privacy is None else NoisedGradients(privacy)
         self._server_optimizer = server_optimizer
         self._server_memory = None
+        self._compression = compression
+        self._unsent = None
         self._proximal_mu = float(proximal_mu)
         # Variables, and not constants: the traced step reads the weights of the round it is in.
         self._global_weights = [
             keras.Variable(weight, trainable=False, name="global_weight")
-            for weight in (self._model.trainable_variables if proximal_mu else ())
+            for weight in (self._shared_weights() if proximal_mu else ())
         ]
 
     @property
@@ -119,33 +157,90 @@ class TFFedAvgAlgo(TFAlgo):
         """Return the proximal term of FedProx, or None."""
         if not self._proximal_mu:
             return None
-        weights = self._model.trainable_variables
         distances = [
             tf.reduce_sum(tf.square(weight - tf.cast(start, weight.dtype)))
-            for weight, start in zip(weights, self._global_weights, strict=True)
+            for weight, start in zip(self._shared_weights(), self._global_weights, strict=True)
         ]
         return self._proximal_mu / 2 * tf.add_n(distances)
 
     def _step_variables(self):
         """List all Keras variables that the training step reads or writes."""
-        return super()._step_variables() + self._global_weights
+        noise = [] if self._noised is None else [self._noised.memory]
+        return super()._step_variables() + self._global_weights + noise
+
+    def _shared_weights(self):
+        """List the trained variables that are shared; under FedBN those of BatchNorm are not."""
+        return exchanged_variables(self._model, self._without_statistics)
+
+    @property
+    def _without_statistics(self):
+        """Choice of what is exchanged, less the moving statistics: None or False."""
+        return None if self._batch_norm is BatchNorm.LOCAL else False
+
+    @property
+    def _noise_memory(self):
+        """Key and count of the noise, as the local state keeps them."""
+        return None if self._noised is None else self._noised.memory.numpy()
+
+    @_noise_memory.setter
+    def _noise_memory(self, value):
+        if value is not None:
+            self._noised.memory.assign(value)
+
+    def _train_step(self, x, y, sample_weight=None):
+        """Make one update of the weights on one batch, a private one if it was asked for."""
+        if self._noised is None:
+            return super()._train_step(x, y, sample_weight)
+        variables = self._model.trainable_variables
+        batch = (x, y) if sample_weight is None else (x, y, sample_weight)
+        loss, gradients = self._noised(
+            self._compute_loss, variables, batch, self._index_generator.batch_size
+        )
+        if self._proximal_mu:
+            with tf.GradientTape() as tape:
+                penalty = self._penalty()
+            pulls = tape.gradient(penalty, variables, unconnected_gradients="zero")
+            gradients = [tf.add(*pair) for pair in zip(gradients, pulls, strict=True)]
+        # Keras divides by the scale of the loss, if there is one, before it applies gradients.
+        scaled = [self._optimizer.scale_loss(gradient) for gradient in gradients]
+        self._optimizer.apply(scaled, variables)
+        return loss
 
     def _server_step(self, updates):
         """Let the server optimizer turn the averaged updates of trained weights into a step."""
         if self._server_optimizer is None:
             return {}
-        trained = {name: updates[name] for name in parameter_names(self._model)}
+        names = parameter_names(self._model, self._without_statistics)
+        trained = {name: updates[name] for name in names}
         step, self._server_memory = self._server_optimizer.step(trained, self._server_memory)
         return step
 
+    def _add_update(self, update, with_batch_norm_parameters=False):
+        """Bring the weights from one global model to the next; FedBN adds the hospital's own."""
+        super()._add_update(update, with_batch_norm_parameters)
+        if self._trained_batch_norm is not None:
+            _assign(self._own_batch_norm(), self._trained_batch_norm)
+            self._trained_batch_norm = None
+
+    def _own_batch_norm(self):
+        """List the variables that FedBN keeps at the hospital."""
+        if self._batch_norm is not BatchNorm.LOCAL:
+            return []
+        return [weight for layer in batch_norm_layers(self._model) for weight in layer.weights]
+
     def _train_round(self, train_dataset):
-        """Note the global weights, if they are needed, and train for one round."""
-        if self._global_weights:
-            for start, weight in zip(
-                self._global_weights, self._model.trainable_variables, strict=True
-            ):
-                start.assign(weight)
+        """Train for one round, with what proximal term, FedBN and privacy need around it."""
+        for start, weight in zip(self._global_weights, self._shared_weights(), strict=False):
+            start.assign(weight)
+        count = self._noised and self._noised.begin_round(train_dataset)
+        own = self._own_batch_norm()
+        values = [weight.numpy() for weight in own]
         super()._train_round(train_dataset)
+        if own:  # what is evaluated is the global model with the BatchNorm that belongs to it
+            self._trained_batch_norm = [weight.numpy() for weight in own]
+            _assign(own, values)
+        if self._noised:
+            self._noised.check_round(count, self._index_generator.num_updates)
 
     @remote_data
     def train(self, data_from_opener, shared_state=None):
@@ -175,9 +270,38 @@ class TFFedAvgAlgo(TFAlgo):
             None if shared_state is None else shared_state.avg_parameters_update,
             with_batch_norm_parameters=self._with_batch_norm_parameters,
         )
+        if self._compression is not None:
+            update, self._unsent = self._compression.compress(update, self._unsent)
         return FedAvgSharedState(
             n_samples=len(train_dataset), parameters_update=list(update.values())
         )
+
+    @remote_data
+    def receive(self, data_from_opener, shared_state=None):
+        """Add the averaged update and send nothing: the hospital sits a round out.
+
+        See :class:`helpers.strategies.Participation`.
+
+        Parameters
+        ----------
+        data_from_opener : dict
+            Not used.
+        shared_state : substrafl.strategies.schemas.FedAvgAveragedState, optional
+            The average of the others' updates; None in the first round.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            ``{"None": empty array}``: a task must share something.
+
+        Raises
+        ------
+        ValueError
+            If the averaged update does not fit the model.
+        """
+        if shared_state is not None:
+            self._add_update(shared_state.avg_parameters_update, self._with_batch_norm_parameters)
+        return {"None": np.array([])}
 
     def summary(self):
         """Describe the algorithm for SubstraFL's experiment summary.
@@ -190,7 +314,16 @@ class TFFedAvgAlgo(TFAlgo):
         return super().summary() | {
             "with_batch_norm_parameters": str(self._with_batch_norm_parameters),
             "proximal_mu": self._proximal_mu,
+            "batch_norm": None if self._batch_norm is None else str(self._batch_norm),
+            "privacy": self._noised and repr(self._noised.settings),
+            "compression": self._compression and repr(self._compression),
             "server_optimizer": None
             if self._server_optimizer is None
             else repr(self._server_optimizer),
         }
+
+
+def _assign(variables, values):
+    """Give variables their values."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

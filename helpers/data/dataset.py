@@ -45,3 +45,64 @@ class ChestXrayDataset:
         if self._is_inference:
             return x
         return x, self._labels[indices].astype(np.float32).reshape(-1, 1)
+
+
+class WeightedChestXrayDataset(ChestXrayDataset):
+    """The same batches, with a weight for each film in the loss.
+
+    The weights are the column ``weight`` of the samples' metadata; put it there with
+    ``prepare_samples(radiographs, table.assign(weight=...), ...)``, for example from
+    :func:`helpers.fairness.weigh_films`. They multiply each film's loss, as Keras'
+    ``sample_weight`` does; the mean is still taken over the films of a batch.
+
+    Parameters
+    ----------
+    data_from_opener : dict
+        What ``ChestXrayOpener.get_data`` returns: ``images``, ``labels`` and ``metadata``.
+    is_inference : bool
+        Whether only the films are returned; weights need not be there then.
+
+    Raises
+    ------
+    ValueError
+        If the metadata have no weights, or one is missing, negative or infinite.
+    """
+
+    def __init__(self, data_from_opener, is_inference):
+        super().__init__(data_from_opener, is_inference)
+        if is_inference:
+            return
+        metadata = data_from_opener["metadata"]
+        if "weight" not in metadata:
+            raise ValueError(
+                f"Expected a column 'weight' in the metadata. Received {list(metadata)}. Prepare "
+                "the samples with table.assign(weight=...), or train with ChestXrayDataset."
+            )
+        self._weights = metadata["weight"].to_numpy(dtype=np.float32, na_value=np.nan)
+        wrong = ~(np.isfinite(self._weights) & (self._weights >= 0))
+        if wrong.any():
+            raise ValueError(
+                "Expected finite weights of at least 0. Received "
+                f"{self._weights[wrong][0]} and {wrong.sum() - 1:,} more like it. Weigh every "
+                "film that trains."
+            )
+
+    def __getitem__(self, indices):
+        """Read one batch.
+
+        Parameters
+        ----------
+        indices : numpy.ndarray of int, shape (n_batch,)
+            Which films.
+
+        Returns
+        -------
+        x : numpy.ndarray of float32, shape (n_batch, H, W, 1)
+            Films, scaled to [0, 1].
+        y : numpy.ndarray of float32, shape (n_batch, 1)
+            Labels 0 or 1; left out for inference.
+        sample_weight : numpy.ndarray of float32, shape (n_batch,)
+            Weights; left out for inference.
+        """
+        batch = super().__getitem__(indices)
+        return batch if self._is_inference else (*batch, self._weights[indices])

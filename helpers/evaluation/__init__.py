@@ -1,4 +1,22 @@
-"""Evaluation: metrics that a hospital computes on its own films."""
+"""Evaluation: metrics that a hospital computes on its own films, their intervals, thresholds."""
 
+from helpers.evaluation.calibration import Calibration as Calibration
+from helpers.evaluation.calibration import apply_hospitals as apply_hospitals
+from helpers.evaluation.calibration import calibration_error as calibration_error
+from helpers.evaluation.calibration import fit_hospitals as fit_hospitals
+from helpers.evaluation.calibration import fit_platt as fit_platt
+from helpers.evaluation.calibration import fit_temperature as fit_temperature
+from helpers.evaluation.intervals import Interval as Interval
+from helpers.evaluation.intervals import bootstrap_difference as bootstrap_difference
+from helpers.evaluation.intervals import bootstrap_patients as bootstrap_patients
+from helpers.evaluation.intervals import interval_of as interval_of
+from helpers.evaluation.intervals import resample_patients as resample_patients
 from helpers.evaluation.metrics import auc as auc
 from helpers.evaluation.metrics import balanced_accuracy as balanced_accuracy
+from helpers.evaluation.operating_points import Rates as Rates
+from helpers.evaluation.operating_points import choose_threshold as choose_threshold
+from helpers.evaluation.operating_points import decide as decide
+from helpers.evaluation.operating_points import rates_at_threshold as rates_at_threshold
+from helpers.evaluation.operating_points import (
+    sensitivity_at_specificity as sensitivity_at_specificity,
+)

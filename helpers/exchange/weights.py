@@ -28,17 +28,18 @@ def parameter_names(model, with_batch_norm_parameters=False):
     ----------
     model : keras.Model
         A built model.
-    with_batch_norm_parameters : bool, default=False
-        Whether the moving mean and variance of BatchNorm layers belong to the exchange.
+    with_batch_norm_parameters : bool or None, default=False
+        Whether the moving mean and variance of BatchNorm layers belong to the exchange. None
+        leaves these layers out altogether, their trained scale and shift too.
 
     Returns
     -------
     list of str
         For example ``["sequential/conv2d/kernel", …]``.
     """
-    renamed = _layer_names(model)
+    renamed = layer_names(model)
     names = []
-    for variable in _variables(model, with_batch_norm_parameters):
+    for variable in exchanged_variables(model, with_batch_norm_parameters):
         name = "/".join(renamed.get(part, part) for part in variable.path.split("/"))
         copies = sum(other == name or other.startswith(f"{name}#") for other in names)
         names.append(f"{name}#{copies + 1}" if copies else name)
@@ -52,16 +53,16 @@ def get_parameters(model, with_batch_norm_parameters=False):
     ----------
     model : keras.Model
         A built model.
-    with_batch_norm_parameters : bool, default=False
+    with_batch_norm_parameters : bool or None, default=False
         Whether the moving mean and variance of BatchNorm layers are included, after the
-        trainable variables.
+        trainable variables; None leaves these layers out altogether.
 
     Returns
     -------
     dict of str to numpy.ndarray
         Copies, with the variables' shapes and dtypes, in the model's order.
     """
-    variables = _variables(model, with_batch_norm_parameters)
+    variables = exchanged_variables(model, with_batch_norm_parameters)
     names = parameter_names(model, with_batch_norm_parameters)
     return {name: np.array(v.numpy()) for name, v in zip(names, variables, strict=True)}
 
@@ -75,7 +76,7 @@ def set_parameters(model, parameters, with_batch_norm_parameters=False):
         A built model; changed in place.
     parameters : dict of str to numpy.ndarray
         As :func:`get_parameters` returns them.
-    with_batch_norm_parameters : bool, default=False
+    with_batch_norm_parameters : bool or None, default=False
         Whether ``parameters`` holds the BatchNorm statistics too.
 
     Raises
@@ -85,7 +86,7 @@ def set_parameters(model, parameters, with_batch_norm_parameters=False):
         is then left as it was.
     """
     check_parameters(parameters, get_parameters(model, with_batch_norm_parameters))
-    variables = _variables(model, with_batch_norm_parameters)
+    variables = exchanged_variables(model, with_batch_norm_parameters)
     for variable, value in zip(variables, parameters.values(), strict=True):
         variable.assign(value)
 
@@ -101,7 +102,7 @@ def increment_parameters(
         A built model; changed in place.
     updates : dict of str to numpy.ndarray
         What is added, with the names, shapes and dtypes of :func:`get_parameters`.
-    with_batch_norm_parameters : bool, default=False
+    with_batch_norm_parameters : bool or None, default=False
         Whether ``updates`` holds the BatchNorm statistics too.
     updates_multiplier : float, default=1.0
         Factor of the updates.
@@ -202,7 +203,7 @@ def zeros_like_parameters(model, with_batch_norm_parameters=False):
     ----------
     model : keras.Model
         A built model.
-    with_batch_norm_parameters : bool, default=False
+    with_batch_norm_parameters : bool or None, default=False
         Whether the BatchNorm statistics are included.
 
     Returns
@@ -302,17 +303,34 @@ def _tensor_faults(name, value, expected):
     return []
 
 
-def _variables(model, with_batch_norm_parameters):
-    """List the exchanged variables: trainable first, then BatchNorm statistics by choice."""
+def exchanged_variables(model, with_batch_norm_parameters=False):
+    """List the variables of a model that are exchanged; every function here speaks of these.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A built model.
+    with_batch_norm_parameters : bool or None, default=False
+        As in :func:`parameter_names`.
+
+    Returns
+    -------
+    list of keras.Variable
+        Trainable first, then BatchNorm statistics by choice.
+    """
     if not model.built:
         raise ValueError(
             f"Expected a built model, received {model.name!r} without variables. Give its first "
             "layer an input shape, for example keras.Input((64, 64, 1))."
         )
     variables = list(model.trainable_variables)
+    batch_norm = [layer for layer in model._flatten_layers() if _is_batch_norm(layer)]
+    if with_batch_norm_parameters is None:
+        own = {id(variable) for layer in batch_norm for variable in layer.trainable_variables}
+        return [variable for variable in variables if id(variable) not in own]
     if with_batch_norm_parameters:
-        for layer in model._flatten_layers():
-            if _is_batch_norm(layer):
+        for layer in batch_norm:
+            if layer.trainable:  # frozen statistics do not move
                 variables += [layer.moving_mean, layer.moving_variance]
     return variables
 
@@ -322,8 +340,20 @@ def _is_batch_norm(layer):
     return any(cls.__name__ == "BatchNormalization" for cls in type(layer).__mro__)
 
 
-def _layer_names(model):
-    """Map the names that Keras numbered by itself to a numbering within this model."""
+def layer_names(model):
+    """Map the names that Keras numbered by itself to a numbering within this model.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A model.
+
+    Returns
+    -------
+    dict of str to str
+        The name that Keras gave, then the name within the model; layers that the user named are
+        left out.
+    """
     renamed, seen = {}, {}
     for layer in model._flatten_layers():
         base = _snake_case(type(layer).__name__)

@@ -1,5 +1,10 @@
 """Strategies that SubstraFL lacks: what the aggregation makes of the hospitals' updates."""
 
+from helpers.strategies.cyclic import CyclicTransfer as CyclicTransfer
+from helpers.strategies.participation import Participation as Participation
 from helpers.strategies.robust import FedMedian as FedMedian
 from helpers.strategies.robust import FedTrimmedMean as FedTrimmedMean
 from helpers.strategies.robust import MultiKrum as MultiKrum
+from helpers.strategies.safe_exchange import SafeExchange as SafeExchange
+from helpers.strategies.safe_exchange import find_refused as find_refused
+from helpers.strategies.wrapping import WrappedStrategy as WrappedStrategy

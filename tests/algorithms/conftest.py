@@ -1,7 +1,5 @@
 """What the tests of the algorithms share: films as an opener returns them, and as rows."""
 
-import functools
-
 import keras
 import numpy as np
 import pytest
@@ -67,12 +65,27 @@ def linear():
 
 
 @pytest.fixture
-def make_reference(films):
+def draw_batches():
+    """Make a function that lists the batches of the next round, for a number of films."""
+
+    def make(n_films):
+        generator = make_generator(n_films)
+
+        def draw():
+            generator.reset_counter()
+            return list(generator)
+
+        return draw
+
+    return make
+
+
+@pytest.fixture
+def make_reference(films, draw_batches):
     """Make the same hospitals in NumPy, at the beginning of their training."""
 
     def make():
-        generators = [make_generator(len(labels)) for _, labels in films]
-        return LinearHospitals(films, [functools.partial(_draw, one) for one in generators], RATE)
+        return LinearHospitals(films, [draw_batches(len(labels)) for _, labels in films], RATE)
 
     return make
 
@@ -81,12 +94,6 @@ def make_reference(films):
 def reference(make_reference):
     """Train the same hospitals in NumPy."""
     return make_reference()
-
-
-def _draw(generator):
-    """List the batches of the next round."""
-    generator.reset_counter()
-    return list(generator)
 
 
 @pytest.fixture

@@ -6,25 +6,16 @@ import pytest
 from substrafl.strategies import FedAvg
 
 from helpers.algorithms import TFFedAvgAlgo
+from helpers.references import fed_prox
 
 ROUNDS = 3
-
-
-def fed_prox_in_numpy(reference, x, mu):
-    """Li et al. 2020, Algorithm 2, with SGD for the inner problem."""
-    for _ in range(ROUNDS):
-        updates = [
-            reference.train(k, x, lambda y, x=x: mu * (y - x)) for k in range(len(reference.shares))
-        ]
-        x = x + reference.average(updates)
-    return x
 
 
 def test_tasks_compute_the_papers_algorithm(run_tasks, linear, reference, weights):
     algo = TFFedAvgAlgo(**linear(proximal_mu=2.0))
     start = weights(algo)
     found = run_tasks(FedAvg(algo=algo), ROUNDS)
-    expected = fed_prox_in_numpy(reference, start, 2.0)
+    expected = fed_prox(reference, start, ROUNDS, mu=2.0)
     assert np.abs(expected - start).max() > 0.01
     for one in found:
         np.testing.assert_allclose(weights(one), expected, rtol=0, atol=1e-6)

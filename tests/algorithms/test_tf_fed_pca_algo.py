@@ -8,22 +8,9 @@ from substrafl.strategies import FedPCA
 from helpers.algorithms import TFFedPCAAlgo
 from helpers.data import ChestXrayDataset
 from helpers.local_mode import Federation
+from helpers.references import fed_pca
 
 ROUNDS, COMPONENTS = 5, 3
-
-
-def fed_pca_in_numpy(films, seed):
-    """Hartebrodt & Röttger 2022, Algorithm 3."""
-    counts = np.array([len(images) for images, _ in films])
-    shares = counts / counts.sum()
-    mean = np.tensordot(shares, [images.mean(0) for images, _ in films], 1)
-    covariances = [(images - mean).T @ (images - mean) for images, _ in films]
-    components = np.random.default_rng(seed).normal(size=(COMPONENTS, len(mean)))
-    # Round 1 averages the means; what the last round computes is not averaged any more.
-    for _ in range(ROUNDS - 1):
-        average = np.tensordot(shares, [components @ c for c in covariances], 1)
-        components = np.linalg.qr(average.T)[0].T
-    return components, mean
 
 
 @pytest.mark.parametrize("batch_size", [None, 5])
@@ -32,7 +19,7 @@ def test_tasks_compute_the_papers_algorithm(tiny_samples, films, batch_size):
     with Federation(tiny_samples) as federation:
         plan, _ = federation.execute(FedPCA(algo=algo), num_rounds=ROUNDS)
         found = [download_algo_state(client, plan.key) for client in federation.clients.values()]
-    expected, _ = fed_pca_in_numpy(films, seed=2)
+    expected = fed_pca(films, COMPONENTS, ROUNDS, seed=2)
     for algo in found:
         assert algo.eigen_vectors.shape == (COMPONENTS, 64)
         np.testing.assert_allclose(algo.eigen_vectors, expected, rtol=0, atol=1e-6)

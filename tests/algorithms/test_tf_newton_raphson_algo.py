@@ -11,6 +11,7 @@ from substrafl.strategies import NewtonRaphson
 from helpers.algorithms import TFNewtonRaphsonAlgo
 from helpers.data import ChestXrayDataset
 from helpers.local_mode import Federation
+from helpers.references import newton_raphson
 
 ROUNDS, DAMPING, PENALTY = 3, 0.8, 0.1
 
@@ -33,20 +34,6 @@ def settings(**changes):
     } | changes
 
 
-def newton_in_numpy(films, weights):
-    """Logistic regression on all films with a penalty; weights [w, b]."""
-    images = np.vstack([images for images, _ in films])
-    design = np.hstack([images, np.ones((len(images), 1))])
-    labels = np.concatenate([labels for _, labels in films])
-    for _ in range(ROUNDS):
-        p = 1 / (1 + np.exp(-design @ weights))
-        gradient = design.T @ (p - labels) / len(labels) + PENALTY * weights
-        hessian = (design * (p * (1 - p))[:, None]).T @ design / len(labels)
-        hessian += PENALTY * np.eye(len(weights))
-        weights = weights - DAMPING * np.linalg.solve(hessian, gradient)
-    return weights
-
-
 def flat(algo):
     return np.concatenate([np.ravel(weight) for weight in algo.model.get_weights()])
 
@@ -59,7 +46,7 @@ def test_tasks_compute_newtons_method_on_all_films(tiny_samples, films):
             NewtonRaphson(algo=algo, damping_factor=DAMPING), num_rounds=ROUNDS
         )
         found = [flat(download_algo_state(c, plan.key)) for c in federation.clients.values()]
-    expected = newton_in_numpy(films, start)
+    expected = newton_raphson(films, start, ROUNDS, damping=DAMPING, penalty=PENALTY)
     assert np.abs(expected - start).max() > 0.1
     for weights in found:
         np.testing.assert_allclose(weights, expected, rtol=0, atol=1e-6)

@@ -13,41 +13,29 @@ from substrafl.index_generator import NpIndexGenerator
 from substrafl.strategies import Scaffold
 
 from helpers.algorithms import CUpdateRule, TFScaffoldAlgo
+from helpers.references import scaffold
 
 ROUNDS, AGGREGATION_RATE = 3, 0.8
-RATE, UPDATES = 0.05, 4  # as in conftest.py
+UPDATES = 4  # as in conftest.py
 
 
-def scaffold_in_numpy(reference, x, rounds=ROUNDS):
-    """Karimireddy et al. 2020, Algorithm 1, Option II."""
-    c, variates = np.zeros_like(x), [np.zeros_like(x) for _ in reference.shares]
-    for _ in range(rounds):
-        updates, variate_updates = [], []
-        for k, variate in enumerate(variates):
-            updates.append(reference.train(k, x, lambda _, shift=c - variate: shift))
-            variate_updates.append(-c - updates[k] / (UPDATES * RATE))
-        variates = [old + change for old, change in zip(variates, variate_updates, strict=True)]
-        x = x + AGGREGATION_RATE * reference.average(updates)
-        c = c + reference.average(variate_updates)
-    return x, c, variates
-
-
-def test_tasks_compute_the_papers_algorithm(run_tasks, linear, reference, weights):
+def test_tasks_compute_the_papers_algorithm(run_tasks, linear, make_reference, weights):
     algo = TFScaffoldAlgo(**linear())
     start = weights(algo)
     found = run_tasks(Scaffold(algo=algo, aggregation_lr=AGGREGATION_RATE), ROUNDS)
-    expected, _, _ = scaffold_in_numpy(reference, start)
+    settings = {"n_updates": UPDATES, "aggregation_rate": AGGREGATION_RATE}
+    expected, _, _ = scaffold(make_reference(), start, ROUNDS, **settings)
     assert np.abs(expected - start).max() > 0.01
     for one in found:
         np.testing.assert_allclose(weights(one), expected, rtol=0, atol=1e-6)
     # One more local training follows the last aggregation; it renews the variates.
-    _, c, variates = scaffold_in_numpy(type(reference)(), start, ROUNDS + 1)
+    _, c, variates = scaffold(make_reference(), start, ROUNDS + 1, **settings)
     own = [np.concatenate([np.ravel(v) for v in a._client_control_variate.values()]) for a in found]
     for mine, expected in zip(own, variates, strict=True):
         assert np.abs(expected).max() > 0.1
         np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-5)
     # What is subtracted here is added there: the corrections of all films sum to zero.
-    np.testing.assert_allclose(reference.average(own), c, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(make_reference().average(own), c, rtol=0, atol=1e-5)
 
 
 def test_a_training_loop_of_ones_own_must_correct_every_update(data, linear):

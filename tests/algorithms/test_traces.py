@@ -1,5 +1,7 @@
 """Traces: the graph that travels computes the same bits, and stays behind where it must."""
 
+import copy
+
 import keras
 import numpy as np
 import pytest
@@ -63,6 +65,16 @@ def train_as_tasks(make_algo, data, path, *, rounds=3, keep_trace=True):
         *update,
         *(v.numpy() for v in algo.model.variables + algo._optimizer.variables),
     ], recalled
+
+
+def test_copies_in_one_process_trace_once_and_compute_the_same_bits(data):
+    original = make()
+    expected = train(original, data)
+    first, second = (copy.deepcopy(make()) for _ in range(2))
+    third = copy.deepcopy(first)
+    np.testing.assert_equal([train(algo, data) for algo in (first, second, third)], [expected] * 3)
+    recalled = [algo._traced_step.is_recalled for algo in (original, first, second, third)]
+    assert recalled == [False, False, False, True]  # two algorithms, though alike, share nothing
 
 
 def test_a_saved_trace_computes_the_same_bits(data, tmp_path):

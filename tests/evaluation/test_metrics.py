@@ -1,8 +1,12 @@
-"""Metrics against values by hand."""
+"""Metrics against values by hand, and against scikit-learn."""
 
 import math
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from helpers.evaluation import auc, balanced_accuracy
 
@@ -35,3 +39,31 @@ def test_balanced_accuracy_by_hand():
 
 def test_the_same_answer_for_every_film_is_chance():
     assert balanced_accuracy(data(1, 1, 1, 0), np.ones(4)) == 0.5
+
+
+def test_balanced_accuracy_of_one_class_is_not_defined():
+    assert math.isnan(balanced_accuracy(data(0, 0), np.array([0.1, -0.2])))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=2))
+def test_metrics_equal_those_of_scikit_learn(films):
+    # Few scores, so that many are tied.
+    labels, scores = (np.array(column, dtype=int) for column in zip(*films, strict=True))
+    if len(np.unique(labels)) == 2:
+        assert np.isclose(auc(labels, scores), roc_auc_score(labels, scores), atol=1e-12)
+        expected = balanced_accuracy_score(labels, scores > 0)
+        assert np.isclose(balanced_accuracy(labels, scores), expected, atol=1e-12)
+
+
+def test_labels_may_come_alone():
+    labels, scores = [0, 1, 1], [0.1, -0.2, 0.3]
+    assert auc(labels, scores) == auc(data(*labels), scores)
+    assert balanced_accuracy(labels, scores) == balanced_accuracy(data(*labels), scores)
+
+
+@pytest.mark.parametrize("metric", [auc, balanced_accuracy])
+def test_a_film_without_a_score_is_refused(metric):
+    with pytest.raises(ValueError, match=r"Expected a score for every film\. Received 1"):
+        metric([0, 1], [0.5, np.nan])
+    with pytest.raises(ValueError, match=r"one score for each of 2 labels\. Received 3\."):
+        metric([0, 1], [0.5, 0.1, 0.2])

@@ -1,0 +1,184 @@
+"""Batch normalization: what of it is trained, exchanged and kept, as one choice.
+
+BatchNorm layers hold two kinds of numbers: a trained scale and shift (gamma and beta), and moving
+statistics of the films that passed. The second kind depends on a hospital's films, and in the
+first it adapts to them. There is no single right way to federate them.
+"""
+
+import enum
+import functools
+import math
+
+import keras
+
+from helpers.exchange.weights import layer_names
+
+_LARGEST_GROUP_COUNT = 8
+
+
+class BatchNorm(enum.Enum):
+    """What becomes of the BatchNorm layers (Ioffe & Szegedy 2015) of a model.
+
+    Attributes
+    ----------
+    STATISTICS_LOCAL
+        Gamma and beta are averaged, moving statistics stay where they are: SubstraFL's
+        ``with_batch_norm_parameters=False``. The evaluated model mixes averaged weights with
+        the statistics that the last local training left at that hospital.
+    AVERAGED
+        Everything is averaged: SubstraFL's ``with_batch_norm_parameters=True``.
+    LOCAL
+        FedBN (Li et al. 2021): gamma, beta and statistics never leave a hospital. After round r
+        it holds the global model of round r with the BatchNorm that its own training of the
+        round before ended with. A hospital that only tests gets the local state of the first
+        hospital that trains, which is SubstraFL's rule, and so that hospital's BatchNorm.
+    FROZEN
+        The layers work as in inference, with the statistics that they start with, and are not
+        trained. It needs a model whose statistics mean something, see
+        :func:`helpers.models.start_from`.
+    GROUP
+        Each layer is replaced by GroupNorm (Wu & He 2018) when the model is built, with as many
+        groups, up to 8, as divide its channels. It has no statistics.
+    """
+
+    STATISTICS_LOCAL = "statistics_local"
+    AVERAGED = "averaged"
+    LOCAL = "local"
+    FROZEN = "frozen"
+    GROUP = "group"
+
+    @classmethod
+    def read(cls, choice):
+        """Read a choice by its name.
+
+        Parameters
+        ----------
+        choice : BatchNorm or str
+            Such as ``"local"``.
+
+        Returns
+        -------
+        BatchNorm
+            The choice.
+
+        Raises
+        ------
+        ValueError
+            If there is no such choice.
+        """
+        try:
+            return cls(choice)
+        except ValueError:
+            names = ", ".join(repr(one.value) for one in cls)
+            raise ValueError(
+                f"Expected batch_norm as one of {names}. Received {choice!r}."
+            ) from None
+
+    def __str__(self):
+        """Return the choice's name as :meth:`read` takes it."""
+        return self.value
+
+    @property
+    def with_batch_norm_parameters(self):
+        """What :func:`helpers.exchange.get_parameters` is given: True, False or None."""
+        return {BatchNorm.AVERAGED: True, BatchNorm.LOCAL: None}.get(self, False)
+
+    def change(self, build):
+        """Make the builder of a model whose layers are as this choice wants them.
+
+        Parameters
+        ----------
+        build : callable
+            A function without arguments that returns a built Keras model.
+
+        Returns
+        -------
+        callable
+            A function without arguments; ``build`` itself if nothing in the model changes.
+        """
+        changes = {BatchNorm.FROZEN: _build_frozen, BatchNorm.GROUP: _build_with_groups}
+        return functools.partial(changes[self], build) if self in changes else build
+
+
+def batch_norm_layers(model):
+    """List the BatchNorm layers of a model and of the models within it.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A built model.
+
+    Returns
+    -------
+    list of keras.layers.BatchNormalization
+        In the model's order.
+    """
+    kind = keras.layers.BatchNormalization
+    return [layer for layer in model._flatten_layers() if isinstance(layer, kind)]
+
+
+def _build_frozen(build):
+    """Build a model and freeze its BatchNorm layers: Keras then runs them as in inference."""
+    model = build()
+    for layer in batch_norm_layers(model):
+        layer.trainable = False
+    return model
+
+
+def _build_with_groups(build):
+    """Build a model and replace its BatchNorm layers; all other weights stay as they are."""
+    model = build()
+    if not batch_norm_layers(model):
+        return model
+    if isinstance(model, keras.Sequential):  # Keras clones it without asking how to call a layer
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
+    names = layer_names(model)
+
+    def clone(layer):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # Keras' own number would be that of a class which the clone no longer has.
+            return _group_norm(layer, names.get(layer.name, layer.name))
+        return type(layer).from_config(layer.get_config())
+
+    def call(layer, *inputs, **options):
+        if isinstance(layer, keras.layers.GroupNormalization):
+            options = {}  # BatchNorm takes a mask and whether it trains
+        return layer(*inputs, **options)
+
+    changed = keras.models.clone_model(model, None, clone, call, recursive=True)
+    pairs = zip(model._flatten_layers(), changed._flatten_layers(), strict=True)
+    for old, new in pairs:
+        is_replaced = isinstance(old, keras.layers.BatchNormalization)
+        kept = [v for v in _own_weights(old) if not (is_replaced and v.name.startswith("moving"))]
+        for weight, value in zip(_own_weights(new), kept, strict=True):
+            weight.assign(value)
+    return changed
+
+
+def _group_norm(layer, name):
+    """Make the GroupNorm layer that takes the place of a BatchNorm layer."""
+    shape = list(layer.get_build_config()["input_shape"])
+    channels = shape.pop(layer.axis)
+    groups = max(n for n in range(1, _LARGEST_GROUP_COUNT + 1) if channels % n == 0)
+    if math.prod(size or 2 for size in shape[1:]) == 1:  # a group of one value would be zero
+        groups = 1
+    return keras.layers.GroupNormalization(
+        groups=groups,
+        axis=layer.axis,
+        epsilon=layer.epsilon,
+        center=layer.center,
+        scale=layer.scale,
+        beta_initializer=layer.beta_initializer,
+        gamma_initializer=layer.gamma_initializer,
+        beta_regularizer=layer.beta_regularizer,
+        gamma_regularizer=layer.gamma_regularizer,
+        beta_constraint=layer.beta_constraint,
+        gamma_constraint=layer.gamma_constraint,
+        name=name,
+        trainable=layer.trainable,
+    )
+
+
+def _own_weights(layer):
+    """List the weights of a layer without those of the layers within it."""
+    return layer._trainable_variables + layer._non_trainable_variables

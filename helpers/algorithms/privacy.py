@@ -1,0 +1,292 @@
+r"""Privacy: training with clipped and noised gradients (DP-SGD), and what it spends.
+
+An update that leaves a hospital tells something about its films. Abadi et al. 2016 bound how much:
+each film's gradient is clipped, noise covers the sum, and which films take part is drawn at
+random. The bound is a pair :math:`(\varepsilon, \delta)`: whatever is made of all that was sent, no
+outcome becomes more than :math:`e^{\varepsilon}` times as likely, apart from a chance of
+:math:`\delta`, because one film was there. It holds for *one film*. For a patient with :math:`k`
+films it is :math:`k\varepsilon` and :math:`k e^{(k - 1)\varepsilon}\delta`, so that to train on one
+film of each patient is the simple choice. Nothing covers the number of films, which is sent as it
+is, nor the scores of an evaluation.
+"""
+
+import dataclasses
+import hashlib
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+from substrafl.exceptions import IndexGeneratorSampleNoneError
+from substrafl.index_generator import BaseIndexGenerator
+
+from helpers.algorithms.batch_norm import batch_norm_layers
+
+
+@dataclasses.dataclass(frozen=True)
+class DPSGD:
+    r"""Settings of private training (Abadi et al. 2016, Algorithm 1).
+
+    An update of the weights uses, with the expected batch size :math:`B` and the clipping norm
+    :math:`C`,
+
+    .. math::
+
+        \tilde g = \frac{1}{B} \left( \sum_i g_i \min(1, C / \lVert g_i \rVert_2)
+        + \mathcal{N}(0, \sigma^2 C^2 I) \right)
+
+    in place of the mean gradient. The norm is that of all trainable weights together. The proximal
+    term of FedProx knows no film: its gradient is added afterwards, as it is.
+
+    Parameters
+    ----------
+    clip_norm : float
+        :math:`C`, above 0.
+    noise_multiplier : float
+        :math:`\sigma`, 0 or more; 0 clips only, and protects nothing.
+    seed : int, optional
+        By default every hospital draws a secret when it first trains, and keeps it in its local
+        state. With a number the noise follows from it and from the hospital's first films, to
+        repeat a run; it protects nothing from somebody who knows the number.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+
+    Notes
+    -----
+    The noise comes from TensorFlow's Philox generator in single precision. It is statistically
+    sound; it is not hardened against attacks on generators or on floating-point numbers.
+    """
+
+    clip_norm: float
+    noise_multiplier: float
+    seed: int | None = None
+
+    def __post_init__(self):  # noqa: D105
+        if not 0 < self.clip_norm < np.inf:
+            raise ValueError(f"Expected a positive, finite clip_norm. Received {self.clip_norm}.")
+        if not 0 <= self.noise_multiplier < np.inf:
+            raise ValueError(
+                "Expected a finite noise_multiplier of 0 or more. Received "
+                f"{self.noise_multiplier}."
+            )
+
+
+class PoissonIndexGenerator(BaseIndexGenerator):
+    """Draw every film into every batch with the same small probability, independently.
+
+    It is the sampling for which privacy is accounted. A batch has ``batch_size`` films on average,
+    and may be empty.
+
+    Parameters
+    ----------
+    batch_size : int
+        Expected number of films of a batch, at least 1. At a hospital with fewer films than that,
+        all of them are in every batch.
+    num_updates : int
+        Batches of a round.
+    seed : int, optional
+        By default every hospital draws anew, and secretly, as the accounting presumes. With a
+        number all of them repeat their batches, and who knows it knows who took part.
+
+    Raises
+    ------
+    ValueError
+        If ``batch_size`` is not at least 1.
+    """
+
+    def __init__(self, batch_size, num_updates, seed=None):
+        if batch_size is None or batch_size < 1:
+            raise ValueError(f"Expected a batch_size of at least 1. Received {batch_size}.")
+        super().__init__(batch_size, num_updates, seed=seed)
+        if seed is None:
+            self._rng = None  # a state drawn here would travel, and be the same everywhere
+
+    def __next__(self):
+        """Draw the next batch.
+
+        Returns
+        -------
+        numpy.ndarray of int, shape (n_batch,)
+            Indices in ascending order.
+
+        Raises
+        ------
+        StopIteration
+            After ``num_updates`` batches.
+        substrafl.exceptions.IndexGeneratorSampleNoneError
+            If ``n_samples`` was not set.
+        """
+        if self._n_samples is None:
+            raise IndexGeneratorSampleNoneError("Expected n_samples to be set before iterating.")
+        if self._counter == self._num_updates:
+            raise StopIteration
+        if self._rng is None:
+            self._rng = np.random.default_rng()
+        self._counter += 1
+        return np.flatnonzero(self._rng.random(self._n_samples) * self._n_samples < self.batch_size)
+
+
+def check_private(privacy, index_generator, model):
+    """Refuse a training whose privacy could not be accounted.
+
+    Parameters
+    ----------
+    privacy : DPSGD or None
+        The settings.
+    index_generator : substrafl.index_generator.BaseIndexGenerator
+        It must be a :class:`PoissonIndexGenerator` if and only if there are settings.
+    model : keras.Model
+        It must have no BatchNorm layer that trains.
+
+    Raises
+    ------
+    TypeError
+        If the settings are something else.
+    ValueError
+        If index generator or model do not fit.
+    """
+    if not isinstance(privacy, DPSGD | None):
+        raise TypeError(
+            "Expected privacy as helpers.algorithms.DPSGD(clip_norm, noise_multiplier). Received "
+            f"{type(privacy).__name__}."
+        )
+    is_poisson = isinstance(index_generator, PoissonIndexGenerator)
+    if privacy is None:
+        if is_poisson:
+            raise ValueError(
+                "Expected privacy=DPSGD(…) with a PoissonIndexGenerator, whose batches may be "
+                "empty. Received None: set noise_multiplier=0 to train without noise."
+            )
+        return
+    if not is_poisson:
+        raise ValueError(
+            "Expected a PoissonIndexGenerator with privacy: what is spent is accounted for "
+            f"batches drawn so. Received {type(index_generator).__name__}."
+        )
+    mixing = [layer.name for layer in batch_norm_layers(model) if layer.trainable]
+    if mixing:
+        raise ValueError(
+            "Expected a model without BatchNorm with privacy: a film's gradient would depend on "
+            f"the others, and the statistics are not noised. Received {', '.join(mixing)}: use "
+            "GroupNorm (batch_norm='group') or freeze them (batch_norm='frozen')."
+        )
+
+
+class NoisedGradients:
+    """Gradients that were clipped film by film and noised, with the memory of the noise.
+
+    Parameters
+    ----------
+    settings : DPSGD
+        The settings.
+
+    Attributes
+    ----------
+    memory : keras.Variable of int64, shape (2,)
+        A key, which the hospital draws when it first trains, and a count of updates; together
+        they seed the noise, and no pair is used twice. It belongs into the local state.
+    """
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.memory = keras.Variable([0, 0], trainable=False, dtype="int64", name="noise")
+
+    def begin_round(self, dataset):
+        """Draw the key if that was not done yet.
+
+        Parameters
+        ----------
+        dataset : object
+            The hospital's films: with a seed, the first eight of them tell hospitals apart.
+
+        Returns
+        -------
+        int
+            The count of updates so far.
+        """
+        if not self.memory.numpy().any():
+            self.memory.assign([_draw_key(self.settings.seed, dataset), 0])
+        return int(self.memory.numpy()[1])
+
+    def check_round(self, count, num_updates):
+        """Refuse a round in which weights may have been updated in another way.
+
+        Parameters
+        ----------
+        count : int
+            What :meth:`begin_round` returned.
+        num_updates : int
+            Updates that the round should have had.
+
+        Raises
+        ------
+        ValueError
+            If the number of private updates is another.
+        """
+        found = int(self.memory.numpy()[1]) - count
+        if found != num_updates:
+            raise ValueError(
+                f"Expected {num_updates} private updates in a round. Received {found}: with "
+                "privacy, do not override _train_step, and call _update_weights once for each "
+                "batch in _local_train."
+            )
+
+    def __call__(self, loss_of, variables, batch, batch_size):
+        """Clip the gradient of each film, add them, add noise, divide by the expected batch size.
+
+        The films are taken one by one, so that a gradient is exactly that of the film alone,
+        whatever the layers of the model are, and a batch may have any size.
+
+        Parameters
+        ----------
+        loss_of : callable
+            Called with the elements of a batch of one film; it returns the loss, shape ().
+        variables : list of keras.Variable
+            What is trained.
+        batch : tuple
+            Tensors of shape (n, …) or structures of them.
+        batch_size : float
+            Expected number of films.
+
+        Returns
+        -------
+        loss : tensor, shape (), float32
+            Mean loss over the films, 0 if there is none. It is not noised, and stays.
+        gradients : list of tensor, float32
+            They take the place of the mean gradients.
+        """
+        n_films = tf.shape(tf.nest.flatten(batch)[0])[0]
+
+        def add_film(number, loss_sum, sums):
+            with tf.GradientTape() as tape:
+                loss = loss_of(*tf.nest.map_structure(lambda part: part[number, None], batch))
+            gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
+            gradients = [tf.cast(tf.convert_to_tensor(g), tf.float32) for g in gradients]
+            clipped, _ = tf.clip_by_global_norm(gradients, self.settings.clip_norm)
+            sums = [tf.add(*pair) for pair in zip(sums, clipped, strict=True)]
+            return number + 1, loss_sum + tf.cast(loss, tf.float32), sums
+
+        start = (0, 0.0, [tf.zeros(variable.shape) for variable in variables])
+        _, loss, sums = tf.while_loop(lambda number, *_: number < n_films, add_film, start)
+        self.memory.assign_add([0, 1])
+        sizes = [total.shape.num_elements() for total in sums]
+        noise = tf.random.stateless_normal([sum(sizes)], self.memory.value, alg="philox")
+        noise *= self.settings.noise_multiplier * self.settings.clip_norm
+        gradients = [
+            (total + tf.reshape(part, total.shape)) / batch_size
+            for total, part in zip(sums, tf.split(noise, sizes), strict=True)
+        ]
+        return tf.math.divide_no_nan(loss, tf.cast(n_films, tf.float32)), gradients
+
+
+def _draw_key(seed, dataset):
+    """Draw 64 bits from the operating system; with a seed, from it and from the first films."""
+    if seed is None:
+        return int.from_bytes(os.urandom(8), "little", signed=True)
+    digest = hashlib.sha256(f"{seed} {len(dataset)}".encode())
+    for part in tf.nest.flatten(dataset[np.arange(min(8, len(dataset)))]):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return int.from_bytes(digest.digest()[:8], "little", signed=True)

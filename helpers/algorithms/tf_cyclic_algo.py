@@ -1,0 +1,119 @@
+"""Cyclic weight transfer for Keras models: one model that goes round."""
+
+from substrafl.remote import remote_data
+
+from helpers.algorithms.tf_algo import TFAlgo
+from helpers.exchange import check_parameters, get_parameters, name_parameters, set_parameters
+from helpers.strategies.cyclic import CYCLIC_WEIGHT_TRANSFER, CyclicState
+
+
+class TFCyclicAlgo(TFAlgo):
+    """Train a Keras model that goes from hospital to hospital (Chang et al. 2018).
+
+    For the strategy :class:`helpers.strategies.CyclicTransfer`. The weights go round; the
+    optimizer's slots, its schedule and the index generator stay at each hospital and go on there
+    when the model comes back. With one hospital it is ordinary training.
+
+    Parameters
+    ----------
+    model, loss, optimizer, index_generator, dataset, seed, disable_gpu
+        As in :class:`~helpers.algorithms.TFAlgo`.
+    with_batch_norm_parameters : bool, default=True
+        Whether the moving mean and variance of BatchNorm layers go round with the weights. With
+        False every hospital keeps its own, and evaluates with them.
+    """
+
+    def __init__(
+        self,
+        model,
+        loss,
+        optimizer,
+        index_generator,
+        dataset,
+        with_batch_norm_parameters=True,
+        seed=None,
+        disable_gpu=False,
+        *args,
+        **kwargs,
+    ):
+        super().__init__(
+            model, loss, index_generator, dataset, optimizer, seed, disable_gpu, *args, **kwargs
+        )
+        self._with_batch_norm_parameters = with_batch_norm_parameters
+
+    @property
+    def strategies(self):
+        """List of str: the strategies that this algorithm serves."""
+        return [CYCLIC_WEIGHT_TRANSFER]
+
+    @remote_data
+    def train(self, data_from_opener, shared_state=None):
+        """Take the weights over, train for one round, and send the new weights.
+
+        Parameters
+        ----------
+        data_from_opener : dict
+            What the opener's ``get_data`` returns.
+        shared_state : helpers.strategies.cyclic.CyclicState, optional
+            The weights of the hospital before; None for the first hospital of the first round.
+
+        Returns
+        -------
+        helpers.strategies.cyclic.CyclicState
+            The weights, in the order of :func:`helpers.exchange.parameter_names`.
+
+        Raises
+        ------
+        ValueError
+            If the weights received do not fit the model, or the training diverged.
+        """
+        start = self._take_over(shared_state)
+        self._train_round(self._dataset(data_from_opener, is_inference=False))
+        trained = get_parameters(self._model, self._with_batch_norm_parameters)
+        check_parameters(trained, start, origin="the weights after local training")
+        return CyclicState(parameters=list(trained.values()))
+
+    @remote_data
+    def receive(self, data_from_opener, shared_state=None):
+        """Take the weights over and hand them on, without any training.
+
+        Parameters
+        ----------
+        data_from_opener : dict
+            Not used.
+        shared_state : helpers.strategies.cyclic.CyclicState
+            The weights of the hospital before.
+
+        Returns
+        -------
+        helpers.strategies.cyclic.CyclicState
+            The same weights.
+
+        Raises
+        ------
+        ValueError
+            If the weights received do not fit the model.
+        """
+        return CyclicState(parameters=list(self._take_over(shared_state).values()))
+
+    def _take_over(self, shared_state):
+        """Set the weights that were received, if any, and return the model's."""
+        parameters = get_parameters(self._model, self._with_batch_norm_parameters)
+        if shared_state is not None:
+            parameters = name_parameters(
+                shared_state.parameters, parameters, origin="the weights of the hospital before"
+            )
+            set_parameters(self._model, parameters, self._with_batch_norm_parameters)
+        return parameters
+
+    def summary(self):
+        """Describe the algorithm for SubstraFL's experiment summary.
+
+        Returns
+        -------
+        dict
+            JSON-serializable.
+        """
+        return super().summary() | {
+            "with_batch_norm_parameters": str(self._with_batch_norm_parameters)
+        }

@@ -1,0 +1,124 @@
+"""Callbacks: what happens around the epochs of Keras' own training loop."""
+
+import keras
+import numpy as np
+
+from helpers.course.checkpoint import read_description, save_checkpoint
+from helpers.evaluation import auc, balanced_accuracy
+
+
+class FilmBatches(keras.utils.PyDataset):
+    """Shuffled batches of one of our datasets, as Keras' ``fit`` wants them.
+
+    Parameters
+    ----------
+    dataset : helpers.data.ChestXrayDataset
+        Films with their labels.
+    weights : numpy.ndarray of float32, shape (n,), optional
+        Weight of each film in the loss.
+    batch_size : int
+        Films of a batch; the last one of an epoch may have fewer.
+    seed : int
+        Seed of the order, together with the epoch's number.
+    """
+
+    def __init__(self, dataset, weights, *, batch_size, seed):
+        super().__init__()
+        self._dataset, self._weights = dataset, weights
+        self._batch_size, self._seed = batch_size, seed
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch):
+        """Shuffle the films: the order depends on seed and epoch alone."""
+        self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._dataset))
+
+    def __len__(self):
+        """Count the batches of an epoch."""
+        return -(-len(self._order) // self._batch_size)
+
+    def __getitem__(self, number):
+        """Read one batch: films, labels, and weights if there are any."""
+        place = number * self._batch_size
+        films = self._order[place : place + self._batch_size]
+        batch = self._dataset[films]
+        return batch if self._weights is None else (*batch, self._weights[films])
+
+
+class SeedEpochs(keras.callbacks.Callback):
+    """Let an epoch's draws depend on the seed and the epoch's number alone.
+
+    A training that was interrupted so draws what it would have drawn without the pause. Keras'
+    backup alone does not keep the seeds of dropout.
+
+    Parameters
+    ----------
+    batches : FilmBatches
+        The batches that are trained on.
+    seed : int
+        The seed.
+    """
+
+    def __init__(self, batches, seed):
+        super().__init__()
+        self._batches, self._seed = batches, seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Seed the order of the films and every dropout layer."""
+        self._batches.start_epoch(epoch)
+        for number, layer in enumerate(self.model.layers):
+            if isinstance(getattr(layer, "seed_generator", None), keras.random.SeedGenerator):
+                state = np.random.default_rng([self._seed, epoch, number]).integers(2**31, size=2)
+                layer.seed_generator.state.assign(state)
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Validate after each epoch with the project's metrics, and save the best model.
+
+    Adds ``val_loss``, ``val_auc`` and ``val_balanced_accuracy`` to the epoch's logs, so that the
+    callbacks after it see them.
+
+    Parameters
+    ----------
+    dataset : helpers.data.ChestXrayDataset
+        The validation films, with labels.
+    path : pathlib.Path
+        The checkpoint.
+    description : dict
+        What the checkpoint says of itself; ``score`` and ``epoch`` are added.
+    batch_size : int
+        Films of a batch.
+    goes_on : bool
+        Whether the training goes on after an interruption, so that the checkpoint that is there
+        counts.
+    """
+
+    def __init__(self, dataset, path, description, *, batch_size, goes_on):
+        super().__init__()
+        self._dataset, self._path = dataset, path
+        self._description, self._batch_size = description, batch_size
+        self.best = read_description(path)["score"] if goes_on and path.exists() else -np.inf
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Score the validation films; save the model if it is better than all before."""
+        logits, labels = self._predict()
+        data = {"labels": labels.ravel().astype(int)}
+        score = balanced_accuracy(data, logits)
+        logs |= {
+            "val_loss": float(self.model.compute_loss(None, labels, logits, training=False)),
+            "val_auc": auc(data, logits),
+            "val_balanced_accuracy": score,
+        }
+        if score > self.best:
+            self.best = score
+            description = self._description | {"score": score, "epoch": epoch + 1}
+            save_checkpoint(self.model, self._path, description)
+
+    def _predict(self):
+        """Predict all validation films; return logits and labels, shape (n, 1) each."""
+        films = np.arange(len(self._dataset))
+        logits, labels = [], []
+        for place in films[:: self._batch_size]:
+            x, y = self._dataset[films[place : place + self._batch_size]]
+            logits.append(self.model.predict_on_batch(x))
+            labels.append(y)
+        return np.concatenate(logits), np.concatenate(labels)

@@ -1,0 +1,99 @@
+"""Rows: the lines of a user's csv, each with the film that it names."""
+
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.data import Report
+from helpers.data.layouts import list_images
+from helpers.data.text_files import read_rows
+
+_IMAGE_HEADERS = ("imageindex", "image", "filename", "file")
+
+
+def match_rows(csv, datadir):
+    """Read a csv and find the film of each row below a folder.
+
+    Parameters
+    ----------
+    csv : path-like
+        The csv; one column, ``Image Index`` or ``image``, names films by their path below
+        ``datadir`` or, when only one film has it, by their file name.
+    datadir : path-like
+        Folder with films, at any depth.
+
+    Returns
+    -------
+    rows : pandas.DataFrame
+        The csv's cells as text, shape (n, n_columns), in the csv's order; the index holds the
+        line numbers. Lines without any value are left out.
+    images : pandas.Series of str
+        Path of each row's film below ``datadir``, with forward slashes and the same index.
+
+    Raises
+    ------
+    ValueError
+        If csv or folder are not there, the csv is empty, or rows have no film; all such rows are
+        counted in one message, which names the first few.
+    """
+    csv, datadir = Path(csv), Path(datadir)
+    if not csv.is_file():
+        raise ValueError(f"Expected csv to name a file. Received {str(csv)!r}, which is none.")
+    if not datadir.is_dir():
+        raise ValueError(
+            f"Expected datadir to name a folder. Received {str(datadir)!r}, which is none."
+        )
+    header, lines = read_rows(csv, Report())
+    keys = [re.sub(r"[^a-z]", "", cell.lower()) for cell in header]
+    places = [place for place, key in enumerate(keys) if key in _IMAGE_HEADERS]
+    if not places or not lines:
+        received = f"the columns {header}" if lines else "no row"
+        raise ValueError(
+            f"Expected rows with a column 'Image Index' (or 'image') in {csv.name!r}. "
+            f"Received {received}."
+        )
+    width = len(header)
+    whole = {n: row for n, row in lines if len(row) >= width and not any(row[width:])}
+    rows = pd.DataFrame(
+        [row[:width] for row in whole.values()], index=list(whole), columns=header, dtype="str"
+    )
+    report = Report()
+    report.fault(
+        "more or fewer values than the header", [f"line {n}" for n, _ in lines if n not in whole]
+    )
+    images = _find_images(rows.iloc[:, places[0]], _list_paths(datadir), report)
+    if report.is_faulty:
+        raise ValueError(
+            f"Expected every row of {csv.name!r} to name one film below {str(datadir)!r}. "
+            "Received:\n" + "\n".join(report.fault_lines()) + "\nMend these rows, or give the "
+            "folder of the films that they name."
+        )
+    return rows, images
+
+
+def _list_paths(datadir):
+    """Map every name that a csv may use to the paths below the folder that it may mean."""
+    below = [
+        Path(folder).relative_to(datadir).joinpath(name).as_posix()
+        for folder, _, _ in os.walk(datadir)
+        for name in list_images(Path(folder))
+    ]
+    paths = {path: [path] for path in below}
+    for path in below:
+        if "/" in path:
+            paths.setdefault(path.rsplit("/", 1)[1], []).append(path)
+    return paths
+
+
+def _find_images(names, paths, report):
+    """Return the path that each name means; report those that mean none or several."""
+    names = names.str.replace("\\", "/").str.removeprefix("./")
+    found = names.map(lambda name: paths.get(name, []))
+    counts = found.map(len)
+    described = pd.Series([f"line {n} ({name})" for n, name in names.items()], names.index, "str")
+    report.fault("row without an image name", described[names == ""])
+    report.fault("film not there", described[(counts == 0) & (names != "")])
+    report.fault("several films of this name", described[counts > 1])
+    return found.map(lambda paths: paths[0] if paths else "").astype("str")

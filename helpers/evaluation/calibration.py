@@ -1,0 +1,273 @@
+"""Calibration: making a probability mean what it says, hospital by hospital.
+
+A model that calls ten films 80 % abnormal is calibrated if eight of them are. Networks often are
+not, and one that was trained across hospitals need not be at any of them: each has its own share
+of ill patients. A calibration moves the logits by two numbers at most. It keeps their order, so
+that a hospital's AUC stays what it was, and it is fitted on validation films.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+
+from helpers.evaluation.metrics import labels_of
+
+METHODS = ("temperature", "platt")
+_TEMPERATURES = (0.02, 50.0)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A straight line through the logits.
+
+    Parameters
+    ----------
+    slope : float, default=1.0
+        Factor of the logits; ``1 / temperature``.
+    intercept : float, default=0.0
+        Added to them, in units of log odds.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def apply(self, logits):
+        """Turn logits into calibrated probabilities.
+
+        Parameters
+        ----------
+        logits : array, shape (n,) or (n, 1)
+            The model's outputs.
+
+        Returns
+        -------
+        numpy.ndarray of float64, shape (n,)
+            In [0, 1].
+        """
+        return expit(self.slope * np.ravel(logits).astype(np.float64) + self.intercept)
+
+
+def fit_temperature(labels, logits):
+    r"""Fit a temperature: one number that makes all logits smaller or larger.
+
+    :math:`T` minimizes the cross entropy of :math:`\sigma(z / T)` (Guo et al. 2017 [1]_,
+    Section 4.2). It mends a model that is too sure of itself, not one that expects too many ill
+    patients.
+
+    Parameters
+    ----------
+    labels : array or dict
+        0 or 1, shape (n,), of validation films; or what the opener returned.
+    logits : array, shape (n,) or (n, 1)
+        The model's outputs.
+
+    Returns
+    -------
+    Calibration
+        With ``slope`` :math:`1 / T`, :math:`T` between 0.02 and 50, and no intercept.
+
+    Raises
+    ------
+    ValueError
+        If the films are all of one class, or the lengths differ.
+
+    References
+    ----------
+    .. [1] C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern neural
+       networks", ICML 2017.
+    """
+    labels, logits = _check(labels, logits)
+    signs = np.where(labels == 1, 1.0, -1.0)
+
+    def cross_entropy(log_temperature):
+        return np.logaddexp(0, -signs * logits / np.exp(log_temperature)).mean()
+
+    found = minimize_scalar(
+        cross_entropy, bounds=np.log(_TEMPERATURES), method="bounded", options={"xatol": 1e-8}
+    )
+    return Calibration(slope=float(np.exp(-found.x)))
+
+
+def fit_platt(labels, logits):
+    r"""Fit a slope and an intercept: Platt's scaling.
+
+    :math:`\sigma(a z + b)` is fitted by maximum likelihood to targets that are not quite 0 and 1,
+    :math:`(n_1 + 1) / (n_1 + 2)` and :math:`1 / (n_0 + 2)` (Platt 1999 [1]_), so that a perfect
+    separation does not lead to infinite certainty. The intercept takes up another share of ill
+    patients, too.
+
+    Parameters
+    ----------
+    labels : array or dict
+        0 or 1, shape (n,), of validation films; or what the opener returned.
+    logits : array, shape (n,) or (n, 1)
+        The model's outputs.
+
+    Returns
+    -------
+    Calibration
+        ``slope`` and ``intercept``.
+
+    Raises
+    ------
+    ValueError
+        If the films are all of one class, or the lengths differ.
+
+    References
+    ----------
+    .. [1] J. C. Platt, "Probabilistic outputs for support vector machines and comparisons to
+       regularized likelihood methods", Advances in Large Margin Classifiers, 1999.
+    """
+    labels, logits = _check(labels, logits)
+    n_positive = (labels == 1).sum()
+    high, low = (n_positive + 1) / (n_positive + 2), 1 / (len(labels) - n_positive + 2)
+    targets = np.where(labels == 1, high, low)
+    # A target between 0 and 1 is a film that counts partly as positive, partly as negative.
+    regression = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(
+        np.concatenate([logits, logits])[:, None],
+        np.repeat([1, 0], len(logits)),
+        np.concatenate([targets, 1 - targets]),
+    )
+    return Calibration(float(regression.coef_[0, 0]), float(regression.intercept_[0]))
+
+
+def fit_hospitals(labels, logits, hospitals, *, method="platt"):
+    """Fit a calibration at each hospital, on its own validation films; none leave it.
+
+    Parameters
+    ----------
+    labels : array, shape (n,)
+        0 or 1.
+    logits : array, shape (n,) or (n, 1)
+        The model's outputs.
+    hospitals : array, shape (n,)
+        Hospital of each film.
+    method : {"temperature", "platt"}, default="platt"
+        What is fitted.
+
+    Returns
+    -------
+    dict of str to Calibration
+        By hospital.
+
+    Raises
+    ------
+    ValueError
+        If the method is unknown, or a hospital has films of one class only.
+    """
+    if method not in METHODS:
+        raise ValueError(f"Expected one of the methods {METHODS}. Received {method!r}.")
+    fit = fit_platt if method == "platt" else fit_temperature
+    labels, logits, hospitals = labels_of(labels), np.ravel(logits), np.asarray(hospitals)
+    calibrations = {}
+    for name in np.unique(hospitals):
+        own = hospitals == name
+        try:
+            calibrations[str(name)] = fit(labels[own], logits[own])
+        except ValueError as error:
+            raise ValueError(f"Hospital {name!s}: {error}") from error
+    return calibrations
+
+
+def apply_hospitals(logits, hospitals, calibrations):
+    """Turn logits into probabilities, each with the calibration of its hospital.
+
+    Parameters
+    ----------
+    logits : array, shape (n,) or (n, 1)
+        The model's outputs.
+    hospitals : array, shape (n,)
+        Hospital of each film.
+    calibrations : dict of str to Calibration
+        As :func:`fit_hospitals` returns it.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (n,)
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If a hospital has no calibration.
+    """
+    logits, hospitals = np.ravel(logits), np.asarray(hospitals)
+    unknown = sorted(set(map(str, np.unique(hospitals))) - set(calibrations))
+    if unknown:
+        raise ValueError(
+            f"Expected films of the hospitals {sorted(calibrations)}. Received films of "
+            f"{unknown}. Fit a calibration on their validation films first."
+        )
+    probabilities = np.empty(len(logits))
+    for name, calibration in calibrations.items():
+        own = hospitals == name
+        probabilities[own] = calibration.apply(logits[own])
+    return probabilities
+
+
+def calibration_error(labels, probabilities, *, n_bins=10):
+    r"""Measure the expected calibration error (ECE).
+
+    Films are put into bins of equal width by their probability; the error is
+    :math:`\sum_b \frac{n_b}{n} |\bar y_b - \bar p_b|` (Guo et al. 2017, Equation 3, for the
+    probability of a finding). It is never 0 by chance alone, and the larger the fewer films there
+    are: compare groups of different size with care.
+
+    Parameters
+    ----------
+    labels : array or dict
+        0 or 1, shape (n,); or what the opener returned.
+    probabilities : array, shape (n,) or (n, 1)
+        In [0, 1].
+    n_bins : int, default=10
+        Number of bins.
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN without films.
+
+    Raises
+    ------
+    ValueError
+        If a probability lies outside [0, 1], or the lengths differ.
+
+    Examples
+    --------
+    >>> calibration_error([1, 1, 0, 1], [0.75, 0.75, 0.75, 0.75])
+    0.0
+    """
+    labels, probabilities = labels_of(labels), np.ravel(probabilities).astype(np.float64)
+    _check_lengths(labels, probabilities)
+    if not len(labels):
+        return float("nan")
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise ValueError(
+            f"Expected probabilities in [0, 1]. Received values from {probabilities.min():.3g} to "
+            f"{probabilities.max():.3g}. Turn logits into probabilities with Calibration().apply."
+        )
+    bins = np.minimum((probabilities * n_bins).astype(np.int64), n_bins - 1)
+    differences = np.bincount(bins, labels - probabilities, minlength=n_bins)
+    return float(np.abs(differences).sum() / len(labels))
+
+
+def _check(labels, logits):
+    labels, logits = labels_of(labels), np.ravel(logits).astype(np.float64)
+    _check_lengths(labels, logits)
+    if len(np.unique(labels)) < 2:
+        raise ValueError(
+            f"Expected films of both classes to fit a calibration. Received {len(labels):,} films "
+            f"with the labels {np.unique(labels).tolist()}. Use more films."
+        )
+    return labels, logits
+
+
+def _check_lengths(labels, scores):
+    if len(labels) != len(scores):
+        raise ValueError(
+            f"Expected one score for each of {len(labels):,} labels. Received {len(scores):,}. "
+            "Take both from the same films."
+        )

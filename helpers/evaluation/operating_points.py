@@ -1,0 +1,168 @@
+"""Operating points: thresholds on a score, and what sensitivity and specificity they give.
+
+A film is called positive when its score is *at least* the threshold. Thresholds are chosen on
+validation films and judged on test films; a score on the films that chose it is too good.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.metrics import roc_curve
+
+from helpers.evaluation.metrics import labels_of
+
+
+class Rates(NamedTuple):
+    """What a threshold gives: two rates in [0, 1]; NaN where no film has the label."""
+
+    sensitivity: float
+    specificity: float
+
+
+def choose_threshold(labels, scores, *, specificity=None, sensitivity=None):
+    """Choose a threshold: the best balanced accuracy, or a rate that must be held.
+
+    Thresholds lie midway between neighboring scores. With ``specificity`` it is the lowest that
+    still has this specificity, which is the most sensitive; with ``sensitivity`` the highest that
+    still has this sensitivity. Without either, sensitivity plus specificity is as large as it gets
+    (Youden's index); of several such thresholds the highest is taken.
+
+    Parameters
+    ----------
+    labels : array or dict
+        0 or 1, shape (n,); or what the opener returned.
+    scores : array, shape (n,) or (n, 1)
+        Logits or probabilities: higher means more likely positive.
+    specificity, sensitivity : float in [0, 1], optional
+        The rate that must be held on these films; at most one of them.
+
+    Returns
+    -------
+    numpy.float64
+        Call ``scores >= threshold`` positive, as :func:`decide` does. It is infinite when only
+        calling every film, or none, holds the rate.
+
+    Raises
+    ------
+    ValueError
+        If both rates are given, one lies outside [0, 1], or the films are all of one class.
+
+    Examples
+    --------
+    >>> float(choose_threshold([0, 0, 1, 1], [0.1, 0.4, 0.6, 0.9]))
+    0.5
+    >>> float(choose_threshold([0, 1, 0, 1], [0.1, 0.4, 0.6, 0.9], specificity=1))
+    0.75
+    """
+    if specificity is not None and sensitivity is not None:
+        raise ValueError(
+            f"Expected specificity or sensitivity. Received both: {specificity}, {sensitivity}. "
+            "A threshold can hold one of them; leave the other out."
+        )
+    for name, rate in (("specificity", specificity), ("sensitivity", sensitivity)):
+        if rate is not None and not 0 <= rate <= 1:
+            raise ValueError(f"Expected {name} in [0, 1]. Received {rate}. Give a share, not %.")
+    labels, scores = _check(labels, scores)
+    if len(np.unique(labels)) < 2:
+        raise ValueError(
+            "Expected films of both classes to choose a threshold. Received "
+            f"{len(labels):,} films with the labels {np.unique(labels).tolist()}. Use more films."
+        )
+    false_alarms, found, thresholds = roc_curve(labels, scores, drop_intermediate=False)
+    if specificity is not None:
+        place = np.flatnonzero(1 - false_alarms >= specificity - 1e-12)[-1]
+    elif sensitivity is not None:
+        place = np.flatnonzero(found >= sensitivity - 1e-12)[0]
+    else:
+        place = np.argmax(np.round(found - false_alarms, 12))
+    if place == 0:
+        return np.float64(np.inf)
+    if place == len(thresholds) - 1:
+        return np.float64(-np.inf)
+    above, below = thresholds[place], thresholds[place + 1]
+    middle = below + (above - below) / 2
+    return np.float64(middle if middle > below else above)
+
+
+def decide(scores, threshold):
+    """Call films positive whose score is at least the threshold.
+
+    Parameters
+    ----------
+    scores : array, shape (n,) or (n, 1)
+        Logits or probabilities.
+    threshold : float or array of shape (n,)
+        One for all films, or one for each.
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape (n,)
+        0 or 1.
+    """
+    # In float64: float32 scores would round the threshold to one of them.
+    return (np.ravel(scores).astype(np.float64) >= threshold).astype(np.int64)
+
+
+def rates_at_threshold(labels, scores, threshold):
+    """Measure sensitivity and specificity of a threshold that was chosen elsewhere.
+
+    Parameters
+    ----------
+    labels : array or dict
+        0 or 1, shape (n,); or what the opener returned.
+    scores : array, shape (n,) or (n, 1)
+        Logits or probabilities.
+    threshold : float or array of shape (n,)
+        As for :func:`decide`.
+
+    Returns
+    -------
+    Rates
+        ``sensitivity`` and ``specificity`` in [0, 1]; NaN where no film has the label.
+    """
+    labels, scores = _check(labels, scores)
+    called = decide(scores, threshold)
+    return Rates(*(_share(called[labels == label] == label) for label in (1, 0)))
+
+
+def sensitivity_at_specificity(labels, scores, *, specificity=0.9):
+    """Measure the sensitivity that these films allow at a specificity.
+
+    The threshold is chosen on these very films, so that models with scores on different scales
+    can be compared. What a hospital would get with a threshold from its validation films is
+    :func:`rates_at_threshold`.
+
+    Parameters
+    ----------
+    labels : array or dict
+        0 or 1, shape (n,); or what the opener returned.
+    scores : array, shape (n,) or (n, 1)
+        Logits or probabilities.
+    specificity : float in [0, 1], default=0.9
+        The specificity that is held at least.
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN when the films are all of one class.
+    """
+    labels, scores = _check(labels, scores)
+    if len(np.unique(labels)) < 2:
+        return float("nan")
+    threshold = choose_threshold(labels, scores, specificity=specificity)
+    return rates_at_threshold(labels, scores, threshold).sensitivity
+
+
+def _check(labels, scores):
+    """Return labels and scores as flat arrays of one length."""
+    labels, scores = labels_of(labels), np.ravel(scores).astype(np.float64)
+    if len(labels) != len(scores):
+        raise ValueError(
+            f"Expected one score for each of {len(labels):,} labels. Received {len(scores):,}. "
+            "Take both from the same films."
+        )
+    return labels, scores
+
+
+def _share(right):
+    return float(right.mean()) if len(right) else float("nan")

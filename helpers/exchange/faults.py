@@ -1,0 +1,56 @@
+"""Faults of what was received: from which hospital, in which tensor, and why it is refused."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """One reason to refuse a shared state.
+
+    Parameters
+    ----------
+    hospital : str
+        Where the state comes from, as far as its receiver knows.
+    tensor : str
+        Name of the tensor at fault; empty when it is the state as a whole.
+    reason : str
+        What was expected and what was received.
+    """
+
+    hospital: str
+    tensor: str
+    reason: str
+
+    def __str__(self):
+        """Write the fault as one line."""
+        place = f"{self.hospital}, {self.tensor}" if self.tensor else self.hospital
+        return f"{place}: {self.reason}"
+
+
+class UpdateError(ValueError):
+    """A shared state was refused.
+
+    Parameters
+    ----------
+    *faults : Fault
+        At least one.
+
+    Attributes
+    ----------
+    faults : tuple of Fault
+        All of them.
+    hospital, tensor, reason : str
+        Those of the first.
+    """
+
+    def __init__(self, *faults):
+        super().__init__(*faults)  # what an exception is pickled with
+        self.faults = faults
+        self.hospital, self.tensor, self.reason = dataclasses.astuple(faults[0])
+
+    def __str__(self):
+        """List the faults, one a line."""
+        if len(self.faults) == 1:
+            return f"Refused an update: {self.faults[0]}"
+        lines = "\n  ".join(str(fault) for fault in self.faults)
+        return f"Refused {len(self.faults)} updates:\n  {lines}"

@@ -1,0 +1,182 @@
+"""Manifest of a packed state: what it says of itself, and the checks before any of it is believed.
+
+It stands in the header of a safetensors file, as JSON: the class of the state, its fields, names of
+the tensors, how they are encoded, who wrote it, its round, and a checksum over the whole file.
+"""
+
+import dataclasses
+import hashlib
+import json
+
+FORMAT = 1
+BLANK = "0" * 64  # stands for the checksum while it is computed
+_LARGEST_HEADER = 10 * 2**20  # bytes
+_LONGEST_TEXT = 300  # characters of a name
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a packed state says of itself.
+
+    Parameters
+    ----------
+    state : str
+        Name of the state's class; ``"list"``, ``"dict"`` or ``"None"`` for plain ones.
+    hospital : str
+        Who wrote it, as the writer says.
+    round : int
+        The round that it belongs to, as the writer says.
+    names : tuple of str
+        Its tensors: field and name, or field and number.
+    shapes : tuple of tuple of int
+        Their shapes.
+    dtypes : tuple of str
+        Their dtypes; that of a compressed tensor is what it is decoded to.
+    counts : dict of str to int
+        Fields that are whole numbers, such as ``n_samples``.
+    refused : tuple of Fault
+        What was left out of an aggregation.
+    nbytes : int
+        Size of the packed state.
+    """
+
+    state: str
+    hospital: str
+    round: int
+    names: tuple
+    shapes: tuple
+    dtypes: tuple
+    counts: dict
+    refused: tuple
+    nbytes: int
+
+
+class Refusal(Exception):
+    """Tensor and reason, before it is known from whom."""
+
+
+def require(condition, reason, tensor=""):
+    """Refuse what was received, unless the condition holds."""
+    if not condition:
+        raise Refusal(tensor, reason)
+
+
+def seal(data):
+    """Put the checksum into the bytes of a packed state, where its manifest has a blank one.
+
+    Parameters
+    ----------
+    data : bytes
+        A packed state whose manifest holds ``BLANK``.
+
+    Returns
+    -------
+    bytes
+        Of the same length.
+    """
+    return data.replace(BLANK.encode(), hashlib.sha256(data).hexdigest().encode(), 1)
+
+
+def read_manifest(data):
+    """Read the header of a packed state, and check the checksum over everything.
+
+    Parameters
+    ----------
+    data : bytes
+        What was received.
+
+    Returns
+    -------
+    dict
+        With the entries that :func:`helpers.exchange.pack_state` writes, each of its type.
+
+    Raises
+    ------
+    Refusal
+        If there is no such manifest.
+    """
+    size = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or not 2 <= size <= min(_LARGEST_HEADER, len(data) - 8):
+        raise Refusal("", _explain_other(data))
+    header = json.loads(data[8 : 8 + size])
+    text = header.get("__metadata__", {}).get("manifest") if isinstance(header, dict) else None
+    require(isinstance(text, str), "arrays without a manifest")
+    manifest = json.loads(text)
+    require(isinstance(manifest, dict), "a manifest that is not a dictionary")
+    checksum = manifest.get("sha256")
+    require(isinstance(checksum, str) and len(checksum) == 64, "a manifest without a checksum")
+    blank = data.replace(checksum.encode(), BLANK.encode(), 1)
+    require(
+        hashlib.sha256(blank).hexdigest() == checksum,
+        "altered on its way: the checksum is not that of its content",
+    )
+    require(
+        manifest.get("format") == FORMAT,
+        f"expected format {FORMAT}, received {str(manifest.get('format'))[:20]}: use the same "
+        "version of this package everywhere",
+    )
+    for key, check in _ENTRIES.items():
+        require(key in manifest and check(manifest[key]), f"a manifest with an unusable {key!r}")
+    return manifest
+
+
+def _explain_other(data):
+    """Say what was received in place of a packed state."""
+    if len(data) == 0:
+        return "an empty file"
+    if data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return (
+            "a pickle in place of arrays; it was not opened, because loading a pickle runs "
+            "whatever its writer put in. Let every party use SafeExchange"
+        )
+    if data[:2] == b"PK":
+        return "a zip archive in place of arrays, as npz and PyTorch files are"
+    return f"truncated, or not a packed state: {len(data)} bytes without a readable header"
+
+
+def _is_count(value):
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_layout(value):
+    return isinstance(value, dict) and all(
+        (type(entry) is int and abs(entry) < 2**63)
+        or entry == []
+        or (isinstance(entry, list) and len(entry) == 1 and _is_count(entry[0]))
+        for entry in value.values()
+    )
+
+
+def _is_text(value):
+    return isinstance(value, str) and len(value) <= _LONGEST_TEXT
+
+
+def _is_texts(value):
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_encoded(value):
+    return isinstance(value, list) and all(
+        isinstance(entry, list)
+        and len(entry) == 2
+        and _is_count(entry[0])
+        and isinstance(entry[1], list)
+        for entry in value
+    )
+
+
+_ENTRIES = {
+    "state": _is_text,
+    "fields": _is_layout,
+    "names": lambda value: _is_texts(value) and len(set(value)) == len(value),
+    "encodings": lambda value: isinstance(value, dict) and all(map(_is_encoded, value.values())),
+    "hospital": _is_text,
+    "round": _is_count,
+    "refused": lambda value: (
+        isinstance(value, list)
+        and all(
+            isinstance(f, list) and len(f) == 3 and all(isinstance(t, str) for t in f)
+            for f in value
+        )
+    ),
+}

@@ -1,0 +1,316 @@
+"""Packed states: what hospitals send each other, as arrays and a manifest instead of a pickle.
+
+SubstraFL pickles shared states, and whoever loads a pickle runs what its writer wrote. A packed
+state is a `safetensors <https://github.com/huggingface/safetensors>`_ file: the arrays, and in its
+header a manifest that says what they are. Reading one runs nothing, and everything that a reader
+relies on is checked before it is used.
+
+The checksum finds damage. It is no signature: whoever forges a file can also compute its checksum.
+"""
+
+import dataclasses
+import json
+import math
+import typing
+
+import numpy as np
+import pydantic
+import safetensors
+import safetensors.numpy
+from substrafl.strategies import schemas
+
+from helpers.exchange.compression import CompactArray
+from helpers.exchange.faults import Fault, UpdateError
+from helpers.exchange.manifest import BLANK, FORMAT, Manifest, Refusal, read_manifest, require, seal
+
+STATE_CLASSES = (
+    schemas.FedAvgSharedState,
+    schemas.FedAvgAveragedState,
+    schemas.ScaffoldSharedState,
+    schemas.ScaffoldAveragedStates,
+    schemas.NewtonRaphsonSharedState,
+    schemas.NewtonRaphsonAveragedStates,
+    schemas.FedPCASharedState,
+    schemas.FedPCAAveragedState,
+)
+_LARGEST_STATE = 4 * 2**30  # bytes of all its arrays, decoded
+_DTYPES = frozenset(
+    ["float16", "float32", "float64", "bool"]
+    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+)
+
+
+def pack_state(state, *, names=None, hospital="", round=0, refused=()):
+    """Write a shared state as bytes.
+
+    Parameters
+    ----------
+    state : pydantic.BaseModel or list or dict or None
+        One of SubstraFL's states, or one in their style: fields that are whole numbers, arrays or
+        lists of arrays. A dictionary may hold the same; a list holds arrays.
+    names : sequence of str, optional
+        Names of the tensors in every list of this length; by default they are numbered.
+    hospital : str, default=""
+        Who writes it.
+    round : int, default=0
+        The round that it belongs to.
+    refused : sequence of Fault, default=()
+        What was left out to compute it.
+
+    Returns
+    -------
+    bytes
+        In the safetensors format. The arrays keep their dtypes and shapes; a
+        :class:`~helpers.exchange.CompactArray` is written in its small form.
+
+    Raises
+    ------
+    TypeError
+        If the state holds anything else than whole numbers and arrays of numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> data = pack_state({"mean": np.float32([1, 2])}, hospital="Northfield")
+    >>> state, manifest = unpack_state(data, origin="the hospital")
+    >>> state, manifest.hospital
+    ({'mean': array([1., 2.], dtype=float32)}, 'Northfield')
+    """
+    kind, fields = _fields_of(state)
+    layout, arrays, counted = {}, [], set()
+    for field, value in fields.items():
+        if isinstance(value, int | np.integer) and not isinstance(value, bool):
+            layout[field] = int(value)
+        elif isinstance(value, np.ndarray | np.generic):
+            layout[field] = []
+            arrays.append(value)
+        elif isinstance(value, list | tuple):
+            layout[field] = [len(value)]
+            arrays += value
+            counted.add(len(value))
+        else:
+            raise TypeError(
+                f"Expected whole numbers, arrays or lists of arrays in a shared state. Received "
+                f"{type(value).__name__} in {kind}.{field}."
+            )
+    tensors, encodings = {}, {}
+    for number, array in enumerate(arrays):
+        if isinstance(array, CompactArray) and array.encoding is not None:
+            encodings.setdefault(array.encoding, []).append([number, list(array.header)])
+            parts = {_key(number, name): part for name, part in array.parts.items()}
+        else:
+            parts = {_key(number): array}
+        tensors |= {key: _plain(part, kind) for key, part in parts.items()}
+    manifest = {
+        "sha256": BLANK,  # first: nothing that comes later can be taken for it
+        "format": FORMAT,
+        "state": kind,
+        "fields": layout,
+        "names": list(names) if names is not None and len(names) in counted else [],
+        "encodings": encodings,
+        "hospital": hospital,
+        "round": int(round),
+        "refused": [dataclasses.astuple(fault) for fault in refused],
+    }
+    text = json.dumps(manifest, separators=(",", ":"))
+    data = safetensors.numpy.save(tensors, metadata={"manifest": text})
+    return seal(data)
+
+
+def unpack_state(data, *, origin, classes=()):
+    """Read a shared state that :func:`pack_state` has written.
+
+    Parameters
+    ----------
+    data : bytes
+        What was received.
+    origin : str
+        Who sent it, as far as the reader knows, for the error.
+    classes : sequence of type, default=()
+        Classes of states that are accepted besides SubstraFL's own.
+
+    Returns
+    -------
+    state : pydantic.BaseModel or list or dict or None
+        As it was packed; its arrays are copies.
+    manifest : Manifest
+        What it says of itself.
+
+    Raises
+    ------
+    UpdateError
+        If it is truncated, altered, of an unknown class, too large, a pickle, or anything else
+        that :func:`pack_state` does not write. Nothing else is raised, whatever the bytes are.
+    """
+    try:
+        return _unpack(bytes(data), {cls.__name__: cls for cls in (*STATE_CLASSES, *classes)})
+    except Refusal as refusal:
+        tensor, reason = refusal.args
+    except Exception as error:
+        # The bytes come from outside: what they break must not end as an accident of this code.
+        tensor, reason = "", f"cannot be read ({type(error).__name__}: {str(error)[:200]})"
+    raise UpdateError(Fault(origin, tensor, reason))
+
+
+def list_tensors(state, manifest):
+    """List the tensors of a state under their names.
+
+    Parameters
+    ----------
+    state : object
+        As :func:`unpack_state` returns it.
+    manifest : Manifest
+        Its manifest.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        In the order of ``manifest.names``.
+    """
+    arrays = []
+    for value in _fields_of(state)[1].values():
+        if isinstance(value, np.ndarray):
+            arrays.append(value)
+        elif isinstance(value, list):
+            arrays += value
+    return dict(zip(manifest.names, arrays, strict=True))
+
+
+def _unpack(data, classes):
+    """Read a state; raise Refusal where the reason is known."""
+    manifest = read_manifest(data)
+    kind, layout = manifest["state"], manifest["fields"]
+    require(
+        kind in classes or kind in ("None", "list", "dict"),
+        f"expected one of the states {sorted(classes)}, received {kind!r}",
+    )
+    tensors = safetensors.numpy.load(data)
+    wrong = [str(t.dtype) for t in tensors.values() if str(t.dtype) not in _DTYPES]
+    require(not wrong, f"expected arrays of plain numbers, received {wrong}")
+    names = _name_tensors(layout, manifest["names"])
+    encodings = {
+        number: (encoding, header)
+        for encoding, entries in manifest["encodings"].items()
+        for number, header in entries
+    }
+    arrays = []
+    total = 0
+    for number, name in enumerate(names):
+        array = _take_array(tensors, number, encodings.get(number), name)
+        total += array.nbytes
+        require(total <= _LARGEST_STATE, f"larger than {_LARGEST_STATE} bytes", name)
+        arrays.append(array)
+    require(not tensors, f"holds arrays that its manifest does not name: {sorted(tensors)[:5]}")
+    left = iter(arrays)
+    fields = {}
+    for field, entry in layout.items():
+        if isinstance(entry, int):
+            fields[field] = entry
+        else:
+            fields[field] = [next(left) for _ in range(entry[0])] if entry else next(left)
+    return _build(kind, fields, classes), Manifest(
+        state=kind,
+        hospital=manifest["hospital"],
+        round=manifest["round"],
+        names=tuple(names),
+        shapes=tuple(array.shape for array in arrays),
+        dtypes=tuple(str(array.dtype) for array in arrays),
+        counts={field: entry for field, entry in layout.items() if isinstance(entry, int)},
+        refused=tuple(Fault(*fault) for fault in manifest["refused"]),
+        nbytes=len(data),
+    )
+
+
+def _name_tensors(layout, names):
+    """Name all tensors of a layout, in order: field and name, or field and number."""
+    named = []
+    for field, entry in layout.items():
+        if entry == []:
+            named.append(field)
+        elif isinstance(entry, list):
+            require(entry[0] <= 10**6, f"{entry[0]} tensors", field)
+            within = names if len(names) == entry[0] else range(entry[0])
+            named += [f"{field}/{name}" for name in within]
+    return named
+
+
+def _key(number, part="values"):
+    """Name a tensor in the file: short, since every name is one more cost of a small tensor."""
+    return str(number) if part == "values" else f"{number}:{part}"
+
+
+def _take_array(tensors, number, encoded, name):
+    """Take one tensor out of those that were read, decoded if it is compressed."""
+    parts = {
+        part: tensors.pop(_key(number, part)).copy()
+        for part in ("values", "indices")
+        if _key(number, part) in tensors and (part == "values" or encoded)
+    }
+    if not encoded:
+        require("values" in parts, "missing", name)
+        return parts["values"]
+    encoding, header = encoded
+    # A sparse tensor is small whatever it claims to become: ask before there is memory for it.
+    if encoding == "top_k" and all(type(n) is int for n in header):
+        require(math.prod(header) * 4 <= _LARGEST_STATE, f"a shape of {header}", name)
+    try:
+        return CompactArray(encoding, header, parts)
+    except ValueError as error:
+        raise Refusal(name, f"cannot be decoded: {error}") from error
+
+
+def _build(kind, fields, classes):
+    """Make the state from its fields."""
+    if kind == "dict":
+        return fields
+    if kind == "None":
+        require(fields == {}, "fields of a state that has none")
+        return None
+    if kind == "list":
+        values = fields.get("list")
+        require(len(fields) == 1 and isinstance(values, list), "not a list of arrays")
+        return values
+    cls = classes[kind]
+    expected = {field: about.annotation for field, about in cls.model_fields.items()}
+    require(
+        list(fields) == list(expected),
+        f"expected the fields {list(expected)} of {kind}, received {list(fields)[:20]}",
+    )
+    for field, value in fields.items():
+        found = int if isinstance(value, int) else type(value)
+        wanted = typing.get_origin(expected[field]) or expected[field]
+        require(
+            issubclass(found, wanted),
+            f"expected {wanted.__name__}, received {found.__name__}",
+            field,
+        )
+    return cls(**fields)
+
+
+def _fields_of(state):
+    """Tell the kind of a state, and its fields."""
+    if state is None:
+        return "None", {}
+    if isinstance(state, list | tuple):
+        return "list", {"list": list(state)}
+    if isinstance(state, dict):
+        return "dict", state
+    if isinstance(state, pydantic.BaseModel):
+        return type(state).__name__, {
+            name: getattr(state, name) for name in type(state).model_fields
+        }
+    raise TypeError(
+        "Expected one of SubstraFL's shared states, a list or dictionary of arrays, or None. "
+        f"Received {type(state).__name__}."
+    )
+
+
+def _plain(array, kind):
+    """Make an array that can be written as it lies in memory."""
+    array = np.asarray(array)
+    if array.dtype.name not in _DTYPES:
+        raise TypeError(
+            f"Expected arrays of numbers in {kind}. Received dtype {array.dtype}: convert it, or "
+            "keep it at the hospital."
+        )
+    return np.array(array, dtype=array.dtype.newbyteorder("<"), order="C", copy=None)

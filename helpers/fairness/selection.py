@@ -1,0 +1,56 @@
+"""Selection: films that are left out because of who is on them, so that a bias is known."""
+
+import numpy as np
+
+from helpers.data.patients import check_labels
+
+
+def leave_out(table, labels, column, value, *, share, split="train", seed=0):
+    """Leave out ill patients of one group and healthy ones of the others, in one split.
+
+    As when one group comes to be filmed in a screening and the others as emergencies: label and
+    group go along with each other in these films, and not in the patients whom the model will
+    meet, who are those of the other splits.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Films with the column, ``patient`` and ``split``.
+    labels : pandas.Series
+        0, 1 or missing for each film, with the table's index.
+    column : str
+        Such as ``"sex"``.
+    value : object
+        The group whose positive films are left out, such as ``"F"``; of all others it is the
+        negative films.
+    share : float in [0, 1)
+        Chance of such a film to be left out.
+    split : str, default="train"
+        The split that is changed.
+    seed : int, default=0
+        Seed of the choice.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The films that stay, with the index that they had.
+
+    Raises
+    ------
+    ValueError
+        If ``share`` is out of range, or nobody has the value.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"Expected share in [0, 1). Received {share}. Some films must stay.")
+    if not (table[column] == value).any():
+        raise ValueError(
+            f"Expected films with {column} {value!r}. Received {table[column].unique().tolist()}. "
+            "Name a value that occurs."
+        )
+    labels = check_labels(table, labels)
+    own = (table[column] == value).to_numpy(dtype=bool)
+    positive = (labels == 1).fillna(False).to_numpy(dtype=bool)
+    negative = (labels == 0).fillna(False).to_numpy(dtype=bool)
+    unwanted = np.where(own, positive, negative) & (table["split"] == split).to_numpy(dtype=bool)
+    drawn = np.random.default_rng(seed).random(len(table)) < share
+    return table[~(unwanted & drawn)]

@@ -1,0 +1,143 @@
+"""Comparison of models hospital by hospital: intervals, transfer between hospitals, gains."""
+
+import numpy as np
+
+from helpers.plots.style import ARM_STYLES, hospital_colors, new_axes
+
+
+def plot_intervals(intervals, *, reference=None, ax=None):
+    """Draw scores or differences with intervals: a row for each hospital, a mark for each arm.
+
+    Parameters
+    ----------
+    intervals : pandas.DataFrame
+        Columns ``arm``, ``hospital``, ``value``, ``low`` and ``high``, such as
+        :class:`helpers.evaluation.Interval` holds them; limits that are NaN are not drawn.
+    reference : float, optional
+        Where a thin line is drawn: chance for a score, 0 for a difference.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+    """
+    ax = ax or new_axes()
+    hospitals, arms = list(intervals["hospital"].unique()), list(intervals["arm"].unique())
+    colors = hospital_colors(hospitals)
+    shifts = dict(zip(arms, np.linspace(-0.25, 0.25, len(arms) + 2)[1:-1], strict=True))
+    for row in intervals.itertuples():
+        place = hospitals.index(row.hospital) + shifts[row.arm]
+        ax.plot([row.low, row.high], [place] * 2, color=colors[row.hospital], alpha=0.5)
+        ax.plot(row.value, place, **_mark(row.arm, colors[row.hospital]))
+    if reference is not None:
+        ax.axvline(reference, color="0.6", linewidth=1, zorder=0)
+    ax.set_yticks(range(len(hospitals)), [_readable(name) for name in hospitals])
+    ax.set(ylim=(len(hospitals) - 0.5, -0.5))
+    if len(arms) > 1:
+        _add_legend(ax, arms)
+    return ax
+
+
+def plot_transfer(scores, *, home=(), ax=None):
+    """Draw a table of scores: trained at (rows), tested at (columns).
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        Values in [0.5, 1]; index and columns are names of hospitals, or what a model is.
+    home : sequence of str, default=()
+        Names of the hospitals whose own films are printed in bold where row and column meet.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+    """
+    ax = ax or new_axes()
+    ax.imshow(scores, cmap="cividis", vmin=0.5, vmax=1, aspect="auto")
+    for (row, column), value in np.ndenumerate(scores.to_numpy()):
+        at_home = scores.index[row] == scores.columns[column] and scores.columns[column] in home
+        ax.text(
+            column,
+            row,
+            f"{value:.2f}",
+            ha="center",
+            va="center",
+            color="black" if value > 0.75 else "white",
+            weight="bold" if at_home else "normal",
+        )
+    ax.set_xticks(range(scores.shape[1]), [_readable(name) for name in scores.columns])
+    ax.set_yticks(range(len(scores)), [_readable(name) for name in scores.index])
+    ax.set(xlabel="tested at", ylabel="trained at")
+    return ax
+
+
+def plot_gains(gains, sizes, *, ax=None):
+    """Draw what hospitals gain against their size.
+
+    Parameters
+    ----------
+    gains : pandas.DataFrame
+        As for :func:`plot_intervals`.
+    sizes : pandas.Series of int
+        Training films of each hospital, by its name.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+    """
+    ax = ax or new_axes()
+    colors = hospital_colors(gains["hospital"])
+    arms = list(gains["arm"].unique())
+    width = sizes.max() / 60
+    for row in gains.itertuples():
+        place = sizes[row.hospital] + width * (arms.index(row.arm) - (len(arms) - 1) / 2)
+        ax.plot([place] * 2, [row.low, row.high], color=colors[row.hospital], alpha=0.5)
+        ax.plot(place, row.value, **_mark(row.arm, colors[row.hospital]))
+    for name, color in colors.items():
+        ax.annotate(
+            _readable(name),
+            (sizes[name], 0),
+            xycoords=("data", "axes fraction"),
+            xytext=(-6, 4),
+            textcoords="offset points",
+            rotation=90,
+            ha="right",
+            fontsize=8,
+            color=color,
+        )
+    ax.axhline(0, color="0.6", linewidth=1, zorder=0)
+    ax.set(xlabel="training films of the hospital", ylabel="gain")
+    _add_legend(ax, arms)
+    return ax
+
+
+def _mark(arm, color):
+    """Return how an arm's point looks; a ring is what a hospital can do by itself."""
+    marker = ARM_STYLES.get(arm, {}).get("marker", "v")
+    fill = "white" if arm == "alone" else color
+    return {
+        "color": color,
+        "marker": marker,
+        "linestyle": "none",
+        "markersize": 6,
+        "markerfacecolor": fill,
+    }
+
+
+def _add_legend(ax, arms):
+    """Name the arms' marks, in grey: color is the hospital's."""
+    for arm in arms:
+        ax.plot([], [], label=arm, **_mark(arm, "0.3"))
+    ax.legend(fontsize=8)
+
+
+def _readable(name):
+    return str(name).replace("_", " ")

@@ -1,0 +1,173 @@
+"""Fairness: associations, groups and trade-offs, each value with its interval."""
+
+import numpy as np
+
+from helpers.plots.style import PALETTE, new_axes
+
+
+def plot_effects(found, *, ax=None):
+    """Draw the effects that an audit found, and what it could have found.
+
+    Parameters
+    ----------
+    found : pandas.DataFrame
+        As :func:`helpers.fairness.find_associations` returns it.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes: filled dots are found, bars are intervals, a grey mark is the effect that this
+        number of patients shows in four cases of five.
+    """
+    ax = ax or new_axes()
+    places = np.arange(len(found))
+    names = [
+        f"{a} – {b}".replace("_", " ") for a, b in zip(found["first"], found["second"], strict=True)
+    ]
+    ax.hlines(places, found["low"], found["high"], color="0.4", linewidth=2)
+    ax.plot(found["detectable"], places, "|", color="0.6", markersize=14, label="detectable")
+    for is_found, fill, label in ((True, "black", "found"), (False, "white", "not found")):
+        rows = (found["found"] == is_found).to_numpy()
+        ax.plot(
+            found["effect"][rows], places[rows], "o", color="black", markerfacecolor=fill,
+            label=label,
+        )  # fmt: skip
+    ax.set_yticks(places, names)
+    ax.invert_yaxis()
+    ax.set(xlabel="effect, Cramér's V less chance", xlim=(-0.01, None))
+    ax.legend(fontsize=8)
+    return ax
+
+
+def plot_odds_ratios(ratios, *, ax=None):
+    """Draw odds ratios below each other, with their intervals; 1 is no association.
+
+    Parameters
+    ----------
+    ratios : dict of str to helpers.fairness.OddsRatio
+        Name and ratio, the first on top.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes, logarithmic.
+    """
+    ax = ax or new_axes()
+    values = np.array(list(ratios.values()), dtype=float)
+    places = np.arange(len(values))
+    ax.axvline(1, color="0.6", linewidth=1)
+    ax.hlines(places, values[:, 1], values[:, 2], color="0.4", linewidth=2)
+    ax.plot(values[:, 0], places, "o", color="black")
+    ax.set_yticks(places, [name.replace("_", " ") for name in ratios])
+    ax.invert_yaxis()
+    ax.set(xscale="log", xlabel="odds ratio")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("{x:g}")
+    return ax
+
+
+def plot_groups(measured, metric, *, ax=None):
+    """Draw a metric of each group; groups too small for it are hollow and grey.
+
+    Parameters
+    ----------
+    measured : pandas.DataFrame
+        As :func:`helpers.fairness.measure_groups` returns it.
+    metric : str
+        One of its columns.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes; the number of patients stands behind each name.
+    """
+    ax = ax or new_axes()
+    places = np.arange(len(measured))
+    names = [
+        f"{', '.join(map(str, key)) if isinstance(key, tuple) else key} ({patients:,})"
+        for key, patients in measured["patients"].items()
+    ]
+    for small, color, fill in ((False, "black", "black"), (True, "0.7", "white")):
+        rows = (measured["too_small"] == small).to_numpy()
+        ax.plot(
+            measured[metric][rows], places[rows], "o", color=color, markerfacecolor=fill,
+            label="too few patients" if small and rows.any() else None,
+        )  # fmt: skip
+    if measured["too_small"].any():
+        ax.legend(fontsize=8)
+    ax.set_yticks(places, [name.replace("_", " ") for name in names])
+    ax.grid(axis="y", color="0.9")
+    ax.set(xlabel=metric.replace("_", " "), xlim=(-0.03, 1.03), ylim=(len(places) - 0.5, -0.5))
+    return ax
+
+
+def plot_trade_off(table, *, cost, gain, by, ax=None):
+    """Draw two metrics of many choices against each other, and mark the Pareto front.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One row for each choice, indexed by its names (two levels: color, then shape), with the
+        columns ``cost`` and ``gain``.
+    cost : str
+        Column that should be small, such as a gap; the horizontal axis.
+    gain : str
+        Column that should be large; the vertical axis.
+    by : tuple of str
+        What the two levels of the index are, for the legend.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes. On the line, nothing is better in both.
+    """
+    ax = ax or new_axes()
+    colors, shapes = (table.index.unique(level) for level in (0, 1))
+    color_of = dict(zip(colors, PALETTE * 3, strict=False))
+    shape_of = dict(zip(shapes, "os^DvPX*<>", strict=False))
+    for (color, shape), row in table.iterrows():
+        ax.plot(
+            row[cost], row[gain], shape_of[shape], color=color_of[color], markersize=7, alpha=0.85
+        )
+    front = table[pareto_front(table[cost], table[gain])].sort_values(cost)
+    ax.step(front[cost], front[gain], where="post", color="0.5", linewidth=1, zorder=0)
+    handles = [ax.plot([], [], "o", color=color_of[c], label=c)[0] for c in colors]
+    others = [ax.plot([], [], shape_of[s], color="0.3", label=s)[0] for s in shapes]
+    style = {"fontsize": 8, "loc": "upper left", "frameon": False}
+    first = ax.legend(handles=handles, title=by[0], bbox_to_anchor=(1, 1), **style)
+    ax.add_artist(first)
+    ax.legend(handles=others, title=by[1], bbox_to_anchor=(1, 0.5), **style)
+    ax.set(xlabel=cost.replace("_", " "), ylabel=gain.replace("_", " "))
+    return ax
+
+
+def pareto_front(cost, gain):
+    """Tell which choices are not beaten in both ways by another.
+
+    Parameters
+    ----------
+    cost, gain : array, shape (n,)
+        What should be small, and what should be large.
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape (n,)
+        Whether no other choice is at least as good in both and better in one.
+
+    Examples
+    --------
+    >>> pareto_front([0.1, 0.2, 0.3], [0.7, 0.8, 0.75]).tolist()
+    [True, True, False]
+    """
+    cost, gain = np.asarray(cost, dtype=float), np.asarray(gain, dtype=float)
+    no_worse = (cost[:, None] <= cost) & (gain[:, None] >= gain)
+    better = (cost[:, None] < cost) | (gain[:, None] > gain)
+    return ~(no_worse & better).any(axis=0)

@@ -1,0 +1,33 @@
+"""Federated principal components in NumPy (Hartebrodt & Röttger 2022, Algorithm 3)."""
+
+import numpy as np
+
+
+def fed_pca(films, n_components, n_rounds, seed):
+    """Iterate on the average of the hospitals' products with their covariances.
+
+    Parameters
+    ----------
+    films : sequence of (numpy.ndarray, numpy.ndarray)
+        Of each hospital the films as rows, (n, d), and the labels, which are not used.
+    n_components : int
+        Number of components.
+    n_rounds : int
+        Number of rounds; the first one averages the means.
+    seed : int
+        Seed of the first guess.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_components, d)
+        The components.
+    """
+    counts = np.array([len(rows) for rows, _ in films])
+    shares = counts / counts.sum()
+    mean = np.tensordot(shares, [rows.mean(0) for rows, _ in films], 1)
+    covariances = [(rows - mean).T @ (rows - mean) for rows, _ in films]
+    components = np.random.default_rng(seed).normal(size=(n_components, len(mean)))
+    for _ in range(n_rounds - 1):
+        average = np.tensordot(shares, [components @ c for c in covariances], 1)
+        components = np.linalg.qr(average.T)[0].T
+    return components

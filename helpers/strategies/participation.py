@@ -1,0 +1,130 @@
+"""Participation: hospitals that sit out a round.
+
+Not every hospital can train in every round: a machine is busy, a night is too short. One that sits
+out still takes the average over, so that all of them hold the same model after each round.
+"""
+
+import numpy as np
+
+from helpers.strategies.wrapping import WrappedStrategy
+
+_SITS_OUT = object()  # in place of what a hospital would have sent
+
+
+def draw_participants(n_hospitals, fraction, *, seed=0, round_idx=0):
+    r"""Draw the hospitals that train in a round.
+
+    :math:`m = \max(1, \mathrm{round}(C K))` of :math:`K` hospitals are drawn without replacement
+    (McMahan et al. 2017, Algorithm 1, where :math:`C` is the fraction), a half being rounded to the
+    even number. Every round is drawn by itself, from a generator of seed and round.
+
+    Parameters
+    ----------
+    n_hospitals : int
+        :math:`K`, at least 1.
+    fraction : float in (0, 1]
+        :math:`C`.
+    seed : int, default=0
+        Seed, of 0 or more.
+    round_idx : int, default=0
+        The round in which they train.
+
+    Returns
+    -------
+    list of int
+        Their places in the order of the hospitals, ascending.
+
+    Raises
+    ------
+    ValueError
+        If ``fraction`` is out of range.
+
+    Examples
+    --------
+    >>> [draw_participants(4, 0.5, seed=1, round_idx=round_idx) for round_idx in range(3)]
+    [[1, 2], [1, 3], [1, 3]]
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(
+            f"Expected a fraction in (0, 1]. Received {fraction}: with 1 all hospitals take part, "
+            "and one always does."
+        )
+    size = max(1, round(fraction * n_hospitals))
+    rng = np.random.default_rng((seed, round_idx))
+    return sorted(rng.choice(n_hospitals, size, replace=False).tolist())
+
+
+class Participation(WrappedStrategy):
+    """Let only a part of the hospitals train in each round.
+
+    A hospital that sits out does not train and sends nothing, and the average is that of the
+    others, weighted by *their* films. It receives each average all the same: its model, and the
+    memory of a server optimizer, stay in step, its optimizer and its films wait. What this models
+    is a hospital that cannot *train* for a while. One that cannot be reached would miss the
+    averages too, and would have to catch up.
+
+    Together with :class:`~helpers.strategies.SafeExchange`, this one goes inside:
+    ``SafeExchange(Participation(FedAvg(…), 0.5))``.
+
+    SubstraFL trains once before the first average and once after the last one. The first average is
+    over those drawn for round 0, and those drawn for the last round train in vain.
+
+    Parameters
+    ----------
+    strategy : substrafl.strategies.FedAvg
+        SubstraFL's, or another one that averages the updates of an algorithm with ``receive``, such
+        as :class:`helpers.algorithms.TFFedAvgAlgo`: ``FedMedian``, or one that is wrapped already.
+    fraction : float in (0, 1]
+        Share of the hospitals that train, see
+        :func:`~helpers.strategies.participation.draw_participants`.
+    seed : int, default=0
+        Seed of the draws.
+
+    Raises
+    ------
+    ValueError
+        If ``fraction`` is out of range.
+    TypeError
+        If the algorithm has no ``receive``, so that a hospital could not sit out.
+
+    Examples
+    --------
+    ::
+
+        Participation(FedAvg(algo=algo, metric_functions=METRICS), fraction=0.5)
+    """
+
+    def __init__(self, strategy, fraction, seed=0):
+        super().__init__(strategy)
+        draw_participants(1, fraction, seed=seed)  # refuses what cannot be
+        if not hasattr(strategy.algo, "receive"):
+            raise TypeError(
+                "Expected an algorithm that can receive an average without training, such as "
+                f"TFFedAvgAlgo. Received {type(strategy.algo).__name__}, without the method "
+                "receive."
+            )
+        self._fraction = fraction
+        self._seed = seed
+
+    def update_train_node(self, node, operation, **settings):
+        """Let a hospital train, or only receive; see the base class."""
+        participants = draw_participants(
+            len(self.organizations),
+            self._fraction,
+            seed=self._seed,
+            round_idx=settings["round_idx"],
+        )
+        if self.organizations.index(node.organization_id) in participants:
+            return super().update_train_node(node, operation, **settings)
+        # The same operation, whatever another wrapping has made of it, but for what it calls.
+        operation.remote_struct._method_name = "receive"
+        operation.remote_struct._algo_name = f"Receiving with {type(self.algo).__name__}"
+        local_state, _ = super().update_train_node(node, operation, **settings)
+        return local_state, _SITS_OUT
+
+    def update_aggregation_node(self, node, operation, **settings):
+        """Leave those out of the average who sat out; see the base class."""
+        operation.shared_states = [
+            state for state in operation.shared_states if state is not _SITS_OUT
+        ]
+        return super().update_aggregation_node(node, operation, **settings)

@@ -1,0 +1,255 @@
+"""Safe exchange: any strategy, with shared states that travel as checked arrays, not as pickles."""
+
+import collections
+import dataclasses
+import logging
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from substra.sdk.models import ComputeTaskStatus
+from substrafl.nodes.schemas import InputIdentifiers, OutputIdentifiers
+from substrafl.remote.substratools_methods import RemoteMethod
+from substrafl.schemas import TaskType
+
+from helpers.exchange import Fault, Limits, UpdateError, find_faults, pack_state, unpack_state
+from helpers.strategies.cyclic import CyclicState
+from helpers.strategies.wrapping import WrappedStrategy, is_simulated
+
+_logger = logging.getLogger(__name__)
+
+
+class SafeExchange(WrappedStrategy):
+    """Pack and check everything that the hospitals and the aggregation of a strategy exchange.
+
+    Shared states are written by :func:`helpers.exchange.pack_state`, and read by
+    :func:`helpers.exchange.unpack_state` and :func:`helpers.exchange.find_faults`: nothing that
+    arrives is unpickled, and what cannot be right is refused with hospital, tensor and reason. The
+    numbers stay the same, bit by bit. ``simulate`` does the same as ``execute``.
+
+    It does not hide anything from whoever aggregates, and the *functions* still travel as
+    cloudpickle, as they do everywhere in SubstraFL.
+
+    Parameters
+    ----------
+    strategy : substrafl.strategies.Strategy
+        SubstraFL's, ours, or one that is wrapped already.
+    on_fault : {"stop", "skip"}, default="stop"
+        What the aggregation does with a state that it refuses: stop the run, or go on without it.
+        What was skipped is in the task's log and in :func:`find_refused`. When nothing is left,
+        or a hospital refuses what the aggregation sends, the run stops in any case.
+    max_norm_ratio, max_norm, max_sample_ratio
+        See :class:`helpers.exchange.Limits`.
+    state_classes : sequence of type, default=()
+        Classes of states that are accepted besides SubstraFL's and this package's.
+
+    Raises
+    ------
+    ValueError
+        If ``on_fault`` is unknown or a limit is out of range.
+    helpers.exchange.UpdateError
+        When the strategy runs: in a simulation as it is, in a task within the task's error.
+
+    Notes
+    -----
+    Each hospital writes its organization id into what it sends, and the aggregation refuses a name
+    that is not one of the training hospitals', or occurs twice. A name is a claim: who really sent
+    a file is known to Substra, which delivers it. Training is one function for each hospital.
+
+    The round of a state is that of the state before it, and one more after an aggregation; an
+    aggregation wants most of the states to agree on it. A hospital remembers no rounds.
+
+    Examples
+    --------
+    ::
+
+        strategy = SafeExchange(FedAvg(algo=MyAlgo(), metric_functions=METRICS), on_fault="skip")
+    """
+
+    def __init__(
+        self,
+        strategy,
+        *,
+        on_fault="stop",
+        max_norm_ratio=10.0,
+        max_norm=None,
+        max_sample_ratio=1000.0,
+        state_classes=(),
+    ):
+        super().__init__(strategy)
+        if on_fault not in ("stop", "skip"):
+            raise ValueError(f"Expected on_fault to be 'stop' or 'skip'. Received {on_fault!r}.")
+        self._exchange = _Exchange(
+            names=tuple(getattr(strategy.algo, "tensor_names", ())),
+            skip=on_fault == "skip",
+            limits=Limits(max_norm_ratio, max_norm, max_sample_ratio),
+            classes=(CyclicState, *state_classes),
+        )
+
+    def build_compute_plan(self, train_data_nodes, *args, **kwargs):
+        """Build the plan; see :class:`~helpers.strategies.WrappedStrategy`."""
+        hospitals = tuple(node.organization_id for node in train_data_nodes)
+        self._exchange = dataclasses.replace(self._exchange, hospitals=hospitals)
+        super().build_compute_plan(train_data_nodes, *args, **kwargs)
+
+    def update_train_node(self, node, operation, **settings):
+        """Have a hospital read and write packed states."""
+        exchange = dataclasses.replace(self._exchange, writer=node.organization_id)
+        if not is_simulated(node):
+            operation.remote_struct._remote_cls = exchange
+            return super().update_train_node(node, operation, **settings)
+        number = 0
+        if operation.shared_state is not None:
+            operation.shared_state, number = exchange.read_one(operation.shared_state)
+        local_state, state = super().update_train_node(node, operation, **settings)
+        return local_state, exchange.write(state, number)
+
+    def update_aggregation_node(self, node, operation, **settings):
+        """Have the aggregation read, check and write packed states."""
+        exchange = dataclasses.replace(self._exchange, writer=_AGGREGATION)
+        if not is_simulated(node):
+            operation.remote_struct._remote_cls = exchange
+            return super().update_aggregation_node(node, operation, **settings)
+        operation.shared_states, number, refused = exchange.read_all(operation.shared_states)
+        state = super().update_aggregation_node(node, operation, **settings)
+        return exchange.write(state, number + 1, refused)
+
+
+def find_refused(client, compute_plan_key):
+    """List the states that were left out of a run with ``on_fault="skip"``.
+
+    Parameters
+    ----------
+    client : substra.Client
+        Of the aggregating organization, or of one that may read the averages.
+    compute_plan_key : str
+        The plan; its models must have been kept (``clean_models=False``), or only those of the
+        last round are there.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``round``, ``hospital`` (organization id), ``tensor`` and ``reason``, one row for
+        each refused state.
+    """
+    tasks = client.list_task(filters={"compute_plan_key": [compute_plan_key]})
+    rows = []
+    for task in tasks:
+        if task.tag != TaskType.AGGREGATE or task.status != ComputeTaskStatus.done:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            path = client.download_model_from_task(task.key, OutputIdentifiers.shared, folder)
+            _, manifest = unpack_state(Path(path).read_bytes(), origin=_AGGREGATION)
+        rows += [
+            (manifest.round, fault.hospital, fault.tensor, fault.reason)
+            for fault in manifest.refused
+        ]
+    return pd.DataFrame(sorted(rows), columns=["round", "hospital", "tensor", "reason"])
+
+
+_AGGREGATION = "the aggregation"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Exchange:
+    """How one party reads and writes; it stands where SubstraFL expects its remote class.
+
+    Substra registers a function once for all tasks whose operations are equal. These are, as long
+    as they are equal here.
+    """
+
+    names: tuple
+    skip: bool
+    limits: Limits
+    classes: tuple
+    hospitals: tuple = ()
+    writer: str = ""
+
+    def __call__(self, instance, method_name, method_parameters):
+        """Make what runs in the task."""
+        return _PackedMethod(instance, method_name, method_parameters, exchange=self)
+
+    def write(self, state, number, refused=()):
+        """Pack a state of round ``number``."""
+        return pack_state(
+            state, names=self.names, hospital=self.writer, round=number, refused=refused
+        )
+
+    def read_one(self, data):
+        """Read a state that a hospital receives; return it with its round."""
+        state, manifest = unpack_state(data, origin=_AGGREGATION, classes=self.classes)
+        origin = manifest.hospital or _AGGREGATION
+        # One state has no others to be compared with; it is checked for itself all the same.
+        faults = find_faults({origin: (state, manifest)}, self.limits)
+        if faults:
+            raise UpdateError(*faults)
+        return state, manifest.round
+
+    def read_all(self, everything):
+        """Read what an aggregation receives; return the good states, their round, the faults."""
+        read, refused = [], []
+        for number, data in enumerate(everything):
+            place = self._place(number, len(everything))
+            try:
+                state, manifest = unpack_state(data, origin=place, classes=self.classes)
+            except UpdateError as error:
+                refused += error.faults
+                continue
+            expected = (place,) if place in self.hospitals else self.hospitals
+            if manifest.hospital in expected:
+                read.append((manifest.hospital, (state, manifest)))
+            else:
+                reason = f"expected a state of {' or '.join(expected)}"
+                refused.append(Fault(place, "", f"{reason}, received {manifest.hospital!r}"))
+        refused += find_faults(read, self.limits)
+        at_fault = collections.Counter(fault.hospital for fault in refused)
+        good = [(state, manifest) for name, (state, manifest) in read if name not in at_fault]
+        if refused and (not self.skip or not good):
+            raise UpdateError(*refused)
+        round = good[0][1].round if good else 0
+        for fault in refused:
+            _logger.warning(f"Left out of the aggregation of round {round + 1}: {fault}")
+        return [state for state, _ in good], round, refused
+
+    def _place(self, number, total):
+        """Name a sender before its state is read: the order is that of the training hospitals."""
+        if total == len(self.hospitals):
+            return self.hospitals[number]
+        return f"sender {number + 1} of {total}"
+
+
+class _PackedMethod(RemoteMethod):
+    """SubstraFL's remote method, but for how it reads and writes shared states."""
+
+    def __init__(self, instance, method_name, method_parameters, exchange):
+        super().__init__(instance, method_name, method_parameters)
+        self._exchange = exchange
+        self._round = 0
+        self._refused = ()
+
+    def load_method_inputs(self, inputs, outputs):
+        """Read local state and data as SubstraFL does, and shared states by the exchange."""
+        shared = inputs.get(InputIdentifiers.shared)
+        others = {key: value for key, value in inputs.items() if key != InputIdentifiers.shared}
+        loaded = super().load_method_inputs(others, outputs)
+        if isinstance(shared, str | Path):
+            state, self._round = self._exchange.read_one(Path(shared).read_bytes())
+            loaded["shared_state"] = state
+        elif shared is not None:
+            states, number, self._refused = self._exchange.read_all(
+                [Path(path).read_bytes() for path in shared]
+            )
+            loaded["shared_states"], self._round = states, number + 1
+        elif InputIdentifiers.shared in inputs:
+            loaded["shared_state"] = None
+        return loaded
+
+    def load_shared(self, path):
+        """Read a shared state, as SubstraFL's download functions do."""
+        data = Path(path).read_bytes()
+        return unpack_state(data, origin=str(path), classes=self._exchange.classes)[0]
+
+    def save_shared(self, shared_state, path):
+        """Write a shared state."""
+        data = self._exchange.write(shared_state, self._round, self._refused)
+        Path(path).write_bytes(data)

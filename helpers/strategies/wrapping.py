@@ -1,0 +1,227 @@
+"""Wrapped strategy: a strategy that looks after each task of another one, whatever that one does.
+
+A SubstraFL strategy hands its operations to nodes: real ones note them as tasks, simulated ones run
+them at once. A wrapping strategy hands thin stand-ins of these nodes to the strategy inside it, and
+so sees, and may change, every operation and its outcome. Nothing of the strategy inside is copied
+or overridden: any strategy can be wrapped, a wrapping one too.
+"""
+
+from substrafl.compute_plan_builder import ComputePlanBuilder
+from substrafl.nodes import SimuAggregationNode, SimuTrainDataNode
+
+
+class WrappedStrategy(ComputePlanBuilder):
+    """Base of the strategies that wrap another one.
+
+    A child class overrides :meth:`update_train_node`, :meth:`update_aggregation_node` or both, and
+    calls ``super()`` to have the operation done. Everything else, such as ``name``, ``algo``,
+    ``metric_functions``, ``evaluate`` or ``avg_shared_states``, is that of the strategy inside.
+    As it is, the class changes nothing.
+
+    Tasks are made by the strategy inside and know nothing of the wrapping: what a hook changes
+    must be in the operation that it passes on.
+
+    Parameters
+    ----------
+    strategy : substrafl.compute_plan_builder.ComputePlanBuilder
+        The strategy to wrap: SubstraFL's, ours, or one that is wrapped already.
+
+    Attributes
+    ----------
+    organizations : tuple of str
+        Organization ids of the training nodes in their order, once the plan is being built; empty
+        before.
+
+    Raises
+    ------
+    TypeError
+        If ``strategy`` is something else, such as a class.
+
+    Examples
+    --------
+    Count what the hospitals do::
+
+        class Counted(WrappedStrategy):
+            def update_train_node(self, node, operation, **settings):
+                print(f"round {settings['round_idx']}: a task at {node.organization_id}")
+                return super().update_train_node(node, operation, **settings)
+    """
+
+    def __init__(self, strategy):
+        super().__init__(strategy)
+        if not isinstance(strategy, ComputePlanBuilder):
+            raise TypeError(
+                "Expected a strategy to wrap, such as FedAvg(algo=…). Received "
+                f"{type(strategy).__name__}."
+            )
+        self._strategy = strategy
+        self.organizations = ()
+
+    def __getattr__(self, name):
+        """Look up everything else in the strategy inside."""
+        # Copies and pickles look for attributes before there is a strategy inside.
+        if name.startswith("__") or "_strategy" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._strategy, name)
+
+    def update_train_node(self, node, operation, **settings):
+        """Have a training hospital do an operation.
+
+        Parameters
+        ----------
+        node : TrainDataNode, SimuTrainDataNode or WrappedNode
+            Where it is done; it has an ``organization_id``.
+        operation : substrafl.remote.operations.RemoteDataOperation
+            What is done. A new operation is made for each call, which a child class may change.
+        **settings
+            What the strategy inside passes to ``node.update_states`` besides: ``local_state``,
+            ``round_idx``, ``authorized_ids``, ``aggregation_id``, ``clean_models``.
+
+        Returns
+        -------
+        local_state : substrafl.nodes.references.local_state.LocalStateRef
+            Refers to what stays at the hospital.
+        shared_state : substrafl.nodes.references.shared_state.SharedStateRef or object
+            Refers to what is sent; in a simulation it is what is sent.
+        """
+        return node.update_states(operation, **settings)
+
+    def update_aggregation_node(self, node, operation, **settings):
+        """Have the aggregating organization do an operation.
+
+        Parameters
+        ----------
+        node : AggregationNode, SimuAggregationNode or WrappedNode
+            Where it is done.
+        operation : substrafl.remote.operations.RemoteOperation
+            What is done; its ``shared_states`` are what :meth:`update_train_node` returned, in
+            the order of the strategy inside.
+        **settings
+            What the strategy inside passes to ``node.update_states`` besides: ``round_idx``,
+            ``authorized_ids``, ``clean_models``.
+
+        Returns
+        -------
+        substrafl.nodes.references.shared_state.SharedStateRef or object
+            Refers to what is sent to the hospitals; in a simulation it is what is sent.
+        """
+        return node.update_states(operation, **settings)
+
+    def build_compute_plan(
+        self,
+        train_data_nodes,
+        aggregation_node,
+        evaluation_strategy,
+        num_rounds,
+        clean_models=True,
+    ):
+        """Let the strategy inside build its plan on stand-ins of the nodes.
+
+        Parameters
+        ----------
+        train_data_nodes : list of TrainDataNode
+            The hospitals that train.
+        aggregation_node : AggregationNode or None
+            Where updates are averaged.
+        evaluation_strategy : substrafl.evaluation_strategy.EvaluationStrategy or None
+            Passed on as it is.
+        num_rounds : int
+            Number of rounds.
+        clean_models : bool, default=True
+            As in SubstraFL.
+        """
+        self.organizations = tuple(node.organization_id for node in train_data_nodes)
+        if aggregation_node is not None:
+            aggregation_node = WrappedNode(aggregation_node, self.update_aggregation_node)
+        self._strategy.build_compute_plan(
+            train_data_nodes=[
+                WrappedNode(node, self.update_train_node) for node in train_data_nodes
+            ],
+            aggregation_node=aggregation_node,
+            evaluation_strategy=evaluation_strategy,
+            num_rounds=num_rounds,
+            clean_models=clean_models,
+        )
+
+    def save_local_state(self, path):
+        """Save the local state of the strategy inside.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file to write.
+        """
+        self._strategy.save_local_state(path)
+
+    def load_local_state(self, path):
+        """Load the local state of the strategy inside.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file to read.
+
+        Returns
+        -------
+        WrappedStrategy
+            The strategy itself.
+        """
+        self._strategy = self._strategy.load_local_state(path)
+        return self
+
+
+class WrappedNode:
+    """Stand-in of a node: every operation goes through a hook, the rest is the node's own.
+
+    Parameters
+    ----------
+    node : TrainDataNode, AggregationNode, one of their simulations, or a WrappedNode
+        What it stands for.
+    update : callable
+        Called as ``update(node, operation, **settings)`` in place of ``node.update_states``.
+    """
+
+    def __init__(self, node, update):
+        self._node = node
+        self._update = update
+
+    def __getattr__(self, name):
+        """Look up everything else in the node."""
+        if name.startswith("__") or "_node" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._node, name)
+
+    def update_states(self, operation, **settings):
+        """Do an operation.
+
+        Parameters
+        ----------
+        operation : substrafl.remote.operations.RemoteOperation
+            Or RemoteDataOperation: what is done.
+        **settings
+            As the node takes them.
+
+        Returns
+        -------
+        object
+            What the hook returns.
+        """
+        return self._update(self._node, operation, **settings)
+
+
+def is_simulated(node):
+    """Tell whether a node runs operations at once, in this process, instead of noting tasks.
+
+    Parameters
+    ----------
+    node : TrainDataNode, AggregationNode, one of their simulations, or a WrappedNode
+        The node.
+
+    Returns
+    -------
+    bool
+        Whether it belongs to ``simulate_experiment``.
+    """
+    while isinstance(node, WrappedNode):
+        node = node._node
+    return isinstance(node, SimuTrainDataNode | SimuAggregationNode)

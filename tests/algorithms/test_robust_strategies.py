@@ -1,0 +1,64 @@
+"""Robust strategies on a model that trains, with a hostile hospital, against their references."""
+
+import functools
+
+import numpy as np
+import pytest
+from substrafl.model_loading import download_algo_state
+from substrafl.remote import remote_data
+
+from helpers.algorithms import TFFedAvgAlgo
+from helpers.local_mode import Federation
+from helpers.references import LinearHospitals, multi_krum, robust_fed_avg, trimmed
+from helpers.strategies import FedMedian, FedTrimmedMean, MultiKrum
+
+ROUNDS = 2
+
+
+class HostileAlgo(TFFedAvgAlgo):
+    """The hospital with 12 films sends its update with the wrong sign, and 100-fold."""
+
+    @remote_data
+    def train(self, data_from_opener, shared_state=None):
+        state = super().train(
+            data_from_opener=data_from_opener, shared_state=shared_state, _skip=True
+        )
+        if state.n_samples == 12:
+            state.parameters_update = [-100 * value for value in state.parameters_update]
+        return state
+
+
+@pytest.mark.parametrize(
+    ("make", "average"),
+    [
+        (FedMedian, functools.partial(trimmed, n_trimmed=1)),
+        (FedTrimmedMean, functools.partial(trimmed, n_trimmed=1)),
+    ],
+)
+def test_tasks_compute_the_papers_averages(run_tasks, linear, reference, weights, make, average):
+    algo = HostileAlgo(**linear())
+    start = weights(algo)
+    found = run_tasks(make(algo), ROUNDS)
+    expected = robust_fed_avg(reference, start, ROUNDS, average, hostile={1})
+    assert np.abs(expected - start).max() > 0.01
+    for one in found:
+        np.testing.assert_allclose(weights(one), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_tasks_compute_multi_krum(tiny_samples, linear, films, draw_batches, weights):
+    # Five hospitals, the fewest for one that is hostile; two of them hold the films of others.
+    held = ["A", "B", "C", "A", "C"]
+    samples = dict(zip("ABCDE", (tiny_samples[name] for name in held), strict=True))
+    films = [films["ABC".index(name)] for name in held]
+    hospitals = LinearHospitals(films, [draw_batches(len(y)) for _, y in films], 0.05)
+    algo = HostileAlgo(**linear())
+    start = weights(algo)
+    with Federation(samples) as federation:
+        plan, _ = federation.execute(MultiKrum(algo, n_chosen=3), num_rounds=ROUNDS)
+        client = federation.clients["B"]
+        found = weights(download_algo_state(client, plan.key))
+    average = functools.partial(multi_krum, n_hostile=1, n_chosen=3)
+    expected = robust_fed_avg(hospitals, start, ROUNDS, average, hostile={1})
+    assert np.abs(expected - start).max() > 0.01
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)

@@ -1,0 +1,121 @@
+"""Intervals: who is drawn, known standard errors, and what pairing is good for."""
+
+import math
+
+import numpy as np
+import pytest
+
+from helpers.evaluation import (
+    auc,
+    bootstrap_difference,
+    bootstrap_patients,
+    interval_of,
+    resample_patients,
+)
+
+
+def mean_score(labels, scores):
+    return scores.mean()
+
+
+def test_all_films_of_a_patient_are_drawn_together():
+    patients = np.array(["b", "a", "b", "c", "b"])
+    for films in resample_patients(patients, n=50):
+        drawn = np.bincount(films, minlength=5)
+        assert drawn[0] == drawn[2] == drawn[4]
+        assert drawn[0] + drawn[1] + drawn[3] == 3  # as many patients as there are
+
+
+def test_films_without_a_patient_are_one_each():
+    patients = np.array([None, None, "a", "a"], dtype=object)
+    draws = [np.bincount(films, minlength=4) for films in resample_patients(patients, n=50)]
+    assert any(drawn[0] != drawn[1] for drawn in draws)
+    assert all(drawn[2] == drawn[3] for drawn in draws)
+
+
+def test_the_same_seed_gives_the_same_resamples():
+    patients = np.arange(20)
+    one, again, other = (
+        np.concatenate(list(resample_patients(patients, n=3, seed=seed))) for seed in (1, 1, 2)
+    )
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_the_interval_of_a_mean_has_the_width_that_theory_says(rng):
+    scores = rng.normal(size=400)
+    interval = bootstrap_patients(mean_score, np.zeros(400), scores, np.arange(400), n=4000)
+    assert interval.value == pytest.approx(scores.mean())
+    expected = 2 * 1.96 * scores.std() / 20
+    assert interval.high - interval.low == pytest.approx(expected, rel=0.06)
+
+
+def test_patients_with_many_equal_films_widen_the_interval(rng):
+    scores = np.repeat(rng.normal(size=100), 4)
+    patients = np.repeat(np.arange(100), 4)
+    labels = np.zeros(400)
+    by_patient = bootstrap_patients(mean_score, labels, scores, patients, n=2000)
+    by_film = bootstrap_patients(mean_score, labels, scores, np.arange(400), n=2000)
+    widths = [one.high - one.low for one in (by_patient, by_film)]
+    assert widths[0] / widths[1] == pytest.approx(2, rel=0.1)  # the square root of four films
+
+
+def test_seeds_widen_the_interval_and_the_value_is_their_mean():
+    labels, patients = np.zeros(50), np.arange(50)
+    scores = np.array([[0.0] * 50, [1.0] * 50])  # nothing but the seed matters
+    interval = bootstrap_patients(mean_score, labels, scores, patients, n=200)
+    assert interval == (0.5, 0.0, 1.0)
+
+
+def test_a_column_of_predictions_is_one_model(rng):
+    labels, scores, patients = rng.integers(0, 2, 40), rng.normal(size=40), np.arange(40)
+    column = bootstrap_patients(auc, labels, scores[:, None], patients, n=50)
+    assert column == bootstrap_patients(auc, labels, scores, patients, n=50)
+
+
+def test_a_model_against_itself_differs_by_nothing(rng):
+    labels, scores, patients = rng.integers(0, 2, 40), rng.normal(size=40), np.arange(40)
+    assert bootstrap_difference(auc, labels, scores, scores, patients, n=50) == (0, 0, 0)
+
+
+def test_pairing_cancels_what_makes_a_patient_hard_for_both(rng):
+    hard = rng.normal(size=200)
+    better, worse = hard + 0.1, hard
+    labels, patients = np.zeros(200), np.arange(200)
+    difference = bootstrap_difference(mean_score, labels, better, worse, patients, n=300)
+    assert difference.low == pytest.approx(0.1)
+    assert difference.high == pytest.approx(0.1)
+    alone = bootstrap_patients(mean_score, labels, better, patients, n=300)
+    assert alone.high - alone.low > 0.2
+
+
+def test_the_same_seeds_are_drawn_for_both_models():
+    scores = np.array([[0.0] * 30, [5.0] * 30])
+    difference = bootstrap_difference(
+        mean_score, np.zeros(30), scores + 1, scores, np.arange(30), n=100
+    )
+    assert difference == (1, 1, 1)
+
+
+def test_resamples_without_a_value_do_not_count():
+    assert interval_of(2.0, [1.0, 2.0, 3.0, np.nan], level=0.5) == (2.0, 1.5, 2.5)
+    unknown = interval_of(2.0, [1.0, np.nan, np.nan])
+    assert unknown.value == 2.0
+    assert math.isnan(unknown.low)
+    assert math.isnan(unknown.high)
+
+
+def test_wrong_arguments_are_refused():
+    ok = {"labels": [0, 1], "scores": [0.1, 0.2], "patients": [1, 2]}
+    with pytest.raises(ValueError, match=r"a patient for each of 2 labels\. Received 3\."):
+        bootstrap_patients(auc, **ok | {"patients": [1, 2, 3]})
+    with pytest.raises(ValueError, match=r"scores of shape \(2,\), or \(n_seeds, 2\)"):
+        bootstrap_patients(auc, **ok | {"scores": [0.1, 0.2, 0.3]})
+    with pytest.raises(ValueError, match=r"the same for both models"):
+        bootstrap_difference(auc, **ok, baseline=[[0.1, 0.2], [0.1, 0.2]])
+    with pytest.raises(ValueError, match=r"Expected level between 0 and 1\. Received 95\."):
+        bootstrap_patients(auc, **ok, level=95)
+    with pytest.raises(ValueError, match=r"Received 0 films and n=1000\."):
+        next(resample_patients([]))
+    with pytest.raises(ValueError, match=r"Received 2 films and n=0\."):
+        bootstrap_patients(auc, **ok, n=0)
