@@ -357,7 +357,10 @@ class TFAlgo(Algo):
         batch = tf.nest.map_structure(tf.convert_to_tensor, batch)
         if self._traced_step is None:
             saved = self._saved_trace or self._traces.get("step")
-            self._traced_step = TracedStep(self._train_step, batch, self._step_variables(), saved)
+            loaded = self._traces.setdefault("loaded", {})
+            self._traced_step = TracedStep(
+                self._train_step, batch, self._step_variables(), saved, loaded
+            )
             if _only_constructs(type(self)):
                 self._traces["step"] = self._traced_step.save()
         return self._traced_step(*batch)

@@ -142,6 +142,7 @@ needs_proc = pytest.mark.skipif(
 
 @needs_proc
 @pytest.mark.proof
+@pytest.mark.timeout(1800)
 def test_killed_at_random_moments_the_same_weights_come_out(tiny_samples, tmp_path):
     whole = Run(tmp_path / "whole")
     ((seconds, recalled, n_tasks),) = whole.finish(tiny_samples)
