@@ -242,7 +242,7 @@ from helpers.data.samples import prepare_samples
 class Slow(Radiographs):
     def image(self, name):
         print(name, flush=True)
-        time.sleep(0.05 if name < "images/008.png" else 60 if sys.argv[3] == "kill" else 3)
+        time.sleep(0.05 if name < "images/008.png" else 60 if sys.argv[3] == "kill" else 0.5)
         return super().image(name)
 
 table = pd.read_pickle(sys.argv[1] + "/table.pickle")

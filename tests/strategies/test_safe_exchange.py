@@ -84,7 +84,10 @@ OURS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.proof] * (name != "FedAvg")) for name in STRATEGIES],
+)
 def test_wrapped_strategies_give_the_same_bits(tiny_samples, name):
     make, num_rounds = STRATEGIES[name], {"FedPCA": 3, "NewtonRaphson": 1}.get(name, 2)
     run = {"num_rounds": num_rounds, "test_on": ["A"], "eval_every": num_rounds}
