@@ -417,9 +417,9 @@ class TFAlgo(Algo):
         with path.open("rb") as file:
             checkpoint = cloudpickle.load(file)
         self.disable_gpu = checkpoint.pop("disable_gpu")
-        _assign(_model_variables(self._model), checkpoint.pop("model"))
+        assign_variables(_model_variables(self._model), checkpoint.pop("model"))
         if self._optimizer is not None:
-            _assign(self._optimizer.variables, checkpoint.pop("optimizer"))
+            assign_variables(self._optimizer.variables, checkpoint.pop("optimizer"))
         self._index_generator = checkpoint.pop("index_generator")
         set_random_state(checkpoint.pop("random_state"))
         self._saved_trace = checkpoint.pop("trace")
@@ -629,8 +629,21 @@ def _value(variable):
     return np.array(variable.numpy())
 
 
-def _assign(variables, values):
-    """Give variables their saved values; refuse those of another model."""
+def assign_variables(variables, values):
+    """Give variables their saved values; refuse those of another model.
+
+    Parameters
+    ----------
+    variables : list of keras.Variable
+        What is assigned to.
+    values : list of numpy.ndarray
+        One for each.
+
+    Raises
+    ------
+    ValueError
+        If their number or a shape differs.
+    """
     expected = [(variable.path, tuple(variable.shape)) for variable in variables]
     if len(values) != len(expected):
         raise ValueError(

@@ -9,7 +9,7 @@ from substrafl.strategies.schemas import FedAvgSharedState, StrategyName
 from helpers.algorithms.batch_norm import BatchNorm, batch_norm_layers
 from helpers.algorithms.privacy import NoisedGradients, check_private
 from helpers.algorithms.server_optimizers import ServerOptimizer
-from helpers.algorithms.tf_algo import TFAlgo
+from helpers.algorithms.tf_algo import TFAlgo, assign_variables
 from helpers.exchange import Compressor, exchanged_variables, parameter_names
 
 
@@ -219,7 +219,7 @@ class TFFedAvgAlgo(TFAlgo):
         """Bring the weights from one global model to the next; FedBN adds the hospital's own."""
         super()._add_update(update, with_batch_norm_parameters)
         if self._trained_batch_norm is not None:
-            _assign(self._own_batch_norm(), self._trained_batch_norm)
+            assign_variables(self._own_batch_norm(), self._trained_batch_norm)
             self._trained_batch_norm = None
 
     def _own_batch_norm(self):
@@ -238,7 +238,7 @@ class TFFedAvgAlgo(TFAlgo):
         super()._train_round(train_dataset)
         if own:  # what is evaluated is the global model with the BatchNorm that belongs to it
             self._trained_batch_norm = [weight.numpy() for weight in own]
-            _assign(own, values)
+            assign_variables(own, values)
         if self._noised:
             self._noised.check_round(count, self._index_generator.num_updates)
 
@@ -321,9 +321,3 @@ class TFFedAvgAlgo(TFAlgo):
             if self._server_optimizer is None
             else repr(self._server_optimizer),
         }
-
-
-def _assign(variables, values):
-    """Give variables their values."""
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)

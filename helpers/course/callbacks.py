@@ -12,19 +12,17 @@ class FilmBatches(keras.utils.PyDataset):
 
     Parameters
     ----------
-    dataset : helpers.data.ChestXrayDataset
-        Films with their labels.
-    weights : numpy.ndarray of float32, shape (n,), optional
-        Weight of each film in the loss.
+    dataset : helpers.data.ChestXrayDataset or helpers.data.WeightedChestXrayDataset
+        Films with their labels, and weights if there are any.
     batch_size : int
         Films of a batch; the last one of an epoch may have fewer.
     seed : int
         Seed of the order, together with the epoch's number.
     """
 
-    def __init__(self, dataset, weights, *, batch_size, seed):
+    def __init__(self, dataset, *, batch_size, seed):
         super().__init__()
-        self._dataset, self._weights = dataset, weights
+        self._dataset = dataset
         self._batch_size, self._seed = batch_size, seed
         self.start_epoch(0)
 
@@ -39,9 +37,7 @@ class FilmBatches(keras.utils.PyDataset):
     def __getitem__(self, number):
         """Read one batch: films, labels, and weights if there are any."""
         place = number * self._batch_size
-        films = self._order[place : place + self._batch_size]
-        batch = self._dataset[films]
-        return batch if self._weights is None else (*batch, self._weights[films])
+        return self._dataset[self._order[place : place + self._batch_size]]
 
 
 class SeedEpochs(keras.callbacks.Callback):

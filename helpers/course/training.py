@@ -18,6 +18,7 @@ from helpers.course.rows import match_rows
 from helpers.data import (
     ChestXrayDataset,
     Report,
+    WeightedChestXrayDataset,
     label_films,
     prepare_samples,
     read_radiographs,
@@ -134,10 +135,8 @@ def train_classifieur(
         optimizer=keras.optimizers.Adam(learning_rate),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
     )
-    weights = np.float32(train["metadata"]["weight"]) if weights_col else None
-    batches = FilmBatches(
-        ChestXrayDataset(train, is_inference=False), weights, batch_size=batch_size, seed=seed
-    )
+    dataset = WeightedChestXrayDataset if weights_col else ChestXrayDataset
+    batches = FilmBatches(dataset(train, is_inference=False), batch_size=batch_size, seed=seed)
     path = run / "best.keras"
     description = {
         "image_size": image_size,

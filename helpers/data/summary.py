@@ -14,6 +14,25 @@ _AGES = {0: "0-17", 18: "18-39", 40: "40-59", 60: "60+"}  # lowest age in years:
 _Z = 1.959964  # 97.5 % quantile of the normal distribution
 
 
+UNKNOWN = "unknown"
+
+
+def fill_unknown(values):
+    """Put the group "unknown" in place of missing values.
+
+    Parameters
+    ----------
+    values : pandas.Series or pandas.DataFrame
+        Categories.
+
+    Returns
+    -------
+    pandas.Series or pandas.DataFrame
+        The same, of ``object``.
+    """
+    return values.astype(object).where(values.notna(), UNKNOWN)
+
+
 def band_ages(ages: pd.Series) -> pd.Series:
     """Name the band of each age: 0-17, 18-39, 40-59 or 60+.
 
@@ -107,7 +126,7 @@ def share_labels(table: pd.DataFrame, labels: pd.Series, column: str) -> pd.Data
     labels = check_labels(table, labels)
     films = pd.DataFrame(
         {
-            column: table[column].astype(object).where(table[column].notna(), "unknown"),
+            column: fill_unknown(table[column]),
             "label": labels,
             "patient": number_patients(table)[0],
         }

@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from helpers.evaluation.metrics import labels_of
+from helpers.evaluation.metrics import align_scores, labels_of
 
 METHODS = ("temperature", "platt")
 _TEMPERATURES = (0.02, 50.0)
@@ -240,8 +240,7 @@ def calibration_error(labels, probabilities, *, n_bins=10):
     >>> calibration_error([1, 1, 0, 1], [0.75, 0.75, 0.75, 0.75])
     0.0
     """
-    labels, probabilities = labels_of(labels), np.ravel(probabilities).astype(np.float64)
-    _check_lengths(labels, probabilities)
+    labels, probabilities = align_scores(labels, probabilities)
     if not len(labels):
         return float("nan")
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
@@ -255,19 +254,10 @@ def calibration_error(labels, probabilities, *, n_bins=10):
 
 
 def _check(labels, logits):
-    labels, logits = labels_of(labels), np.ravel(logits).astype(np.float64)
-    _check_lengths(labels, logits)
+    labels, logits = align_scores(labels, logits)
     if len(np.unique(labels)) < 2:
         raise ValueError(
             f"Expected films of both classes to fit a calibration. Received {len(labels):,} films "
             f"with the labels {np.unique(labels).tolist()}. Use more films."
         )
     return labels, logits
-
-
-def _check_lengths(labels, scores):
-    if len(labels) != len(scores):
-        raise ValueError(
-            f"Expected one score for each of {len(labels):,} labels. Received {len(scores):,}. "
-            "Take both from the same films."
-        )

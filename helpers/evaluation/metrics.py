@@ -33,9 +33,7 @@ def auc(data_from_opener, predictions):
     ValueError
         If a score is NaN.
     """
-    positive = labels_of(data_from_opener) == 1
-    scores = np.ravel(predictions)
-    _check_scores(positive, scores)
+    positive, scores = _read(data_from_opener, predictions)
     n_pairs = positive.sum() * (~positive).sum()
     if n_pairs == 0:
         return float("nan")
@@ -66,9 +64,7 @@ def balanced_accuracy(data_from_opener, predictions):
     ValueError
         If a score is NaN.
     """
-    positive = labels_of(data_from_opener) == 1
-    scores = np.ravel(predictions)
-    _check_scores(positive, scores)
+    positive, scores = _read(data_from_opener, predictions)
     if positive.all() or not positive.any():
         return float("nan")
     decisions = scores > 0
@@ -92,14 +88,43 @@ def labels_of(data_from_opener):
     return np.ravel(data_from_opener["labels"] if is_data else data_from_opener)
 
 
-def _check_scores(labels, scores):
-    if labels.shape != scores.shape:
+def align_scores(labels, scores):
+    """Take labels and scores that belong to the same films.
+
+    Parameters
+    ----------
+    labels : array or dict
+        As for :func:`labels_of`.
+    scores : array, shape (n,) or (n, 1)
+        Logits or probabilities.
+
+    Returns
+    -------
+    labels : numpy.ndarray, shape (n,)
+        The labels.
+    scores : numpy.ndarray of float64, shape (n,)
+        The scores.
+
+    Raises
+    ------
+    ValueError
+        If their numbers differ.
+    """
+    labels, scores = labels_of(labels), np.ravel(scores).astype(np.float64)
+    if len(labels) != len(scores):
         raise ValueError(
             f"Expected one score for each of {len(labels):,} labels. Received {len(scores):,}. "
             "Take both from the same films."
         )
+    return labels, scores
+
+
+def _read(data_from_opener, predictions):
+    """Return which films are positive, and their scores."""
+    labels, scores = align_scores(data_from_opener, predictions)
     if np.isnan(scores).any():
         raise ValueError(
             f"Expected a score for every film. Received {np.isnan(scores).sum():,} that are NaN. "
             "Did the training diverge?"
         )
+    return labels == 1, scores

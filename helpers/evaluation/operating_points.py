@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import roc_curve
 
-from helpers.evaluation.metrics import labels_of
+from helpers.evaluation.metrics import align_scores
 
 
 class Rates(NamedTuple):
@@ -62,7 +62,7 @@ def choose_threshold(labels, scores, *, specificity=None, sensitivity=None):
     for name, rate in (("specificity", specificity), ("sensitivity", sensitivity)):
         if rate is not None and not 0 <= rate <= 1:
             raise ValueError(f"Expected {name} in [0, 1]. Received {rate}. Give a share, not %.")
-    labels, scores = _check(labels, scores)
+    labels, scores = align_scores(labels, scores)
     if len(np.unique(labels)) < 2:
         raise ValueError(
             "Expected films of both classes to choose a threshold. Received "
@@ -120,7 +120,7 @@ def rates_at_threshold(labels, scores, threshold):
     Rates
         ``sensitivity`` and ``specificity`` in [0, 1]; NaN where no film has the label.
     """
-    labels, scores = _check(labels, scores)
+    labels, scores = align_scores(labels, scores)
     called = decide(scores, threshold)
     return Rates(*(_share(called[labels == label] == label) for label in (1, 0)))
 
@@ -146,22 +146,11 @@ def sensitivity_at_specificity(labels, scores, *, specificity=0.9):
     float
         In [0, 1]; NaN when the films are all of one class.
     """
-    labels, scores = _check(labels, scores)
+    labels, scores = align_scores(labels, scores)
     if len(np.unique(labels)) < 2:
         return float("nan")
     threshold = choose_threshold(labels, scores, specificity=specificity)
     return rates_at_threshold(labels, scores, threshold).sensitivity
-
-
-def _check(labels, scores):
-    """Return labels and scores as flat arrays of one length."""
-    labels, scores = labels_of(labels), np.ravel(scores).astype(np.float64)
-    if len(labels) != len(scores):
-        raise ValueError(
-            f"Expected one score for each of {len(labels):,} labels. Received {len(scores):,}. "
-            "Take both from the same films."
-        )
-    return labels, scores
 
 
 def _share(right):

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.patients import check_labels, number_patients
-
-UNKNOWN = "unknown"
+from helpers.data.summary import fill_unknown
 
 
 def count_groups(table, labels, columns, *, unit="patients"):
@@ -64,7 +63,7 @@ def count_groups(table, labels, columns, *, unit="patients"):
             f"has {list(table)}. Name columns that are there."
         )
     films = pd.DataFrame(
-        {name: table[name].astype(object).where(table[name].notna(), UNKNOWN) for name in columns},
+        {name: fill_unknown(table[name]) for name in columns},
         index=table.index,
     )
     variables = list(columns)

@@ -10,6 +10,7 @@ from fairlearn.metrics import (
     true_positive_rate,
 )
 
+from helpers.data.summary import fill_unknown
 from helpers.evaluation import (
     auc,
     balanced_accuracy,
@@ -216,8 +217,7 @@ def _align(labels, decisions, groups, patients, probabilities):
     """Return arrays of one length, and the groups as a table of text."""
     labels, decisions = labels_of(labels), np.ravel(decisions)
     groups = groups.to_frame() if isinstance(groups, pd.Series) else pd.DataFrame(groups)
-    groups = groups.reset_index(drop=True).astype(object)
-    groups = groups.where(groups.notna(), "unknown").astype(str)
+    groups = fill_unknown(groups.reset_index(drop=True)).astype(str)
     patients = np.ravel(np.asarray(patients, dtype=object))
     scores = None if probabilities is None else np.ravel(probabilities).astype(np.float64)
     received = [len(x) for x in (decisions, groups, patients, scores) if x is not None]

@@ -12,7 +12,7 @@ from fairlearn.postprocessing import ThresholdOptimizer
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from helpers.evaluation import choose_threshold, decide
-from helpers.evaluation.metrics import labels_of
+from helpers.evaluation.metrics import align_scores
 
 PARITIES = {
     "demographic_parity": "all groups are called positive equally often",
@@ -168,14 +168,9 @@ def fit_thresholds(labels, scores, groups, method="one"):
     """
     if method not in METHODS:
         raise ValueError(f"Expected one of the methods {METHODS}. Received {method!r}.")
-    labels, scores = labels_of(labels), np.ravel(scores).astype(np.float64)
     groups = _names(groups)
-    _check_groups(scores, groups)
-    if len(labels) != len(scores):
-        raise ValueError(
-            f"Expected one score for each of {len(labels):,} labels. Received {len(scores):,}. "
-            "Take both from the same films."
-        )
+    _check_groups(np.ravel(scores), groups)
+    labels, scores = align_scores(labels, scores)
     if method == "one":
         return Thresholds({None: choose_threshold(labels, scores)})
     for name in np.unique(groups):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.patients import check_labels
-from helpers.fairness.counts import UNKNOWN
+from helpers.data.summary import fill_unknown
 
 SCHEMES = {
     "none": "every film counts 1",
@@ -151,7 +151,7 @@ def weigh_films(table, labels, weights):
                 f"Expected the columns {groups} of the weights. Received a table without "
                 f"{missing}. Add them, as when the films were counted."
             )
-        films = table[groups].astype(object).where(table[groups].notna(), UNKNOWN)
+        films = fill_unknown(table[groups])
         films["label"] = labels.astype(object)
         rows = weights.astype({name: object for name in [*groups, "label"]})
         found = films.merge(rows, on=[*groups, "label"], how="left")["weight"].to_numpy(float)

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
+from helpers.data.summary import fill_unknown
 from helpers.plots.style import hospital_colors, new_axes
 
 
@@ -62,7 +63,7 @@ def plot_shares(table, column, *, by, ax=None):
         The axes.
     """
     ax = ax or new_axes()
-    values = table[column].astype("object").where(table[column].notna(), "unknown").astype(str)
+    values = fill_unknown(table[column]).astype(str)
     shares = table.assign(**{column: values}).groupby([by, column]).size().unstack(fill_value=0)
     shares = shares.div(shares.sum(axis="columns"), axis="index")
     left = np.zeros(len(shares))

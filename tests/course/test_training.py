@@ -10,7 +10,7 @@ from helpers import course
 from helpers.course import training
 from helpers.course.callbacks import FilmBatches
 from helpers.course.checkpoint import load_checkpoint, read_description
-from helpers.data import ChestXrayDataset
+from helpers.data import ChestXrayDataset, WeightedChestXrayDataset
 from helpers.evaluation import balanced_accuracy
 
 # Keras 3.15 writes its variables by a protocol that NumPy 2 wants otherwise.
@@ -86,7 +86,12 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(class_folders, tmp_
 def test_weights_enter_the_loss_as_keras_sample_weight(rng):
     images = rng.integers(0, 256, (10, 4, 4, 1), dtype=np.uint8)
     labels, weights = np.arange(10) % 2, rng.uniform(0, 3, 10).astype(np.float32)
-    dataset = ChestXrayDataset({"images": images, "labels": labels}, is_inference=False)
+    data = {"images": images, "labels": labels}
+    dataset = ChestXrayDataset(data, is_inference=False)
+
+    def weigh(weights):
+        weighted = data | {"metadata": pd.DataFrame({"weight": weights})}
+        return WeightedChestXrayDataset(weighted, is_inference=False)
 
     def train(weights, *, by_keras):
         keras.utils.set_random_seed(0)
@@ -99,7 +104,8 @@ def test_weights_enter_the_loss_as_keras_sample_weight(rng):
             x, y = dataset[np.arange(10)]
             model.fit(x, y, sample_weight=weights, batch_size=10, epochs=3, verbose=0)
         else:
-            batches = FilmBatches(dataset, weights, batch_size=10, seed=0)
+            own = dataset if weights is None else weigh(weights)
+            batches = FilmBatches(own, batch_size=10, seed=0)
             model.fit(batches, epochs=3, verbose=0)
         return model.get_weights()[0]
 
@@ -109,7 +115,7 @@ def test_weights_enter_the_loss_as_keras_sample_weight(rng):
 
 
 def test_batches_hold_every_film_once_in_an_order_of_seed_and_epoch(data_of):
-    batches = FilmBatches(data_of(10), np.arange(10.0), batch_size=4, seed=3)
+    batches = FilmBatches(data_of(10, weights=np.arange(10.0)), batch_size=4, seed=3)
 
     def films(epoch):
         batches.start_epoch(epoch)
@@ -123,9 +129,13 @@ def test_batches_hold_every_film_once_in_an_order_of_seed_and_epoch(data_of):
 
 @pytest.fixture
 def data_of():
-    def make(n_films):
-        images = np.zeros((n_films, 2, 2, 1), np.uint8)
-        return ChestXrayDataset({"images": images, "labels": np.arange(n_films) % 2}, False)
+    def make(n_films, weights):
+        data = {
+            "images": np.zeros((n_films, 2, 2, 1), np.uint8),
+            "labels": np.arange(n_films) % 2,
+            "metadata": pd.DataFrame({"weight": weights}),
+        }
+        return WeightedChestXrayDataset(data, is_inference=False)
 
     return make
 
