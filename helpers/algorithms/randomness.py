@@ -25,16 +25,12 @@ def get_random_state():
         array of Keras' global seed generator; ``tensorflow``: global seed and the state of the
         generator that seeds eager operations (both None while no global seed is set).
     """
-    eager_generator = getattr(context.context(), "_rng", None)  # made by the first global seed
     keras_generator = global_seed_generator()  # making it draws from Python's: so it comes first
     return {
         "python": random.getstate(),
         "numpy": np.random.get_state(),  # noqa: NPY002 — user code may draw from it
         "keras": np.array(keras_generator.state.numpy()),
-        "tensorflow": (
-            context.global_seed(),
-            eager_generator.getstate() if eager_generator else None,
-        ),
+        "tensorflow": _get_tensorflow_state(),
     }
 
 
@@ -50,9 +46,16 @@ def set_random_state(state):
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])  # noqa: NPY002
     seed, generator_state = state["tensorflow"]
-    if seed is not None:
+    # A seed makes TensorFlow forget every function it has optimized, as they may hold generators.
+    if seed is not None and _get_tensorflow_state() != state["tensorflow"]:
         tf.random.set_seed(seed)
         context.context()._rng.setstate(generator_state)
+
+
+def _get_tensorflow_state():
+    """Return TensorFlow's global seed and the state of its eager generator, or None twice."""
+    generator = getattr(context.context(), "_rng", None)  # made by the first global seed
+    return context.global_seed(), generator.getstate() if generator else None
 
 
 def with_seed(seed, build):

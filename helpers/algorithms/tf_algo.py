@@ -112,7 +112,8 @@ class TFAlgo(Algo):
         self._index_generator = copy.deepcopy(index_generator)
         self._optimizer = _copy_optimizer(optimizer)
         with tf.device(self._device):
-            self._model = with_seed(seed, model)
+            # What arrives is given its weights and generators afterwards.
+            self._model = with_seed(None if self._is_arriving else seed, model)
             if loss is not None:
                 check_pairing(self._model, loss)
             if self._optimizer is not None:
@@ -367,6 +368,7 @@ class TFAlgo(Algo):
 
     # Attributes that the algorithms of this package keep from task to task, besides these below.
     _own_state = ()
+    _is_arriving = False
     _traced_step = None
     _saved_trace = None
     _traced_prediction = None
@@ -498,7 +500,9 @@ class TFAlgo(Algo):
         state = self.__dict__.pop("_saved_state")
         self._arguments = cloudpickle.loads(self.__dict__.pop("_saved_arguments"))
         args, kwargs = self._arguments
+        self._is_arriving = True
         self.__init__(*args, **kwargs)
+        self._is_arriving = False
         if not with_state:
             return
         with tempfile.TemporaryDirectory() as folder:

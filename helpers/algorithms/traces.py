@@ -102,11 +102,15 @@ def signature_of(batch):
 def _import_graph(graph):
     """Make a function from a graph: its inputs are a batch, then the variables' handles."""
     graph = tf.compat.v1.GraphDef.FromString(graph)
-    inputs = [f"{node.name}:0" for node in graph.node if node.op == "Placeholder"]
-    imported = tf.compat.v1.wrap_function(
-        lambda: tf.graph_util.import_graph_def(graph, name=""), []
-    )
-    return imported.prune([imported.graph.get_tensor_by_name(name) for name in inputs], "step:0")
+    inputs = [node for node in graph.node if node.op == "Placeholder"]
+
+    def call(*tensors):
+        places = {f"{node.name}:0": tensor for node, tensor in zip(inputs, tensors, strict=True)}
+        return tf.graph_util.import_graph_def(graph, places, ["step:0"], name="")[0]
+
+    # With a signature TensorFlow need not find out, for every single call, what it is given.
+    signature = [tf.TensorSpec(None, node.attr["dtype"].type) for node in inputs]
+    return tf.compat.v1.wrap_function(call, signature)
 
 
 def _wrap(function, versions):

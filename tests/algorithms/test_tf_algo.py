@@ -199,6 +199,27 @@ def test_a_state_without_any_global_seed_travels(monkeypatch):
     assert same(variables(copy.deepcopy(algo)), variables(algo))
 
 
+def test_a_copy_that_wakes_up_does_not_make_tensorflow_forget_its_functions():
+    """Setting a seed does; every function of every hospital would then be optimized again."""
+    tf.random.set_seed(0)
+    first = tf.random.uniform([], seed=5)
+    tf.random.set_seed(0)  # this is how one sees it: a generator that begins anew
+    assert tf.random.uniform([], seed=5) == first
+    algo = TFFedAvgAlgo(**settings(seed=0))
+    begun = tf.random.uniform([], seed=5)
+    assert copy.deepcopy(algo).model.built
+    assert tf.random.uniform([], seed=5) != begun
+
+
+def test_a_copy_that_wakes_up_restores_what_others_have_drawn():
+    algo = TFFedAvgAlgo(**settings(seed=0))
+    copied = copy.deepcopy(algo)
+    first = tf.random.uniform([])
+    tf.random.uniform([])
+    assert copied.model.built
+    assert tf.random.uniform([]) == first
+
+
 def test_seeds_make_initial_weights():
     kernel = "sequential/conv2d/kernel"
     one, again, two = (get_parameters(TFFedAvgAlgo(**settings(seed=s)).model) for s in (1, 1, 2))
