@@ -12,6 +12,8 @@ PATTERN ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 SPHINX := $(PY) -m sphinx -W --keep-going -n -b html
+# Half of what a test of real tasks does is waiting for one process.
+WORKERS := -n auto --maxprocesses 4 --dist loadfile
 PAGES := $(if $(PATTERN),-D sphinx_gallery_conf.filename_pattern='$(PATTERN)')
 
 export KERAS_BACKEND := tensorflow
@@ -51,10 +53,10 @@ html-noplot: install  ## Build the site without running the pages
 	@echo "The site is ready: docs/_build/html/index.html"
 
 test: install  ## Run every test but the proofs that take minutes
-	$(PY) -m pytest $(O)
+	$(PY) -m pytest $(WORKERS) $(O)
 
 proofs: install  ## Run the tests that take minutes: killed runs, thousands of damaged files
-	$(PY) -m pytest -m proof $(O)
+	$(PY) -m pytest $(WORKERS) -m proof $(O)
 
 lint: install  ## Check style, formatting, the layers of the package, and spelling
 	$(PY) -m ruff check .
