@@ -1,5 +1,6 @@
 """Sphinx configuration: settings only; what happens during a build lives in the extensions here."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -80,6 +81,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "generated/backreferences",
     "inspect_global_variables": False,
     "remove_config_comments": True,
+    "parallel": min(4, os.cpu_count() or 1),  # pages that run tasks or measure time opt out
     "reset_modules": ("matplotlib", "gallery_hooks.reset_run"),
     "reset_modules_order": "both",
     "abort_on_example_error": True,

@@ -40,6 +40,7 @@ from helpers.data import (
 from helpers.local_mode import start_server
 
 start_server()  # TensorFlow is imported for the tasks while the films are prepared
+# sphinx_gallery_parallel = False
 
 TASK = "any finding vs none"
 IMAGE_SIZE = 64  # pixels; enough to learn something in minutes. 224 or more in earnest.

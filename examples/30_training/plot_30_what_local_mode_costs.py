@@ -47,6 +47,7 @@ from helpers.local_mode import start_server
 from helpers.models import build_cnn
 
 start_server()  # TensorFlow is imported for the tasks while the films are prepared
+# sphinx_gallery_parallel = False
 
 TASK = "any finding vs none"
 IMAGE_SIZE = 64

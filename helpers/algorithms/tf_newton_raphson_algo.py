@@ -9,6 +9,7 @@ from substrafl.remote import remote_data
 from substrafl.strategies.schemas import NewtonRaphsonSharedState, StrategyName
 
 from helpers.algorithms.tf_algo import TFAlgo, cast_arrays, index_all_films
+from helpers.algorithms.traces import signature_of
 from helpers.exchange import get_parameters
 
 _MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
@@ -116,16 +117,13 @@ class TFNewtonRaphsonAlgo(TFAlgo):
         current_batch_size : int
             Films in the batch.
         """
-        x, y, *weights = tf.nest.map_structure(tf.convert_to_tensor, batch)
-        variables = self._model.trainable_variables
-        n_weights = sum(int(np.prod(variable.shape)) for variable in variables)
-        with tf.GradientTape() as outer:
-            with tf.GradientTape() as inner:
-                predictions = self._model(x, training=True)
-                loss = self._model.compute_loss(x, y, predictions, *weights, training=True)
-            gradients = inner.gradient(loss, variables)
-            flat = tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], 0)
-        rows = outer.jacobian(flat, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        batch = tf.nest.map_structure(tf.convert_to_tensor, tuple(batch))
+        if self._traced_derivatives is None:
+            self._traced_derivatives = tf.function(
+                self._differentiate, input_signature=signature_of(batch), autograph=False
+            )
+        gradients, rows = self._traced_derivatives(*batch)
+        n_weights = len(self._hessian)
         hessian = np.concatenate([row.numpy().reshape(n_weights, -1) for row in rows], axis=1)
         share = current_batch_size / self._index_generator.n_samples
         self._hessian = self._hessian + share * (hessian + hessian.T) / 2
@@ -134,6 +132,20 @@ class TFNewtonRaphsonAlgo(TFAlgo):
             for total, gradient in zip(self._gradients, gradients, strict=True)
         ]
         self._n_samples_done += current_batch_size
+
+    _traced_derivatives = None
+
+    def _differentiate(self, x, y, *weights):
+        """Return gradients, and their derivatives by each variable; traced once in a task."""
+        variables = self._model.trainable_variables
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                predictions = self._model(x, training=True)
+                loss = self._model.compute_loss(x, y, predictions, *weights, training=True)
+            gradients = inner.gradient(loss, variables)
+            flat = tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], 0)
+        unconnected = tf.UnconnectedGradients.ZERO
+        return gradients, outer.jacobian(flat, variables, unconnected_gradients=unconnected)
 
     @remote_data
     def train(self, data_from_opener, shared_state=None):

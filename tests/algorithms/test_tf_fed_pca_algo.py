@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from substrafl.model_loading import download_algo_state
 from substrafl.strategies import FedPCA
 
 from helpers.algorithms import TFFedPCAAlgo
@@ -14,11 +13,9 @@ ROUNDS, COMPONENTS = 5, 3
 
 
 @pytest.mark.parametrize("batch_size", [None, 5])
-def test_tasks_compute_the_papers_algorithm(tiny_samples, films, batch_size):
+def test_tasks_compute_the_papers_algorithm(run_tasks, films, batch_size):
     algo = TFFedPCAAlgo(ChestXrayDataset, 64, COMPONENTS, batch_size=batch_size, seed=2)
-    with Federation(tiny_samples) as federation:
-        plan, _ = federation.execute(FedPCA(algo=algo), num_rounds=ROUNDS)
-        found = [download_algo_state(client, plan.key) for client in federation.clients.values()]
+    found = run_tasks(FedPCA(algo=algo), ROUNDS)
     expected = fed_pca(films, COMPONENTS, ROUNDS, seed=2)
     for algo in found:
         assert algo.eigen_vectors.shape == (COMPONENTS, 64)

@@ -5,12 +5,10 @@ import numpy as np
 import pytest
 from keras import layers
 from substrafl.exceptions import CriterionReductionError, NegativeHessianMatrixError
-from substrafl.model_loading import download_algo_state
 from substrafl.strategies import NewtonRaphson
 
 from helpers.algorithms import TFNewtonRaphsonAlgo
 from helpers.data import ChestXrayDataset
-from helpers.local_mode import Federation
 from helpers.references import newton_raphson
 
 ROUNDS, DAMPING, PENALTY = 3, 0.8, 0.1
@@ -38,18 +36,14 @@ def flat(algo):
     return np.concatenate([np.ravel(weight) for weight in algo.model.get_weights()])
 
 
-def test_tasks_compute_newtons_method_on_all_films(tiny_samples, films):
+def test_tasks_compute_newtons_method_on_all_films(run_tasks, films):
     algo = TFNewtonRaphsonAlgo(**settings())
     start = flat(algo)
-    with Federation(tiny_samples) as federation:
-        plan, _ = federation.execute(
-            NewtonRaphson(algo=algo, damping_factor=DAMPING), num_rounds=ROUNDS
-        )
-        found = [flat(download_algo_state(c, plan.key)) for c in federation.clients.values()]
+    trained = run_tasks(NewtonRaphson(algo=algo, damping_factor=DAMPING), ROUNDS)
     expected = newton_raphson(films, start, ROUNDS, damping=DAMPING, penalty=PENALTY)
     assert np.abs(expected - start).max() > 0.1
-    for weights in found:
-        np.testing.assert_allclose(weights, expected, rtol=0, atol=1e-6)
+    for algo in trained:
+        np.testing.assert_allclose(flat(algo), expected, rtol=0, atol=1e-6)
 
 
 def train(algo, data):
