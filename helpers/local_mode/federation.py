@@ -22,8 +22,8 @@ from helpers.local_mode.store import TaskStore
 from helpers.openers import chest_xray_opener
 
 _HELPERS = Path(helpers.__file__).parent
-# Rooms that no task enters: a change in them is no reason to run tasks again, and half as many files
-# are unpacked for every task.
+# Rooms that no task enters: a change in them is no reason to run tasks again, and every task
+# unpacks fewer files.
 _STAYS = ("course", "local_mode", "plots", "references", "results.py")
 
 
