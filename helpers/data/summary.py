@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -11,7 +12,6 @@ from sklearn.preprocessing import StandardScaler
 from helpers.data.patients import check_labels, number_patients, patient_labels
 
 _AGES = {0: "0-17", 18: "18-39", 40: "40-59", 60: "60+"}  # lowest age in years: name
-_Z = 1.959964  # 97.5 % quantile of the normal distribution
 
 
 UNKNOWN = "unknown"
@@ -100,8 +100,8 @@ def share_labels(table: pd.DataFrame, labels: pd.Series, column: str) -> pd.Data
 
     .. math:: \frac{\hat p + z^2/2n \pm z\sqrt{\hat p(1-\hat p)/n + z^2/4n^2}}{1 + z^2/n},
 
-    with :math:`z = 1.96`. It takes films as independent, so that it is too narrow where patients
-    have several.
+    with :math:`z \approx 1.96`. It takes films as independent, so that it is too narrow where
+    patients have several.
 
     Parameters
     ----------
@@ -139,10 +139,12 @@ def share_labels(table: pd.DataFrame, labels: pd.Series, column: str) -> pd.Data
             "positive": groups["label"].sum().astype(np.int64),
         }
     )
-    n, share = shares["films"], shares["positive"] / shares["films"]
-    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
-    return shares.assign(share=share, low=middle - half, high=middle + half)
+    limits = [
+        binomtest(int(k), int(n)).proportion_ci(method="wilson")
+        for k, n in zip(shares["positive"], shares["films"], strict=True)
+    ]
+    low, high = np.reshape(limits, (-1, 2)).T
+    return shares.assign(share=shares["positive"] / shares["films"], low=low, high=high)
 
 
 def measure_association(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

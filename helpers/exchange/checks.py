@@ -133,14 +133,15 @@ def _difference(signature, common):
             f"expected the {len(common[1])} tensors that the others send, received "
             f"{len(signature[1])}: {_first_unlike(signature[1], common[1])}"
         )
-    for name, *own_and_common in zip(*signature[1:], *common[2:], strict=True):
-        shape, dtype, common_shape, common_dtype = own_and_common
-        if (shape, dtype) != (common_shape, common_dtype):
-            return name, (
-                f"expected shape {common_shape} and {common_dtype} as the others send, received "
-                f"{shape} and {dtype}"
-            )
-    raise AssertionError("equal signatures")  # pragma: no cover
+    name, shape, dtype, common_shape, common_dtype = next(
+        tensor
+        for tensor in zip(*signature[1:], *common[2:], strict=True)
+        if tensor[1:3] != tensor[3:]
+    )
+    return name, (
+        f"expected shape {common_shape} and {common_dtype} as the others send, received {shape} "
+        f"and {dtype}"
+    )
 
 
 def _first_unlike(names, common):
