@@ -99,7 +99,7 @@ from helpers.models import start_from
 
 set_logging_level(logging.ERROR)
 pool = {"train": [samples[hospital]["train"] for hospital in hospitals]}
-federation = Federation({**samples, "pool": pool})
+federation = Federation({**samples, "pool": pool}, fast=False)
 
 
 def train(strategy, *, at, num_rounds=N_ROUNDS):
@@ -113,10 +113,8 @@ def train(strategy, *, at, num_rounds=N_ROUNDS):
     return states.state[-1].algo.model.get_weights()
 
 
-def train_one(at, num_rounds=N_ROUNDS, **choices):
-    strategy = SingleOrganization(
-        algo=TFSingleOrganizationAlgo(**settings(**choices)), metric_functions={"auc": auc}
-    )
+def train_one(at, algo, num_rounds=N_ROUNDS):
+    strategy = SingleOrganization(algo=algo, metric_functions={"auc": auc})
     return train(strategy, at=[at], num_rounds=num_rounds)
 
 
@@ -124,11 +122,11 @@ models = {}  # (arm, trained at, seed) -> weights
 for seed in SEEDS:
     strategy = FedAvg(algo=TFFedAvgAlgo(**settings(seed)), metric_functions={"auc": auc})
     models["federated", "all", seed] = train(strategy, at=hospitals)
-    models["pooled", "all", seed] = train_one(
-        "pool", seed=seed, n_updates=N_UPDATES * len(hospitals)
-    )
+    more = TFSingleOrganizationAlgo(**settings(seed, n_updates=N_UPDATES * len(hospitals)))
+    models["pooled", "all", seed] = train_one("pool", more)
+    algo = TFSingleOrganizationAlgo(**settings(seed))
     for hospital in hospitals:
-        models["alone", hospital, seed] = train_one(hospital, seed=seed)
+        models["alone", hospital, seed] = train_one(hospital, algo)
 
 # %%
 # Fine-tuning is an ordinary training at one hospital that starts from the federated weights, by
@@ -137,10 +135,9 @@ for seed in SEEDS:
 
 for seed in SEEDS:
     start = start_from(BUILD, models["federated", "all", seed])
+    algo = TFSingleOrganizationAlgo(**settings(seed, model=start, learning_rate=5e-4))
     for hospital in hospitals:
-        models["fine-tuned", hospital, seed] = train_one(
-            hospital, seed=seed, model=start, learning_rate=5e-4, num_rounds=1
-        )
+        models["fine-tuned", hospital, seed] = train_one(hospital, algo, num_rounds=1)
 federation.close()
 print(f"{len(models)} models trained")
 
