@@ -81,6 +81,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "generated/backreferences",
     "inspect_global_variables": False,
     "remove_config_comments": True,
+    "ignore_repr_types": r"Path",  # where a page wrote its table
     "parallel": min(4, os.cpu_count() or 1),  # pages that run tasks or measure time opt out
     "reset_modules": ("matplotlib", "gallery_hooks.reset_run"),
     "reset_modules_order": "both",

@@ -4,15 +4,21 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
 
 # The page whose exported notebook is rendered as Substra's documentation would render it.
 FLAGSHIP = Path("auto_examples", "30_training", "plot_10_federated_chest_xrays.ipynb")
 NOTEBOOK = Path("notebooks", "federated_chest_xrays.ipynb")
+# As Python prints it: "file.py:12: UserWarning: reason".
+PRINTED_WARNING = re.compile(r"[\w.]+:\d+: \w*Warning: .*")
 # sphinx-gallery builds its pages on "builder-inited" with the default priority, 500.
 BEFORE_GALLERY, AFTER_GALLERY = 100, 900
 
@@ -75,6 +81,14 @@ def finish_notebooks(app):
             copy.write_bytes(source)
 
 
+def report_warnings(app):
+    """Warn of warnings that pages print: a reader cannot mend them, and an ignored one grows."""
+    for path in sorted(Path(app.srcdir, "auto_examples").rglob("plot_*.rst")):
+        for line in path.read_text("utf-8").splitlines():
+            if found := PRINTED_WARNING.search(line):
+                logger.warning("%s prints a warning: %s", path.stem, found[0])
+
+
 def setup(app):
     """Connect the hooks to the build."""
     # Progress bars belong into a terminal, not into a page; tqdm reads this when it is imported.
@@ -82,4 +96,5 @@ def setup(app):
     app.connect("builder-inited", resolve_radiographs, priority=BEFORE_GALLERY)
     app.connect("builder-inited", find_pandoc, priority=BEFORE_GALLERY)
     app.connect("builder-inited", finish_notebooks, priority=AFTER_GALLERY)
+    app.connect("builder-inited", report_warnings, priority=AFTER_GALLERY)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -287,7 +287,7 @@ wrong_way = [
 left.plot(right_way, "ks-", label="averages are added")
 left.plot(wrong_way, "o--", color="#D55E00", label="averages are forgotten")
 left.set(xlabel="round", ylabel="distance from the first weights")
-for table, style in ((scores, "ks-"), (forgetful_scores, "o--")):
+for table, style in ((scores, "s-"), (forgetful_scores, "o--")):
     curve = table.groupby("round")["value"].mean()
     right.plot(curve, style, color="#D55E00" if "o" in style else "black")
 right.axhline(0.5, color="0.8", zorder=0)

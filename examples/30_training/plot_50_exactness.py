@@ -527,7 +527,8 @@ if not HAS_TORCH:
     shown = pd.concat([shown, missing], ignore_index=True)
 shown["difference"] = shown["difference"].map("{:.1e}".format).replace("nan", "not installed here")
 shown["holds"] = shown["holds"].map({True: "yes", False: "NO"})
-shown.fillna("").sort_values(["algorithm", "reference"], kind="stable").reset_index(drop=True)
+shown = shown.astype(object).fillna("")
+shown.sort_values(["algorithm", "reference"], kind="stable").reset_index(drop=True)
 
 # %%
 # Zero means the same bits. As a picture, each point should lie left of its own line:

@@ -138,17 +138,17 @@ N_ROUNDS, N_UPDATES = 6, 60  # for the sake of time; longer trainings remember m
 test = ChestXrayOpener().get_data([samples["honest"]["test"]])
 logits = {}  # (arm, seed, round) -> one for each test film
 
-with Federation(samples) as federation:
-    for arm in samples:
-        for seed in SEEDS:
-            algo = TFSingleOrganizationAlgo(
-                model=functools.partial(build_cnn, IMAGE_SIZE),
-                loss=keras.losses.BinaryCrossentropy(from_logits=True),
-                optimizer=keras.optimizers.Adam(2e-3),
-                index_generator=NpIndexGenerator(batch_size=32, num_updates=N_UPDATES, seed=seed),
-                dataset=ChestXrayDataset,
-                seed=seed,
-            )
+with Federation(samples, fast=False) as federation:
+    for seed in SEEDS:
+        algo = TFSingleOrganizationAlgo(
+            model=functools.partial(build_cnn, IMAGE_SIZE),
+            loss=keras.losses.BinaryCrossentropy(from_logits=True),
+            optimizer=keras.optimizers.Adam(2e-3),
+            index_generator=NpIndexGenerator(batch_size=32, num_updates=N_UPDATES, seed=seed),
+            dataset=ChestXrayDataset,
+            seed=seed,
+        )
+        for arm in samples:
             states, _ = federation.simulate(
                 SingleOrganization(algo=algo, metric_functions={"auc": auc}),
                 train_on=[arm],

@@ -48,6 +48,20 @@ def test_a_relative_folder_of_radiographs_becomes_absolute(tmp_path, monkeypatch
     assert hooks["os"].environ["CHEST_XRAYS"] == str(tmp_path / "films")
 
 
+def test_a_warning_that_a_page_prints_becomes_one_of_the_build(tmp_path, monkeypatch):
+    hooks = runpy.run_path(str(HOOKS))
+    page = tmp_path / "auto_examples" / "plot_10_page.rst"
+    page.parent.mkdir()
+    page.write_text(
+        "    pages/plot_10_page.py:5: UserWarning: color is given twice\nA Warning: no.\n"
+    )
+    said = []
+    monkeypatch.setattr(hooks["logger"], "warning", lambda text, *args: said.append(text % args))
+    hooks["report_warnings"](SimpleNamespace(srcdir=tmp_path))
+    expected = "plot_10_page.py:5: UserWarning: color is given twice"
+    assert said == [f"plot_10_page prints a warning: {expected}"]
+
+
 def test_the_main_pages_notebook_gets_its_title_and_is_copied(tmp_path):
     hooks = runpy.run_path(str(HOOKS))
     exported = tmp_path / hooks["FLAGSHIP"]
