@@ -201,7 +201,7 @@ from helpers.local_mode import Federation
 from helpers.strategies import FedMedian, FedTrimmedMean, MultiKrum, SafeExchange
 
 set_logging_level(logging.ERROR)
-N_ROUNDS = 6  # enough to tell collapse from success; go on while the AUC rises in earnest
+N_ROUNDS = 8  # enough to tell collapse from success; go on while the AUC rises in earnest
 METRICS = {"auc": auc}
 
 participant = Participant()
