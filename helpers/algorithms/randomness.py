@@ -11,7 +11,8 @@ import random
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.random.seed_generator import global_seed_generator
+from keras.src.backend.common import global_state
+from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
 from tensorflow.python.eager import context
 
 
@@ -58,7 +59,7 @@ def _get_tensorflow_state():
     return context.global_seed(), generator.getstate() if generator else None
 
 
-def with_seed(seed, build):
+def with_seed(seed, build, *, again=False):
     """Call ``build`` so that everything it draws depends on ``seed`` alone.
 
     Parameters
@@ -68,6 +69,9 @@ def with_seed(seed, build):
         is run under seed 0 and the generators then go on as if nothing had happened.
     build : callable
         A function without arguments.
+    again : bool, default=False
+        Whether what is built is given its weights afterwards. TensorFlow then keeps the functions
+        that it has optimized, if it has that seed and nothing was drawn since.
 
     Returns
     -------
@@ -75,7 +79,10 @@ def with_seed(seed, build):
         What ``build`` returned.
     """
     if seed is not None:
-        keras.utils.set_random_seed(seed)
+        if again and _get_tensorflow_state() == (seed, random.Random(seed).getstate()):
+            _seed_all_but_tensorflow(seed)
+        else:
+            keras.utils.set_random_seed(seed)
         global_seed_generator()  # made on first use otherwise, at a moment that a pause may shift
         return build()
     # Keras draws the seeds of initializers and dropout layers from Python's generator.
@@ -89,3 +96,10 @@ def with_seed(seed, build):
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
+
+
+def _seed_all_but_tensorflow(seed):
+    """Do the rest of what ``keras.utils.set_random_seed`` does."""
+    global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, None)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002

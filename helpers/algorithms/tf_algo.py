@@ -112,8 +112,7 @@ class TFAlgo(Algo):
         self._index_generator = copy.deepcopy(index_generator)
         self._optimizer = _copy_optimizer(optimizer)
         with tf.device(self._device):
-            # What arrives is given its weights and generators afterwards.
-            self._model = with_seed(None if self._is_arriving else seed, model)
+            self._model = with_seed(seed, model, again=self._is_arriving)
             if loss is not None:
                 check_pairing(self._model, loss)
             if self._optimizer is not None:

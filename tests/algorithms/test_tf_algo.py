@@ -211,6 +211,28 @@ def test_a_copy_that_wakes_up_does_not_make_tensorflow_forget_its_functions():
     assert tf.random.uniform([], seed=5) != begun
 
 
+class Drawing(TFFedAvgAlgo):
+    """Draws from every global generator when it is made, and keeps nothing of it in its state."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.drawn = (
+            random.random(),
+            np.random.random(),  # noqa: NPY002
+            float(tf.random.uniform([])),
+            float(keras.random.uniform([])),
+        )
+
+
+def test_what_is_drawn_at_construction_is_drawn_again_by_every_copy():
+    algo = Drawing(**settings(seed=0))
+    first, second = copy.deepcopy(algo), copy.deepcopy(algo)
+    first.model.count_params()
+    tf.random.uniform([])
+    second.model.count_params()
+    assert algo.drawn == first.drawn == second.drawn
+
+
 def test_a_copy_that_wakes_up_restores_what_others_have_drawn():
     algo = TFFedAvgAlgo(**settings(seed=0))
     copied = copy.deepcopy(algo)
