@@ -48,6 +48,17 @@ def reset_run(gallery_conf, fname, when):
         keras.utils.set_random_seed(0)
 
 
+def share_cores(app, config):
+    """Give each of the pages that run side by side its part of the cores; the user may know better.
+
+    Small networks gain little from a second thread, and all of them would fight for it.
+    """
+    del app
+    threads = max(1, (os.cpu_count() or 1) // config.sphinx_gallery_conf["parallel"])
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(name, str(threads))
+
+
 def resolve_radiographs(app):
     """Make a relative ``CHEST_XRAYS`` absolute: pages run in their own folders."""
     del app
@@ -93,6 +104,7 @@ def setup(app):
     """Connect the hooks to the build."""
     # Progress bars belong into a terminal, not into a page; tqdm reads this when it is imported.
     os.environ.setdefault("TQDM_DISABLE", "1")
+    app.connect("config-inited", share_cores)
     app.connect("builder-inited", resolve_radiographs, priority=BEFORE_GALLERY)
     app.connect("builder-inited", find_pandoc, priority=BEFORE_GALLERY)
     app.connect("builder-inited", finish_notebooks, priority=AFTER_GALLERY)

@@ -48,6 +48,17 @@ def test_a_relative_folder_of_radiographs_becomes_absolute(tmp_path, monkeypatch
     assert hooks["os"].environ["CHEST_XRAYS"] == str(tmp_path / "films")
 
 
+def test_pages_side_by_side_share_the_cores(monkeypatch):
+    hooks = runpy.run_path(str(HOOKS))
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "")  # so that it is removed again
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
+    monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "7")
+    hooks["share_cores"](None, SimpleNamespace(sphinx_gallery_conf={"parallel": 4}))
+    assert hooks["os"].environ["TF_NUM_INTRAOP_THREADS"] == "2"
+    assert hooks["os"].environ["TF_NUM_INTEROP_THREADS"] == "7"  # as the user has set it
+
+
 def test_a_warning_that_a_page_prints_becomes_one_of_the_build(tmp_path, monkeypatch):
     hooks = runpy.run_path(str(HOOKS))
     page = tmp_path / "auto_examples" / "plot_10_page.rst"
