@@ -13,7 +13,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 SPHINX := $(PY) -m sphinx -W --keep-going -n -b html
 # Half of what a test of real tasks does is waiting for one process.
-WORKERS := -n auto --maxprocesses 4 --dist loadfile
+WORKERS := -n auto --maxprocesses 4 --dist worksteal
 PAGES := $(if $(PATTERN),-D sphinx_gallery_conf.filename_pattern='$(PATTERN)')
 
 export KERAS_BACKEND := tensorflow

@@ -228,7 +228,9 @@ class FullBatch(TFFedAvgAlgo):
 def test_one_full_batch_step_a_round_equals_pooled_gradient_descent(tiny_samples):
     rounds = 5
     with Federation(tiny_samples) as federation:
-        compute_plan, _ = federation.execute(FedAvg(algo=FullBatch()), num_rounds=rounds)
+        compute_plan, _ = federation.execute(
+            FedAvg(algo=FullBatch()), num_rounds=rounds, eval_every=rounds
+        )
         algo = download_algo_state(federation.clients["C"], compute_plan.key, round_idx=rounds)
 
     films = [np.load(tiny_samples[h]["train"] / "images.npy") for h in N_FILMS]
