@@ -62,7 +62,8 @@ for store in stores:
         taken = time.monotonic() - start
         found = {}
         for hospital in samples:
-            state = download_algo_state(federation.clients[hospital], plan.key)
+            with federation._inside():  # a kill would leave what SubstraFL unpacks elsewhere
+                state = download_algo_state(federation.clients[hospital], plan.key)
             found |= {f"{hospital}{i}": w for i, w in enumerate(state.model.get_weights())}
         tasks = federation.tasks()
     np.savez(Path(store).with_name("weights.npz"), **found)
