@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import random
 import re
@@ -10,9 +11,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from sphinx.util import logging
+from sphinx.util.logging import getLogger
 
-logger = logging.getLogger(__name__)
+logger = getLogger(__name__)
 
 # The page whose exported notebook is rendered as Substra's documentation would render it.
 FLAGSHIP = Path("auto_examples", "30_training", "plot_10_federated_chest_xrays.ipynb")
@@ -104,6 +105,8 @@ def setup(app):
     """Connect the hooks to the build."""
     # Progress bars belong into a terminal, not into a page; tqdm reads this when it is imported.
     os.environ.setdefault("TQDM_DISABLE", "1")
+    # A package of the theme makes every logger speak, and Substra says goodbye for each client.
+    logging.getLogger("substra").setLevel(logging.WARNING)
     app.connect("config-inited", share_cores)
     app.connect("builder-inited", resolve_radiographs, priority=BEFORE_GALLERY)
     app.connect("builder-inited", find_pandoc, priority=BEFORE_GALLERY)
