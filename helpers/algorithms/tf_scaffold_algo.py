@@ -16,8 +16,8 @@ from substrafl.strategies.schemas import ScaffoldSharedState, StrategyName
 from helpers.algorithms.tf_algo import TFAlgo, cast_arrays
 from helpers.exchange import (
     add_parameters,
+    exchanged_variables,
     get_parameters,
-    increment_parameters,
     name_parameters,
     subtract_parameters,
     weighted_sum_parameters,
@@ -160,12 +160,10 @@ class TFScaffoldAlgo(TFAlgo):
         """
         self._update_current_lr()
         self._scaffold_parameters_update_num_call += 1
-        increment_parameters(
-            self._model,
-            self._delta_variate,
-            with_batch_norm_parameters=self._with_batch_norm_parameters,
-            updates_multiplier=self._current_lr,
-        )
+        # After every update: nothing is copied, and names and shapes were checked by the round.
+        variables = exchanged_variables(self._model, self._with_batch_norm_parameters)
+        for variable, delta in zip(variables, self._delta_variate.values(), strict=True):
+            variable.value.assign_add(self._current_lr * delta)
 
     def _update_weights(self, batch):
         """Run the traced training step on one batch, and correct it."""

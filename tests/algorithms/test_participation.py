@@ -9,7 +9,7 @@ from substrafl.strategies.schemas import FedAvgAveragedState
 from helpers.algorithms import FedAdam, TFFedAvgAlgo
 from helpers.local_mode import Federation
 from helpers.references import fed_avg
-from helpers.strategies import FedMedian, Participation
+from helpers.strategies import FedMedian, Participation, SafeExchange
 from helpers.strategies.participation import draw_participants
 
 ROUNDS, FRACTION, SEED = 3, 0.7, 5
@@ -54,7 +54,8 @@ def test_it_composes_and_simulates(tiny_samples, run_tasks, linear, weights):
         for state, number in zip(states.state, states.round_idx, strict=True)
         if number == ROUNDS
     ]
-    for one, other in zip(run_tasks(strategy, ROUNDS), simulated, strict=True):
+    # With packed states, of which one is missing, the tasks compute the same.
+    for one, other in zip(run_tasks(SafeExchange(strategy), ROUNDS), simulated, strict=True):
         np.testing.assert_allclose(weights(one), other, rtol=0, atol=1e-6)
     # The memories of the server's optimizer are in step.
     np.testing.assert_allclose(simulated, [simulated[0]] * 3, rtol=0, atol=0)
