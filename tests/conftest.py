@@ -10,6 +10,11 @@ import pytest
 from helpers.data import prepare_samples, read_radiographs
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with tests that were given more time, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def cache_of_the_tests(tmp_path_factory):
     """Keep the user's cache out of the tests."""

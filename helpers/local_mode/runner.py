@@ -23,6 +23,7 @@ from substra.sdk.models import ComputePlanStatus, ComputeTaskStatus
 from substra.sdk.schemas import Type
 from tqdm.auto import tqdm
 
+from helpers.local_mode.archives import Archives
 from helpers.local_mode.clean_up import remove_local_files
 from helpers.local_mode.fingerprint import task_fingerprint
 from helpers.local_mode.fork_server import current_server, start_server
@@ -125,12 +126,16 @@ class TaskRunner:
         self._hospitals = {
             client.organization_info().organization_id: name for name, client in clients.items()
         }
+        archives = Archives()
         for client in self._clients:
             worker = client._backend._worker
             spawner = worker._spawner
             if self._forks:
                 spawner = ForkSpawner(
-                    worker._local_worker_dir, threads=threads, time_limit=time_limit
+                    worker._local_worker_dir,
+                    threads=threads,
+                    time_limit=time_limit,
+                    archives=archives,
                 )
             worker._spawner = _Spawner(spawner, self)
             worker.schedule_task = functools.partial(self._run_alone, worker)

@@ -6,19 +6,15 @@ them in a process forked from a server that has the imports done
 (:mod:`helpers.local_mode.server`). Every task still lives and dies in a process of its own.
 """
 
-import contextlib
-import functools
-import importlib.util
-import marshal
 import os
 import signal
 import tempfile
 from pathlib import Path
 
-from substra.sdk.archive import uncompress
 from substra.sdk.backends.local.compute.spawner import subprocess as stock
 from substra.sdk.backends.local.compute.spawner.base import VOLUME_INPUTS, ExecutionError
 
+from helpers.local_mode.archives import Archives
 from helpers.local_mode.fork_server import current_server
 
 
@@ -37,10 +33,13 @@ class ForkSpawner(stock.Subprocess):
         Threads that TensorFlow may use for one operation; default: one for each core.
     time_limit : float, optional
         Seconds after which a task is ended.
+    archives : Archives, optional
+        What other spawners have unpacked; default: nothing.
     """
 
-    def __init__(self, local_worker_dir, *, threads=None, time_limit=None):
+    def __init__(self, local_worker_dir, *, threads=None, time_limit=None, archives=None):
         super().__init__(local_worker_dir)
+        self._archives = archives or Archives()
         self._threads = threads
         self._time_limit = time_limit
 
@@ -64,8 +63,7 @@ class ForkSpawner(stock.Subprocess):
         """
         with tempfile.TemporaryDirectory(dir=self._local_worker_dir) as folder:
             folder = Path(folder)
-            uncompress(archive_path, folder)
-            _add_bytecode(folder)
+            self._archives.unpack(archive_path, folder)
             script, function = stock._get_entrypoint_from_dockerfile(folder)
             if data_sample_paths:
                 stock._symlink_data_samples(data_sample_paths, local_volumes[VOLUME_INPUTS])
@@ -88,28 +86,6 @@ class ForkSpawner(stock.Subprocess):
             if ended["status"] != 0:
                 raise TaskError(_explain(ended, self._time_limit, log))
         return {"cpu": ended["cpu"], "peak_memory": ended["peak_memory"]}
-
-
-def _add_bytecode(folder):
-    """Put the compiled form of its modules into an unpacked archive, where Python looks for it.
-
-    Every task gets a copy of the code of its own; compiling it each time would take a task of
-    TensorFlow a tenth of a second.
-    """
-    for path in folder.rglob("*.py"):
-        with contextlib.suppress(SyntaxError, ValueError):  # the task will say so
-            bytecode = _compile(path.read_bytes())
-            target = Path(importlib.util.cache_from_source(path))
-            target.parent.mkdir(exist_ok=True)
-            target.write_bytes(bytecode)
-
-
-@functools.lru_cache(maxsize=512)
-def _compile(source):
-    """Compile a module to the content of a .pyc file, which Python checks against the source."""
-    code = compile(source, "<module>", "exec", dont_inherit=True)  # the import names the file
-    header = importlib.util.MAGIC_NUMBER + (0b11).to_bytes(4, "little")  # PEP 552: checked hash
-    return header + importlib.util.source_hash(source) + marshal.dumps(code)
 
 
 def _explain(ended, time_limit, log):

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.local_mode.archives import Archives, add_bytecode
 from helpers.local_mode.fork_server import ForkServer, current_server, start_server
-from helpers.local_mode.spawner import ForkSpawner, TaskError, _add_bytecode, _explain
+from helpers.local_mode.spawner import ForkSpawner, TaskError, _explain
 
 ROOT = Path(__file__).parents[2]
 ENTRYPOINT = "stock._get_entrypoint_from_dockerfile"
@@ -77,7 +78,7 @@ def test_modules_are_not_compiled_again_and_never_stale(run, tmp_path):
     module = tmp_path / "package" / "module.py"
     module.write_text("VALUE = 1\ndef fail():\n    raise KeyError('lost film')")
     (tmp_path / "broken.py").write_text("def")
-    _add_bytecode(tmp_path)
+    add_bytecode(tmp_path)
     source = (
         "import importlib._bootstrap_external as loader\n"
         "loader.SourceLoader.source_to_code = lambda *_, **__: exit('compiled')\n"
@@ -281,7 +282,7 @@ def test_closing_the_server_ends_a_running_task(tmp_path):
 @pytest.mark.slow
 def test_a_task_that_comes_too_late_does_not_bring_the_server_back(tmp_path, monkeypatch):
     # Ctrl-C ends the server; another thread was just about to start a task.
-    monkeypatch.setattr("helpers.local_mode.spawner.uncompress", lambda archive, folder: None)
+    monkeypatch.setattr(Archives, "unpack", lambda *_: None)
     monkeypatch.setattr(f"helpers.local_mode.spawner.{ENTRYPOINT}", lambda f: ("f.py", "f"))
     ended = start_server()
     ended.close()
