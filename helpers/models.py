@@ -12,8 +12,6 @@ import keras
 import numpy as np
 from keras import layers
 
-from helpers.exchange.weights import layer_names
-
 
 def build_cnn(image_size=64, filters=(16, 32, 64, 64), dropout=0.2, normalization="group"):
     """Build a small convolutional network for one binary question about a film.
@@ -112,6 +110,8 @@ def freeze_layers(build, *names):
 
 def _build_frozen(build, names):
     """Build a model and freeze the layers that the names fit."""
+    from helpers.exchange.weights import layer_names  # a model alone needs nothing of Substra
+
     model = build()
     renamed = layer_names(model)
     inner = list(model._flatten_layers(include_self=False))

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 from string import Template
@@ -195,6 +196,25 @@ def test_flowers_client_reads_the_films_that_the_opener_reads(tiny_samples):
     data = ChestXrayOpener().get_data([tiny_samples["A"]["train"]])
     np.testing.assert_array_equal(images, data["images"])
     np.testing.assert_array_equal(labels[:, 0], data["labels"])
+
+
+SUBSTRA = ["substra", "substrafl", "safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("imports", "absent"),
+    [
+        # The bare loop is the floor, and Flower's environment has little besides Keras.
+        ("helpers.data, helpers.models, helpers.openers.chest_xray_opener", SUBSTRA),
+        ("helpers.models", [*SUBSTRA, "substratools", "pandas", "pydantic", "PIL", "sklearn"]),
+    ],
+)
+def test_arms_without_substra_need_nothing_of_it(imports, absent):
+    program = f"import sys, keras; sys.modules.update(dict.fromkeys({absent})); import {imports}"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_the_torch_twin_has_as_many_parameters():
