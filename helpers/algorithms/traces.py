@@ -9,6 +9,18 @@ import hashlib
 import tensorflow as tf
 
 
+def _without_rewriting():
+    """Write the settings with which TensorFlow runs a graph as it was traced."""
+    settings = tf.compat.v1.ConfigProto()
+    settings.graph_options.rewrite_options.disable_meta_optimizer = True
+    return settings.SerializeToString(deterministic=True)
+
+
+# Rewriting the graph of a small network takes a CPU as long as ten updates, in every task anew,
+# and no update of the networks that we tried was faster for it.
+NO_REWRITING = _without_rewriting()
+
+
 class TracedStep:
     """A training step, traced once for all batches: the last of an epoch may be smaller.
 
@@ -36,24 +48,40 @@ class TracedStep:
     def __init__(self, step, batch, variables, saved=None, loaded=None):
         signature = signature_of(batch)
         self._handles = [variable.value.handle for variable in variables]
+        device = self._handles[0].device
         self._about = {
             "tensorflow": tf.__version__,
-            "device": self._handles[0].device,
+            "device": device,
             "batch": str(signature),
             "variables": [(tuple(v.shape), v.dtype, bool(v.trainable)) for v in variables],
         }
         self.is_recalled = saved is not None and saved["about"] == self._about
         self._saved = saved if self.is_recalled else None
-        self._function = (
-            self._load(saved["graph"], saved["captured"], {} if loaded is None else loaded)
-            if self.is_recalled
+        if self.is_recalled:
+            loaded = {} if loaded is None else loaded
+            if saved["graph"] not in loaded:
+                loaded[saved["graph"]] = _import_graph(saved["graph"])
+            self._function = loaded[saved["graph"]]
+            self._captured = [self._handles[place] for place in saved["captured"]]
+        else:
             # Keras traces without autograph too, whose generated files a forked task would leave.
-            else tf.function(step, input_signature=signature, autograph=False)
-        )
+            traced = tf.function(step, input_signature=signature, autograph=False)
+            self._function = traced.get_concrete_function()
+            self._captured = self._function.captured_inputs
+        self._is_on_cpu = "CPU" in device
 
     def __call__(self, *batch):
         """Make the step on one batch and return its tensor."""
-        return self._function(*batch)
+        inputs = [*tf.nest.flatten(batch), *self._captured]
+        if not self._is_on_cpu:
+            return self._function(*(inputs if self.is_recalled else batch))
+        [result] = tf.raw_ops.StatefulPartitionedCall(
+            args=inputs,
+            Tout=[output.dtype for output in self._function.outputs],
+            f=self._function,
+            config_proto=NO_REWRITING,
+        )
+        return result
 
     def save(self):
         """Write the trace down.
@@ -66,21 +94,13 @@ class TracedStep:
             the body of a loop.
         """
         if self._saved is None:
-            traced = self._function.get_concrete_function()
+            traced = self._function
             places = {id(handle): place for place, handle in enumerate(self._handles)}
-            captured = [places.get(id(tensor)) for tensor in traced.captured_inputs]
+            captured = [places.get(id(tensor)) for tensor in self._captured]
             if None not in captured and not traced.graph.as_graph_def().library.function:
                 graph = _wrap(traced.function_def, traced.graph.graph_def_versions)
                 self._saved = {"about": self._about, "captured": captured, "graph": graph}
         return self._saved
-
-    def _load(self, graph, captured, loaded):
-        """Make a function of a batch from a graph that calls the step."""
-        if graph not in loaded:
-            loaded[graph] = _import_graph(graph)
-        call = loaded[graph]
-        handles = [self._handles[place] for place in captured]
-        return lambda *batch: call(*tf.nest.flatten(batch), *handles)
 
 
 def signature_of(batch):
