@@ -37,7 +37,7 @@ class TracedStep:
         variables, this device and this TensorFlow; otherwise the step is traced again.
     loaded : dict, optional
         Where graphs that were loaded in this process are kept, for others that are given the same
-        dictionary: loading one and optimizing it takes a third of a second.
+        dictionary: to load one, and to run it for the first time, takes a third of a second.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class TracedStep:
     """
 
     def __init__(self, step, batch, variables, saved=None, loaded=None):
-        signature = signature_of(batch)
+        self._signature = signature = signature_of(batch)
         self._handles = [variable.value.handle for variable in variables]
         device = self._handles[0].device
         self._about = {
@@ -71,8 +71,21 @@ class TracedStep:
         self._is_on_cpu = "CPU" in device
 
     def __call__(self, *batch):
-        """Make the step on one batch and return its tensor."""
-        inputs = [*tf.nest.flatten(batch), *self._captured]
+        """Make the step on one batch and return its tensor.
+
+        Raises
+        ------
+        ValueError
+            If the shapes or dtypes are not those of the first batch.
+        """
+        given = tf.nest.flatten(batch)
+        expected = tf.nest.flatten(self._signature)
+        if len(given) != len(expected) or not all(map(_fits, given, expected)):
+            raise ValueError(
+                "Expected every batch of the dataset to have the shapes and dtypes of the first: "
+                f"{_describe(expected)}. Received {_describe(given)}."
+            )
+        inputs = [*given, *self._captured]
         if not self._is_on_cpu:
             return self._function(*(inputs if self.is_recalled else batch))
         [result] = tf.raw_ops.StatefulPartitionedCall(
@@ -117,6 +130,16 @@ def signature_of(batch):
         With None in place of n.
     """
     return tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), batch)
+
+
+def _fits(tensor, spec):
+    """Tell whether a tensor has the dtype and the shape that a graph was traced for."""
+    return tensor.dtype == spec.dtype and spec.shape.is_compatible_with(tensor.shape)
+
+
+def _describe(tensors):
+    """List dtypes and shapes."""
+    return ", ".join(f"{tensor.dtype.name} {tensor.shape}" for tensor in tensors)
 
 
 def _import_graph(graph):

@@ -197,3 +197,44 @@ def test_a_step_with_a_loop_or_a_foreign_variable_stays_behind():
     assert again.is_recalled
     assert float(again(tf.ones((2, 1)))) == 10
     assert again.save() == saved["own"]
+
+
+@pytest.mark.parametrize("saved", [None, "itself"])
+def test_a_batch_unlike_the_first_is_refused(saved):
+    weight = keras.Variable([2.0])
+    batch = (tf.ones((4, 3)), {"y": tf.ones((4, 1))})
+
+    def step(x, y):
+        return tf.reduce_mean(x * weight.value - y["y"])
+
+    if saved:
+        saved = TracedStep(step, batch, [weight]).save()
+    traced = TracedStep(step, batch, [weight], saved)
+    assert traced.is_recalled is bool(saved)
+    assert float(traced(tf.ones((2, 3)), {"y": tf.ones((2, 1))})) == 1
+    # TensorFlow would compute all pairs of two films and five labels, or fail in its own words.
+    others = [(batch[0], {"y": tf.ones(5)}), (tf.ones((4, 3), tf.float64), batch[1]), batch[:1]]
+    for other in others:
+        with pytest.raises(ValueError, match=r"first: float32 \(None, 3\), .*Received float"):
+            traced(*other)
+
+
+@pytest.mark.parametrize("recalled", [False, True])
+def test_a_gpu_is_given_the_step_in_tensorflows_own_way(data, recalled):
+    results = []
+    for is_on_cpu in (True, False):
+        algo = make()
+        saved = None
+        if recalled:
+            other = make()
+            train(other, data)
+            saved = other._get_state_to_save()["trace"]
+        batch = tf.ones((4, 8, 8, 1)), tf.ones((4, 1))
+        variables = algo.model.variables + algo._optimizer.variables
+        traced = TracedStep(algo._train_step, batch, variables, saved)
+        assert traced.is_recalled is recalled
+        traced._is_on_cpu = is_on_cpu  # what a GPU changes
+        traced(*batch)
+        results.append(algo.model.get_weights())
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
