@@ -53,7 +53,7 @@ class TracedStep:
             "tensorflow": tf.__version__,
             "device": device,
             "batch": str(signature),
-            "variables": [(tuple(v.shape), v.dtype, bool(v.trainable)) for v in variables],
+            "variables": str([(v.shape, v.dtype, v.trainable) for v in variables]),
         }
         self.is_recalled = saved is not None and saved["about"] == self._about
         self._saved = saved if self.is_recalled else None

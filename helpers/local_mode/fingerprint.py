@@ -22,6 +22,7 @@ from pathlib import Path
 _CODE_PLACES = {10: "filename", 13: "first line", 14: "line table"}
 _SKELETONS = ("_make_skeleton_class", "_make_skeleton_enum")
 _TRACKER = re.compile(r"[0-9a-f]{32}")
+_PLAIN = {bool, float, int, str, type(None)}
 _IGNORED_KEYS = {"__file__", "date_saved", "shared_object_id", "__firstlineno__"}
 
 
@@ -280,6 +281,8 @@ def _parts(value, state):
     if isinstance(value, set | frozenset):
         return ["set", *sorted(_digest(entry, state) for entry in value)]
     if isinstance(value, tuple | list):
+        if all(type(entry) in _PLAIN for entry in value):  # the state of a generator has 625
+            return [type(value).__name__, repr(value)]
         return [type(value).__name__, *(_digest(entry, state) for entry in value)]
     content = value.content
     if _is_code(value):

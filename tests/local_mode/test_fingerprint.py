@@ -96,6 +96,12 @@ def test_values_count_and_identity_does_not():
     assert len({pickle_fingerprint(pickle.dumps(value)) for value in values}) == len(values)
 
 
+def test_plain_values_in_a_row_are_told_apart():
+    rows = [(1, 0), (0, 1), (True, False), (1.0, 0.0), (-0.0, 0), (float("nan"), 0), (1, None)]
+    rows += [("1", "0"), ("1, 0",), ("1', '0",), (1,), (10,), [1, 0], ((1,), 0)]
+    assert len({pickle_fingerprint(pickle.dumps(row)) for row in rows}) == len(rows)
+
+
 def test_a_keras_algorithm_is_recognised_at_another_time(tmp_path):
     source = textwrap.dedent("""
         import sys
