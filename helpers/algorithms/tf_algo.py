@@ -22,7 +22,7 @@ from substrafl.index_generator import NpIndexGenerator
 
 from helpers.algorithms.pairing import check_pairing, check_targets
 from helpers.algorithms.randomness import get_random_state, set_random_state, with_seed
-from helpers.algorithms.traces import TracedStep, signature_of
+from helpers.algorithms.traces import TracedFunction
 from helpers.exchange import (
     check_parameters,
     get_parameters,
@@ -196,13 +196,18 @@ class TFAlgo(Algo):
         """Run the traced model on one batch of the dataset."""
         batch = tf.nest.map_structure(tf.convert_to_tensor, batch)
         if self._traced_prediction is None:
-            self._traced_prediction = tf.function(
-                # Some layers, such as RandomFlip, train unless they are told not to.
-                lambda x: self._model(x, training=False),
-                input_signature=[signature_of(batch)],
-                autograph=False,
-            )
+            self._traced_prediction = self._trace_prediction(batch)
         return self._traced_prediction(batch)
+
+    def _trace_prediction(self, batch):
+        """Trace the model for prediction, or recall a trace that fits."""
+        return self._trace(
+            "prediction",
+            # Some layers, such as RandomFlip, train unless they are told not to.
+            lambda x: self._model(x, training=False),
+            (batch,),
+            _model_variables(self._model),
+        )
 
     def _local_train(self, train_dataset):
         """Train on ``num_updates`` batches of the index generator.
@@ -356,20 +361,23 @@ class TFAlgo(Algo):
         """Run the traced training step on one batch of the dataset."""
         batch = tf.nest.map_structure(tf.convert_to_tensor, batch)
         if self._traced_step is None:
-            saved = self._saved_trace or self._traces.get("step")
-            loaded = self._traces.setdefault("loaded", {})
-            self._traced_step = TracedStep(
-                self._train_step, batch, self._step_variables(), saved, loaded
-            )
-            if _only_constructs(type(self)):
-                self._traces["step"] = self._traced_step.save()
+            self._traced_step = self._trace("step", self._train_step, batch, self._step_variables())
+            # For the tasks that evaluate, which can keep nothing for each other.
+            if self._traces.get("step") and "prediction" not in self._traces:
+                self._trace_prediction(batch[0])
         return self._traced_step(*batch)
+
+    def _trace(self, name, function, batch, variables):
+        """Trace a function, or recall its trace: of an earlier task, or another copy's."""
+        traced = TracedFunction(function, batch, variables, self._traces.get(name))
+        if _only_constructs(type(self)):
+            self._traces[name] = traced.save()
+        return traced
 
     # Attributes that the algorithms of this package keep from task to task, besides these below.
     _own_state = ()
     _is_arriving = False
     _traced_step = None
-    _saved_trace = None
     _traced_prediction = None
 
     @functools.cached_property
@@ -391,10 +399,8 @@ class TFAlgo(Algo):
             "index_generator": self._index_generator,
             "disable_gpu": self.disable_gpu,
             "random_state": get_random_state(),
-            "trace": self._saved_trace,
+            "traces": self._traces,
         } | {name: getattr(self, name) for name in self._own_state}
-        if self._traced_step is not None and _only_constructs(type(self)):
-            state["trace"] = self._traced_step.save()
         if self._optimizer is not None:
             state["optimizer"] = [_value(variable) for variable in self._optimizer.variables]
         return state
@@ -423,7 +429,7 @@ class TFAlgo(Algo):
             assign_variables(self._optimizer.variables, checkpoint.pop("optimizer"))
         self._index_generator = checkpoint.pop("index_generator")
         set_random_state(checkpoint.pop("random_state"))
-        self._saved_trace = checkpoint.pop("trace")
+        self._traces.update(checkpoint.pop("traces"))
         for name in self._own_state:
             setattr(self, name, checkpoint.pop(name))
         return checkpoint

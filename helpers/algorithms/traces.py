@@ -1,4 +1,4 @@
-"""Traces: a training step as TensorFlow's graph, which travels so that no task traces it again.
+"""Traces: functions of TensorFlow as graphs, which travel so that no task traces them again.
 
 Turning Python into a graph takes about a second, as long as the training of a small network for
 one round. A graph whose variables are all known can be written down and called by the next task.
@@ -7,6 +7,8 @@ one round. A graph whose variables are all known can be written down and called 
 import hashlib
 
 import tensorflow as tf
+from tensorflow.core.framework.function_pb2 import FunctionDef
+from tensorflow.python.eager import context  # the public way is eighty times as slow
 
 
 def _without_rewriting():
@@ -21,23 +23,23 @@ def _without_rewriting():
 NO_REWRITING = _without_rewriting()
 
 
-class TracedStep:
-    """A training step, traced once for all batches: the last of an epoch may be smaller.
+class TracedFunction:
+    """A training step, or a prediction, traced once for batches of any number of films.
+
+    On a CPU the graph is run as it was traced. A GPU, where it matters how TensorFlow rewrites a
+    graph, gets an ordinary ``tf.function``, and nothing is saved or recalled.
 
     Parameters
     ----------
-    step : callable
-        Called with the elements of a batch; it returns one tensor.
+    function : callable
+        Called with the elements of a batch; it returns a tensor, or a structure of tensors.
     batch : tuple
         Tensors or structures of them; the first batch.
     variables : list of keras.Variable
-        All that the step may read or write.
+        All that the function may read or write.
     saved : dict, optional
         What :meth:`save` returned in another task. It is used if it fits this batch, these
-        variables, this device and this TensorFlow; otherwise the step is traced again.
-    loaded : dict, optional
-        Where graphs that were loaded in this process are kept, for others that are given the same
-        dictionary: to load one, and to run it for the first time, takes a third of a second.
+        variables, this device and this TensorFlow; otherwise the function is traced again.
 
     Attributes
     ----------
@@ -45,33 +47,36 @@ class TracedStep:
         Whether ``saved`` is used.
     """
 
-    def __init__(self, step, batch, variables, saved=None, loaded=None):
-        self._signature = signature = signature_of(batch)
+    def __init__(self, function, batch, variables, saved=None):
+        self._signature = signature_of(batch)
         self._handles = [variable.value.handle for variable in variables]
         device = self._handles[0].device
+        self._is_on_cpu = "CPU" in device
         self._about = {
             "tensorflow": tf.__version__,
             "device": device,
-            "batch": str(signature),
+            "batch": str(self._signature),
             "variables": str([(v.shape, v.dtype, v.trainable) for v in variables]),
         }
         self.is_recalled = saved is not None and saved["about"] == self._about
         self._saved = saved if self.is_recalled else None
         if self.is_recalled:
-            loaded = {} if loaded is None else loaded
-            if saved["graph"] not in loaded:
-                loaded[saved["graph"]] = _import_graph(saved["graph"])
-            self._function = loaded[saved["graph"]]
+            definition = _read_definition(saved["graph"])
+            self._name = definition.signature.name
+            self._types = [output.type for output in definition.signature.output_arg]
+            self._structure = None  # one tensor
             self._captured = [self._handles[place] for place in saved["captured"]]
         else:
             # Keras traces without autograph too, whose generated files a forked task would leave.
-            traced = tf.function(step, input_signature=signature, autograph=False)
+            traced = tf.function(function, input_signature=self._signature, autograph=False)
             self._function = traced.get_concrete_function()
+            self._name = self._function.name
+            self._types = [output.dtype for output in self._function.outputs]
+            self._structure = self._function.structured_outputs
             self._captured = self._function.captured_inputs
-        self._is_on_cpu = "CPU" in device
 
     def __call__(self, *batch):
-        """Make the step on one batch and return its tensor.
+        """Call the function with one batch and return what it returns.
 
         Raises
         ------
@@ -85,16 +90,15 @@ class TracedStep:
                 "Expected every batch of the dataset to have the shapes and dtypes of the first: "
                 f"{_describe(expected)}. Received {_describe(given)}."
             )
-        inputs = [*given, *self._captured]
         if not self._is_on_cpu:
-            return self._function(*(inputs if self.is_recalled else batch))
-        [result] = tf.raw_ops.StatefulPartitionedCall(
-            args=inputs,
-            Tout=[output.dtype for output in self._function.outputs],
-            f=self._function,
+            return self._function(*batch)
+        results = tf.raw_ops.StatefulPartitionedCall(
+            args=[*given, *self._captured],
+            Tout=self._types,
+            f=self._name,
             config_proto=NO_REWRITING,
         )
-        return result
+        return tf.nest.pack_sequence_as(self._structure, results)
 
     def save(self):
         """Write the trace down.
@@ -102,16 +106,17 @@ class TracedStep:
         Returns
         -------
         dict or None
-            Bytes and plain values. None if the step uses something that would not be there in
-            another task: a variable that is not in the list, or a function of its own, such as
-            the body of a loop.
+            Bytes and plain values. None on a GPU, if the function returns more than one tensor,
+            or if it uses something that would not be there in another task: a variable that is
+            not in the list, or a function of its own, such as the body of a loop.
         """
-        if self._saved is None:
+        if self._saved is None and self._is_on_cpu:
             traced = self._function
             places = {id(handle): place for place, handle in enumerate(self._handles)}
             captured = [places.get(id(tensor)) for tensor in self._captured]
-            if None not in captured and not traced.graph.as_graph_def().library.function:
-                graph = _wrap(traced.function_def, traced.graph.graph_def_versions)
+            foreign = None in captured or traced.graph.as_graph_def().library.function
+            if not foreign and not tf.nest.is_nested(self._structure):
+                graph = _write_definition(traced.function_def)
                 self._saved = {"about": self._about, "captured": captured, "graph": graph}
         return self._saved
 
@@ -142,37 +147,20 @@ def _describe(tensors):
     return ", ".join(f"{tensor.dtype.name} {tensor.shape}" for tensor in tensors)
 
 
-def _import_graph(graph):
-    """Make a function from a graph: its inputs are a batch, then the variables' handles."""
-    graph = tf.compat.v1.GraphDef.FromString(graph)
-    inputs = [node for node in graph.node if node.op == "Placeholder"]
-
-    def call(*tensors):
-        places = {f"{node.name}:0": tensor for node, tensor in zip(inputs, tensors, strict=True)}
-        return tf.graph_util.import_graph_def(graph, places, ["step:0"], name="")[0]
-
-    # With a signature TensorFlow need not find out, for every single call, what it is given.
-    signature = [tf.TensorSpec(None, node.attr["dtype"].type) for node in inputs]
-    return tf.compat.v1.wrap_function(call, signature)
-
-
-def _wrap(function, versions):
-    """Write a graph with one node, which calls the function that travels in its library."""
+def _write_definition(definition):
+    """Write a function of TensorFlow, under a name that tells what it computes."""
     # TensorFlow numbers functions and gradients in each process; another could have this number.
-    for node in function.node_def:
-        node.attr.pop("_gradient_op_type", None)  # nobody differentiates a step
-    function.signature.name = "step"
-    digest = hashlib.sha256(function.SerializeToString(deterministic=True)).hexdigest()
-    function.signature.name = f"step_{digest[:16]}"
-    graph = tf.compat.v1.GraphDef(versions=versions)
-    graph.library.function.append(function)
-    call = tf.compat.v1.NodeDef(name="step", op="StatefulPartitionedCall")
-    call.attr["f"].func.name = function.signature.name
-    call.attr["Tout"].list.type.extend(output.type for output in function.signature.output_arg)
-    for place, tensor in enumerate(function.signature.input_arg):
-        node = graph.node.add(name=f"input_{place}", op="Placeholder")
-        node.attr["dtype"].type = tensor.type
-        call.attr["Tin"].list.type.append(tensor.type)
-        call.input.append(node.name)
-    graph.node.append(call)
-    return graph.SerializeToString(deterministic=True)
+    for node in definition.node_def:
+        node.attr.pop("_gradient_op_type", None)  # nobody differentiates it
+    definition.signature.name = "traced"
+    digest = hashlib.sha256(definition.SerializeToString(deterministic=True)).hexdigest()
+    definition.signature.name = f"traced_{digest[:16]}"
+    return definition.SerializeToString(deterministic=True)
+
+
+def _read_definition(graph):
+    """Make a written function known to TensorFlow; return its definition."""
+    definition = FunctionDef.FromString(graph)
+    context.context().ensure_initialized()
+    context.context().add_function_def(definition)
+    return definition

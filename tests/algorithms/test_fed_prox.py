@@ -50,7 +50,7 @@ def test_a_saved_trace_pulls_back_to_the_weights_of_its_own_round(data, linear, 
         again = TFFedAvgAlgo(**linear(proximal_mu=2.0)).load_local_state(tmp_path / "state")
         again.model.set_weights([weight + 1 for weight in again.model.get_weights()])
         if not keep_trace:
-            again._saved_trace = None
+            again._traces.clear()
         updates.append(train(again, data))
         assert again._traced_step.is_recalled is keep_trace
     np.testing.assert_equal(*updates)

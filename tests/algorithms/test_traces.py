@@ -11,7 +11,7 @@ from substrafl.index_generator import NpIndexGenerator
 from substrafl.strategies.schemas import FedAvgAveragedState
 
 from helpers.algorithms import TFAlgo, TFFedAvgAlgo
-from helpers.algorithms.traces import TracedStep
+from helpers.algorithms.traces import TracedFunction
 from helpers.data.dataset import ChestXrayDataset
 
 
@@ -57,7 +57,7 @@ def train_as_tasks(make_algo, data, path, *, rounds=3, keep_trace=True):
         if number:
             algo.load_local_state(path)
         if not keep_trace:
-            algo._saved_trace = None
+            algo._traces.clear()
         update = train(algo, data, update)
         recalled.append(algo._traced_step.is_recalled)
         algo.save_local_state(path)
@@ -106,7 +106,7 @@ def test_the_trace_is_small_and_the_same_in_every_process(data):
         keras.backend.clear_session()  # layers are numbered from the start, as in a new process
         algo = make()
         train(algo, data)
-        traces.append(algo._get_state_to_save()["trace"])
+        traces.append(algo._get_state_to_save()["traces"]["step"])
     assert traces[0] == traces[1]
     assert len(traces[0]["graph"]) < 300_000
 
@@ -159,14 +159,14 @@ def test_a_class_with_methods_of_its_own_is_traced_in_every_task(data, tmp_path)
 def test_what_does_not_fit_is_traced_again(data):
     algo = make()
     train(algo, data)
-    saved = algo._get_state_to_save()["trace"]
+    saved = algo._get_state_to_save()["traces"]["step"]
 
     def traced(algo=None, *, n_labels=1, saved=saved):
         algo = algo or make()
         y = tf.zeros((4, n_labels))
         all_variables = algo.model.variables + algo._optimizer.variables
         batch = tf.zeros((4, 8, 8, 1)), y
-        return TracedStep(lambda x, y: tf.reduce_sum(y), batch, all_variables, saved)
+        return TracedFunction(lambda x, y: tf.reduce_sum(y), batch, all_variables, saved)
 
     assert traced().is_recalled
     assert not traced(n_labels=2).is_recalled
@@ -188,12 +188,12 @@ def test_a_step_with_a_loop_or_a_foreign_variable_stays_behind():
     }
     saved = {}
     for name, step in steps.items():
-        traced = TracedStep(step, batch, [weight])
+        traced = TracedFunction(step, batch, [weight])
         assert float(traced(*batch)) == {"own": 8, "foreign": 12, "loop": 12}[name]
         saved[name] = traced.save()
     assert [name for name, trace in saved.items() if trace] == ["own"]
     weight.assign([5.0])
-    again = TracedStep(steps["loop"], batch, [weight], saved["own"])
+    again = TracedFunction(steps["loop"], batch, [weight], saved["own"])
     assert again.is_recalled
     assert float(again(tf.ones((2, 1)))) == 10
     assert again.save() == saved["own"]
@@ -208,8 +208,8 @@ def test_a_batch_unlike_the_first_is_refused(saved):
         return tf.reduce_mean(x * weight.value - y["y"])
 
     if saved:
-        saved = TracedStep(step, batch, [weight]).save()
-    traced = TracedStep(step, batch, [weight], saved)
+        saved = TracedFunction(step, batch, [weight]).save()
+    traced = TracedFunction(step, batch, [weight], saved)
     assert traced.is_recalled is bool(saved)
     assert float(traced(tf.ones((2, 3)), {"y": tf.ones((2, 1))})) == 1
     # TensorFlow would compute all pairs of two films and five labels, or fail in its own words.
@@ -219,22 +219,37 @@ def test_a_batch_unlike_the_first_is_refused(saved):
             traced(*other)
 
 
-@pytest.mark.parametrize("recalled", [False, True])
-def test_a_gpu_is_given_the_step_in_tensorflows_own_way(data, recalled):
+def test_a_gpu_is_given_the_step_in_tensorflows_own_way(data):
     results = []
     for is_on_cpu in (True, False):
         algo = make()
-        saved = None
-        if recalled:
-            other = make()
-            train(other, data)
-            saved = other._get_state_to_save()["trace"]
         batch = tf.ones((4, 8, 8, 1)), tf.ones((4, 1))
         variables = algo.model.variables + algo._optimizer.variables
-        traced = TracedStep(algo._train_step, batch, variables, saved)
-        assert traced.is_recalled is recalled
+        traced = TracedFunction(algo._train_step, batch, variables)
         traced._is_on_cpu = is_on_cpu  # what a GPU changes
         traced(*batch)
+        assert (traced.save() is not None) is is_on_cpu
         results.append(algo.model.get_weights())
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+def test_a_prediction_travels_with_the_training(data, tmp_path):
+    algo = make()
+    train(algo, data)
+    expected = algo.predict(data_from_opener=data)
+    algo.save_local_state(tmp_path / "state")
+    algo = make().load_local_state(tmp_path / "state")
+    np.testing.assert_array_equal(algo.predict(data_from_opener=data), expected)
+    assert algo._traced_prediction.is_recalled
+
+
+def test_a_prediction_of_several_outputs_is_traced_in_every_task():
+    weight = keras.Variable([2.0])
+    traced = TracedFunction(
+        lambda x: {"one": x * weight.value, "two": [x]}, (tf.ones((4, 1)),), [weight]
+    )
+    found = traced(tf.ones((2, 1)))
+    np.testing.assert_array_equal(found["one"], [[2], [2]])
+    np.testing.assert_array_equal(found["two"][0], [[1], [1]])
+    assert traced.save() is None
