@@ -8,7 +8,7 @@ import hashlib
 
 import tensorflow as tf
 from tensorflow.core.framework.function_pb2 import FunctionDef
-from tensorflow.python.eager import context  # the public way is eighty times as slow
+from tensorflow.python.eager import context  # the public way takes ten times as long
 
 
 def _without_rewriting():
