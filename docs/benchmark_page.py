@@ -72,7 +72,7 @@ def describe(report):
         "scaling": _tabulate_scaling(report),
     }
     text |= {name: str(value) for name, value in work.items()}
-    text |= {name: "–" if value is None else f"{value:.2f}" for name, value in ratios.items()}
+    text |= {name: "–" if value is None else f"{value:z.2f}" for name, value in ratios.items()}
     return text
 
 
@@ -111,7 +111,7 @@ def _tabulate_scaling(report):
                     str(point["n_tasks"]),
                     f"{statistics.median(point['seconds']):.1f}",
                     f"{task_cost(report, point):.2f}",
-                    f"{point['task_overhead_s']:.2f}",
+                    f"{point['task_overhead_s']:z.2f}",
                     "–" if memory is None else f"{memory / 1e6:.1f} MB",
                 ]
             )
