@@ -20,7 +20,10 @@ from substrafl.exceptions import (
 )
 from substrafl.index_generator import NpIndexGenerator
 
+from helpers.algorithms.arguments import describe, name_unknown_arguments
 from helpers.algorithms.pairing import check_pairing, check_targets
+from helpers.algorithms.pickling import check_that_it_travels, pickle_whole_objects
+from helpers.algorithms.process_settings import build_as_in_a_task
 from helpers.algorithms.randomness import get_random_state, set_random_state, with_seed
 from helpers.algorithms.traces import TracedFunction
 from helpers.exchange import (
@@ -48,8 +51,9 @@ class TFAlgo(Algo):
         A function without arguments that builds and returns the Keras model. It is called anew
         in every task; a model that lives outside would have to travel with the code.
     loss : keras.losses.Loss or str
-        What Keras' ``compile`` takes as loss (``criterion`` in the PyTorch interface). It must
-        fit the model's outputs, see :func:`helpers.algorithms.pairing.check_pairing`.
+        What Keras' ``compile`` takes as loss (``criterion`` in the PyTorch interface); the object
+        itself trains in every task, not what its ``get_config`` says of it. It must fit the
+        model's outputs, see :func:`helpers.algorithms.pairing.check_pairing`.
     index_generator : substrafl.index_generator.BaseIndexGenerator or None
         Draws the indices of each batch, and how many batches a round has.
     dataset : type
@@ -57,8 +61,10 @@ class TFAlgo(Algo):
         films) and ``__getitem__``, which takes an array of indices and returns one batch:
         ``(x, y)`` or ``(x, y, sample_weight)`` for training, ``x`` for inference.
     optimizer : keras.optimizers.Optimizer or str, optional
-        Taken as a recipe: every task works with a fresh copy of it and then loads its slots.
-        A learning-rate schedule belongs into the optimizer, as always in Keras.
+        A new one, that no model was trained with. Every task works with a copy of it, with all
+        its settings, and then loads its slots. A learning-rate schedule is part of the optimizer,
+        as always in Keras. With a policy of ``mixed_float16`` Keras' ``compile`` wraps it in a
+        loss scale.
     seed : int, optional
         Seeds Python, NumPy and TensorFlow when the algorithm is built. With None these stay as
         they are, but the *initial weights* are drawn with seed 0 all the same: hospitals that
@@ -66,13 +72,21 @@ class TFAlgo(Algo):
     disable_gpu : bool, default=False
         Stay on the CPU. Otherwise a GPU is used when there is one, and takes only the memory
         that it needs.
-    *args, **kwargs
-        Arguments of a child class that it wants to name here for clarity. Unlike in the PyTorch
-        interface this is not necessary: the arguments of the outermost class are recorded when
-        it is created, and given to it again in every task.
+
+    Raises
+    ------
+    TypeError
+        If an argument is unknown, cannot travel to a task, or is a model in place of its builder.
+    ValueError
+        If the model does not fit its loss, is not built, has nothing to train, was compiled by its
+        builder, or has a training or prediction step of its own, which no algorithm would run; if
+        the optimizer was used before; or if this process has settings that a task would not have.
 
     Notes
     -----
+    A round is what one call of ``Model.fit`` would be: it ends with the optimizer's
+    ``finalize_variable_values``, so that with ``use_ema=True`` the averaged weights are shared.
+
     ``simulate_experiment`` runs all hospitals in one process. Draws from the *global* generators
     of Python, NumPy or TensorFlow (inside a dataset, say) are interleaved there, and differ from
     those of real tasks. Dropout and the index generator have generators of their own and do not.
@@ -85,6 +99,7 @@ class TFAlgo(Algo):
         algo._traces = {}
         return algo
 
+    @name_unknown_arguments
     def __init__(
         self,
         model,
@@ -94,30 +109,40 @@ class TFAlgo(Algo):
         optimizer=None,
         seed=None,
         disable_gpu=False,
-        *args,
-        **kwargs,
     ):
-        super().__init__(*args, **kwargs)
+        super().__init__()
+        pickle_whole_objects()
         # SubstraFL pickles these, and makes the algorithm from them in every task.
-        self.args, self.kwargs = _to_recipes(*self._arguments)
+        self.args, self.kwargs = self._arguments
         _check_dataset(dataset)
         _check_builder(model)
+        if not self._is_arriving:
+            check_that_it_travels({"model": model, "loss": loss, "optimizer": optimizer})
         _grow_gpu_memory()
 
         self.disable_gpu = disable_gpu
         self._build_model = model
         self._loss = loss
         self._dataset = dataset
-        # Copies: what the caller holds is a recipe and must not change under a training.
+        # Copies: what the caller holds must not change under a training.
         self._index_generator = copy.deepcopy(index_generator)
         self._optimizer = _copy_optimizer(optimizer)
         with tf.device(self._device):
-            self._model = with_seed(seed, model, again=self._is_arriving)
+            self._model = with_seed(
+                seed, functools.partial(build_as_in_a_task, model), again=self._is_arriving
+            )
+            _check_model(self._model)
             if loss is not None:
                 check_pairing(self._model, loss)
             if self._optimizer is not None:
-                self._optimizer.build(self._model.trainable_variables)
+                if not self._model.trainable_variables:
+                    raise ValueError(
+                        "Expected a model with weights to train. Received "
+                        f"{self._model.name!r}, in which every layer is frozen or has none."
+                    )
                 self._model.compile(optimizer=self._optimizer, loss=loss, jit_compile=False)
+                self._optimizer = self._model.optimizer  # perhaps wrapped in a loss scale
+                self._optimizer.build(self._model.trainable_variables)
 
     @property
     def model(self):
@@ -158,7 +183,18 @@ class TFAlgo(Algo):
             The model's outputs, logits or probabilities as the model was built; a list or
             dictionary of arrays when the model has several outputs.
         """
-        return self._local_predict(self._dataset(data_from_opener, is_inference=True))
+        return self._local_predict(self._open(data_from_opener, is_inference=True))
+
+    def _open(self, data_from_opener, *, is_inference=False):
+        """Make a dataset of the opener's data; refuse one without any sample."""
+        dataset = self._dataset(data_from_opener, is_inference=is_inference)
+        if not len(dataset):
+            raise ValueError(
+                f"Expected at least one sample (film) to {'predict' if is_inference else 'train'} "
+                f"on. Received none: {self._dataset.__name__} has the length 0 with this "
+                "organization's data."
+            )
+        return dataset
 
     def _local_predict(self, predict_dataset):
         """Predict a dataset batch by batch.
@@ -251,6 +287,8 @@ class TFAlgo(Algo):
         self._index_generator.reset_counter()
         self._local_train(train_dataset)
         self._index_generator.check_num_updates()
+        if self._optimizer is not None:  # as Keras' fit ends
+            self._optimizer.finalize_variable_values(self._model.trainable_variables)
 
     def _train_for_update(self, train_dataset, average=None, *, with_batch_norm_parameters=False):
         """Go to the global weights, train for one round, and set the weights back.
@@ -305,6 +343,7 @@ class TFAlgo(Algo):
             If the update does not fit the model.
         """
         current = get_parameters(self._model, with_batch_norm_parameters)
+        update = cast_arrays(update, current)
         updates = name_parameters(update, current, origin="the averaged update")
         updates |= self._server_step(updates)
         increment_parameters(
@@ -477,7 +516,7 @@ class TFAlgo(Algo):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "state"
             self.save_local_state(path)
-            arguments = cloudpickle.dumps(_to_recipes(*self._arguments))
+            arguments = cloudpickle.dumps(self._arguments)
             return _rebuild, (type(self), arguments, path.read_bytes())
 
     def __deepcopy__(self, memo):
@@ -525,44 +564,12 @@ class TFAlgo(Algo):
         """
         optimizer = self._optimizer
         return super().summary() | {
-            "model": getattr(self._build_model, "__qualname__", str(self._build_model)),
-            "loss": str(getattr(self._loss, "name", self._loss)),
+            "model": describe(self._build_model),
+            "loss": getattr(self._loss, "name", None) or describe(self._loss),
             "optimizer": None
             if optimizer is None
-            else {"type": str(type(optimizer)), "parameters": _json(optimizer.get_config())},
+            else {"type": str(type(optimizer)), "parameters": _describe_settings(optimizer)},
         }
-
-
-class _Recipe:
-    """An optimizer or a loss that is pickled as its settings and arrives as itself.
-
-    Keras would pickle it as an archive with the date, and with a name that it numbers in each
-    process: two runs of one script could not be seen to be the same.
-    """
-
-    def __init__(self, value):
-        self.value = value
-
-    def __reduce__(self):
-        config = self.value.get_config()
-        if isinstance(self.value, keras.optimizers.Optimizer):
-            config.pop("name", None)  # nothing is computed from it
-        return _from_config, (type(self.value), config)
-
-
-def _from_config(cls, config):
-    """Make an optimizer or a loss from its settings."""
-    return cls.from_config(config)
-
-
-def _to_recipes(args, kwargs):
-    """Prepare arguments for pickling; only optimizers and losses change."""
-
-    def prepare(value):
-        keras_object = isinstance(value, keras.optimizers.Optimizer | keras.losses.Loss)
-        return _Recipe(value) if keras_object else value
-
-    return tuple(map(prepare, args)), {name: prepare(value) for name, value in kwargs.items()}
 
 
 def _rebuild(cls, arguments, state):
@@ -669,11 +676,47 @@ def assign_variables(variables, values):
 
 
 def _copy_optimizer(optimizer):
-    """Make a fresh optimizer with the same settings."""
+    """Copy an optimizer, or make the one that is named; refuse one that was used."""
     if optimizer is None:
         return None
-    optimizer = keras.optimizers.get(optimizer)
-    return type(optimizer).from_config(optimizer.get_config())
+    optimizer = copy.deepcopy(keras.optimizers.get(optimizer))
+    if optimizer.built:
+        raise ValueError(
+            "Expected a new optimizer. Received one that belongs to a model already: its slots "
+            "would be those of another training. Make one for each algorithm."
+        )
+    return optimizer
+
+
+def _check_model(model):
+    """Refuse a model of which a part would not be used."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"Expected model to return a keras.Model. Received {type(model).__name__}.")
+    if not model.built:
+        raise ValueError(
+            f"Expected a built model. Received {model.name!r} without variables: in the builder, "
+            "call model.build((None, 64, 64, 1)) with the shape of its inputs, or the model on one "
+            "batch."
+        )
+    own = [name for name in _STEPS if getattr(type(model), name) is not getattr(keras.Model, name)]
+    if own:
+        raise ValueError(
+            f"Expected a model whose steps are Keras' own. Received {type(model).__name__} with "
+            f"its own {', '.join(own)}, which no algorithm calls: override _train_step or "
+            "_local_predict of the algorithm, or compute_loss of the model."
+        )
+    if model.compiled:
+        config = model.get_compile_config()
+        given = [name for name, value in config.items() if value not in (None, False, "auto", 1)]
+        raise ValueError(
+            f"Expected a builder that does not compile the model. Received {model.name!r}, "
+            f"compiled with {', '.join(given)}: give loss and optimizer to the algorithm; weights "
+            "of several losses belong in the losses, or in compute_loss of the model."
+        )
+
+
+# What of a model Keras' fit and predict would call in place of the algorithm.
+_STEPS = ("train_step", "predict_step", "make_train_function", "make_predict_function")
 
 
 def _check_builder(model):
@@ -714,10 +757,10 @@ def _grow_gpu_memory():
             return  # the GPU is in use already; the choice was made before us
 
 
-def _json(value):
-    """Make a Keras configuration JSON-serializable."""
-    if isinstance(value, dict):
-        return {str(key): _json(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json(one) for one in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+def _describe_settings(optimizer):
+    """List the settings of an optimizer, as far as it tells them."""
+    try:
+        settings = optimizer.get_config()
+    except (NotImplementedError, AttributeError, TypeError, ValueError):  # a class of the user's
+        settings = {name: one for name, one in vars(optimizer).items() if name[0] != "_"}
+    return {name: describe(one) for name, one in settings.items() if name != "name"}

@@ -2,6 +2,7 @@
 
 from substrafl.remote import remote_data
 
+from helpers.algorithms.arguments import check_flag, name_unknown_arguments
 from helpers.algorithms.tf_algo import TFAlgo
 from helpers.exchange import check_parameters, get_parameters, name_parameters, set_parameters
 from helpers.strategies.cyclic import CYCLIC_WEIGHT_TRANSFER, CyclicState
@@ -23,6 +24,7 @@ class TFCyclicAlgo(TFAlgo):
         False every hospital keeps its own, and evaluates with them.
     """
 
+    @name_unknown_arguments
     def __init__(
         self,
         model,
@@ -33,12 +35,9 @@ class TFCyclicAlgo(TFAlgo):
         with_batch_norm_parameters=True,
         seed=None,
         disable_gpu=False,
-        *args,
-        **kwargs,
     ):
-        super().__init__(
-            model, loss, index_generator, dataset, optimizer, seed, disable_gpu, *args, **kwargs
-        )
+        check_flag("with_batch_norm_parameters", with_batch_norm_parameters)
+        super().__init__(model, loss, index_generator, dataset, optimizer, seed, disable_gpu)
         self._with_batch_norm_parameters = with_batch_norm_parameters
 
     @property
@@ -68,7 +67,7 @@ class TFCyclicAlgo(TFAlgo):
             If the weights received do not fit the model, or the training diverged.
         """
         start = self._take_over(shared_state)
-        self._train_round(self._dataset(data_from_opener, is_inference=False))
+        self._train_round(self._open(data_from_opener))
         trained = get_parameters(self._model, self._with_batch_norm_parameters)
         check_parameters(trained, start, origin="the weights after local training")
         return CyclicState(parameters=list(trained.values()))

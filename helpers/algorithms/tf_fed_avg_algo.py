@@ -6,6 +6,7 @@ import tensorflow as tf
 from substrafl.remote import remote_data
 from substrafl.strategies.schemas import FedAvgSharedState, StrategyName
 
+from helpers.algorithms.arguments import check_flag, name_unknown_arguments
 from helpers.algorithms.batch_norm import BatchNorm, batch_norm_layers
 from helpers.algorithms.privacy import NoisedGradients, check_private
 from helpers.algorithms.server_optimizers import ServerOptimizer
@@ -82,6 +83,7 @@ class TFFedAvgAlgo(TFAlgo):
 
     _own_state = ("_server_memory", "_trained_batch_norm", "_noise_memory", "_unsent")
 
+    @name_unknown_arguments
     def __init__(
         self,
         model,
@@ -97,9 +99,8 @@ class TFFedAvgAlgo(TFAlgo):
         batch_norm=None,
         privacy=None,
         compression=None,
-        *args,
-        **kwargs,
     ):
+        check_flag("with_batch_norm_parameters", with_batch_norm_parameters)
         if not proximal_mu >= 0:
             raise ValueError(f"Expected proximal_mu of 0 or more. Received {proximal_mu}.")
         if not isinstance(server_optimizer, ServerOptimizer | None):
@@ -129,8 +130,6 @@ class TFFedAvgAlgo(TFAlgo):
             optimizer,
             seed,
             disable_gpu,
-            *args,
-            **kwargs,
         )
         check_private(privacy, self._index_generator, self._model)
         self._with_batch_norm_parameters = with_batch_norm_parameters
@@ -264,7 +263,7 @@ class TFFedAvgAlgo(TFAlgo):
         ValueError
             If the averaged update does not fit the model, or the training diverged.
         """
-        train_dataset = self._dataset(data_from_opener, is_inference=False)
+        train_dataset = self._open(data_from_opener)
         update = self._train_for_update(
             train_dataset,
             None if shared_state is None else shared_state.avg_parameters_update,

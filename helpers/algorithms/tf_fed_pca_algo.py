@@ -8,6 +8,7 @@ from substrafl.index_generator import NpIndexGenerator
 from substrafl.remote import remote_data
 from substrafl.strategies.schemas import FedPCASharedState, StrategyName
 
+from helpers.algorithms.arguments import name_unknown_arguments
 from helpers.algorithms.tf_algo import TFAlgo, index_all_films
 
 
@@ -36,6 +37,7 @@ class TFFedPCAAlgo(TFAlgo):
 
     _own_state = ("local_mean", "local_covmat")
 
+    @name_unknown_arguments
     def __init__(
         self,
         dataset,
@@ -44,9 +46,11 @@ class TFFedPCAAlgo(TFAlgo):
         batch_size=None,
         seed=1,
         disable_gpu=False,
-        *args,
-        **kwargs,
     ):
+        if seed is None:
+            raise ValueError(
+                "Expected a seed: every organization must start from the same G_0. Received None."
+            )
         super().__init__(
             functools.partial(_build_projection, in_features, out_features),
             None,
@@ -55,8 +59,6 @@ class TFFedPCAAlgo(TFAlgo):
             None,
             seed,
             disable_gpu,
-            *args,
-            **kwargs,
         )
         self.in_features = in_features
         self.out_features = out_features
@@ -131,7 +133,7 @@ class TFFedPCAAlgo(TFAlgo):
         ValueError
             If the films have another size than ``in_features``.
         """
-        train_dataset = self._dataset(data_from_opener, is_inference=False)
+        train_dataset = self._open(data_from_opener)
         n_films = len(train_dataset)
         if shared_state is None:
             self._index_generator = index_all_films(n_films, self._batch_size)

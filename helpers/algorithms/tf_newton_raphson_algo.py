@@ -8,9 +8,9 @@ from substrafl.index_generator import NpIndexGenerator
 from substrafl.remote import remote_data
 from substrafl.strategies.schemas import NewtonRaphsonSharedState, StrategyName
 
-from helpers.algorithms.tf_algo import TFAlgo, cast_arrays, index_all_films
+from helpers.algorithms.arguments import check_flag, name_unknown_arguments
+from helpers.algorithms.tf_algo import TFAlgo, index_all_films
 from helpers.algorithms.traces import signature_of
-from helpers.exchange import get_parameters
 
 _MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 
@@ -46,6 +46,7 @@ class TFNewtonRaphsonAlgo(TFAlgo):
         If ``with_batch_norm_parameters`` is True.
     """
 
+    @name_unknown_arguments
     def __init__(
         self,
         model,
@@ -56,9 +57,8 @@ class TFNewtonRaphsonAlgo(TFAlgo):
         with_batch_norm_parameters=False,
         seed=None,
         disable_gpu=False,
-        *args,
-        **kwargs,
     ):
+        check_flag("with_batch_norm_parameters", with_batch_norm_parameters)
         super().__init__(
             model,
             loss,
@@ -68,8 +68,6 @@ class TFNewtonRaphsonAlgo(TFAlgo):
             None,
             seed,
             disable_gpu,
-            *args,
-            **kwargs,
         )
         if isinstance(loss, keras.losses.Loss) and loss.reduction not in _MEANS:
             raise CriterionReductionError(
@@ -140,8 +138,7 @@ class TFNewtonRaphsonAlgo(TFAlgo):
         variables = self._model.trainable_variables
         with tf.GradientTape() as outer:
             with tf.GradientTape() as inner:
-                predictions = self._model(x, training=True)
-                loss = self._model.compute_loss(x, y, predictions, *weights, training=True)
+                loss = self._compute_loss(x, y, *weights)
             gradients = inner.gradient(loss, variables)
             flat = tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], 0)
         unconnected = tf.UnconnectedGradients.ZERO
@@ -170,13 +167,12 @@ class TFNewtonRaphsonAlgo(TFAlgo):
         substrafl.exceptions.NegativeHessianMatrixError
             If the Hessian has a negative eigenvalue: the problem is not convex.
         """
-        train_dataset = self._dataset(data_from_opener, is_inference=False)
+        train_dataset = self._open(data_from_opener)
         n_films = len(train_dataset)
         if shared_state is None:
             self._index_generator = index_all_films(n_films, self._batch_size)
         else:
-            current = get_parameters(self._model)
-            self._add_update(cast_arrays(shared_state.parameters_update, current))
+            self._add_update(shared_state.parameters_update)
         weights = [variable.numpy() for variable in self._model.trainable_variables]
         n_weights = sum(weight.size for weight in weights)
         # The penalty is the same for all batches: its derivatives are known.

@@ -13,6 +13,7 @@ from substrafl.exceptions import (
 from substrafl.remote import remote_data
 from substrafl.strategies.schemas import ScaffoldSharedState, StrategyName
 
+from helpers.algorithms.arguments import check_flag, name_unknown_arguments
 from helpers.algorithms.tf_algo import TFAlgo, cast_arrays
 from helpers.exchange import (
     add_parameters,
@@ -82,6 +83,7 @@ class TFScaffoldAlgo(TFAlgo):
 
     _own_state = ("_client_control_variate",)
 
+    @name_unknown_arguments
     def __init__(
         self,
         model,
@@ -93,12 +95,9 @@ class TFScaffoldAlgo(TFAlgo):
         c_update_rule=CUpdateRule.FAST,
         seed=None,
         disable_gpu=False,
-        *args,
-        **kwargs,
     ):
-        super().__init__(
-            model, loss, index_generator, dataset, optimizer, seed, disable_gpu, *args, **kwargs
-        )
+        check_flag("with_batch_norm_parameters", with_batch_norm_parameters)
+        super().__init__(model, loss, index_generator, dataset, optimizer, seed, disable_gpu)
         if self._index_generator.num_updates <= 0:
             raise NumUpdatesValueError(
                 f"Expected num_updates of at least 1. Received {self._index_generator.num_updates}."
@@ -123,16 +122,19 @@ class TFScaffoldAlgo(TFAlgo):
         """Refuse what cannot work, and say what the theory does not cover."""
         if self._optimizer is None:
             raise OptimizerValueError("No optimizer found: Scaffold needs its learning rate.")
-        settings = self._optimizer.get_config()
-        if not isinstance(self._optimizer, keras.optimizers.SGD) or settings["momentum"]:
+        if self._optimizer.use_ema:
+            raise ValueError(
+                "Expected an optimizer without use_ema: the control variates are computed from "
+                "the updates, which averaged weights are not the sum of. Received use_ema=True."
+            )
+        if type(self._optimizer) is not keras.optimizers.SGD or self._optimizer.momentum:
             logger.warning(
                 "The only optimizer theoretically guaranteed to work with the Scaffold strategy "
                 "is SGD without momentum. Received %s.",
                 type(self._optimizer).__name__,
             )
-        self._schedule = None
-        if isinstance(settings["learning_rate"], dict):
-            self._schedule = keras.optimizers.schedules.deserialize(settings["learning_rate"])
+        # A rate that stays is a variable of the optimizer.
+        if not any(one.name == "learning_rate" for one in self._optimizer.variables):
             logger.warning(
                 "Scaffold with a learning-rate schedule has not been scientifically validated. "
                 "The rate of the last update of a round stands for that of all."
@@ -141,11 +143,11 @@ class TFScaffoldAlgo(TFAlgo):
 
     def _update_current_lr(self):
         """Read the learning rate of the last update."""
-        if self._schedule is None:
-            rate = self._optimizer.learning_rate
-        else:  # the optimizer has counted the update already
-            rate = self._schedule(max(int(self._optimizer.iterations) - 1, 0))
-        self._current_lr = float(rate)
+        counted = self._optimizer.iterations
+        current = int(counted)  # the optimizer has counted the update already
+        counted.assign(max(current - 1, 0))
+        self._current_lr = float(self._optimizer.learning_rate)
+        counted.assign(current)
         if self._current_lr <= 0:
             raise ScaffoldLearningRateError(
                 "Expected a positive learning rate: the control variates are divided by it. "
@@ -196,14 +198,14 @@ class TFScaffoldAlgo(TFAlgo):
         substrafl.exceptions.TorchScaffoldAlgoParametersUpdateError
             If an overridden ``_local_train`` did not correct every update.
         """
-        train_dataset = self._dataset(data_from_opener, is_inference=False)
+        train_dataset = self._open(data_from_opener)
         batch_norm = self._with_batch_norm_parameters
         average, server = None, zeros_like_parameters(self._model, batch_norm)
         if shared_state is None:
             self._client_control_variate = server
         else:
             current = get_parameters(self._model, batch_norm)
-            average = cast_arrays(shared_state.avg_parameters_update, current)
+            average = shared_state.avg_parameters_update
             server = name_parameters(
                 cast_arrays(shared_state.server_control_variate, current),
                 current,

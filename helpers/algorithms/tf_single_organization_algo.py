@@ -4,6 +4,7 @@ import numpy as np
 from substrafl.remote import remote_data
 from substrafl.strategies.schemas import StrategyName
 
+from helpers.algorithms.arguments import name_unknown_arguments
 from helpers.algorithms.tf_algo import TFAlgo
 
 
@@ -19,6 +20,7 @@ class TFSingleOrganizationAlgo(TFAlgo):
         As in :class:`~helpers.algorithms.TFAlgo`.
     """
 
+    @name_unknown_arguments
     def __init__(
         self,
         model,
@@ -28,12 +30,8 @@ class TFSingleOrganizationAlgo(TFAlgo):
         dataset,
         seed=None,
         disable_gpu=False,
-        *args,
-        **kwargs,
     ):
-        super().__init__(
-            model, loss, index_generator, dataset, optimizer, seed, disable_gpu, *args, **kwargs
-        )
+        super().__init__(model, loss, index_generator, dataset, optimizer, seed, disable_gpu)
 
     @property
     def strategies(self):
@@ -56,5 +54,5 @@ class TFSingleOrganizationAlgo(TFAlgo):
         dict of str to numpy.ndarray
             ``{"None": empty array}``, as SubstraFL's class: a task must share something.
         """
-        self._train_round(self._dataset(data_from_opener, is_inference=False))
+        self._train_round(self._open(data_from_opener))
         return {"None": np.array([])}

@@ -177,7 +177,8 @@ def weighted_sum_parameters(parameters_list, coefficient_list):
     Raises
     ------
     ValueError
-        If the numbers of sets and coefficients differ, or two sets do not match.
+        If the numbers of sets and coefficients differ, two sets do not match, or arrays of whole
+        numbers are to be multiplied by something else.
     """
     if len(parameters_list) == 0 or len(parameters_list) != len(coefficient_list):
         raise ValueError(
@@ -187,6 +188,14 @@ def weighted_sum_parameters(parameters_list, coefficient_list):
     first = parameters_list[0]
     for number, parameters in enumerate(parameters_list):
         check_parameters(parameters, first, origin=f"set {number} of the sum")
+    if not all(float(coefficient).is_integer() for coefficient in coefficient_list):
+        whole = [name for name, value in first.items() if value.dtype.kind in "iub"]
+        if whole:
+            raise ValueError(
+                "Expected arrays of floating-point numbers with coefficients that are not whole: "
+                f"in whole numbers they would be rounded. Received whole numbers in {whole}: "
+                "convert these, for example with .astype('float32')."
+            )
     return {
         name: sum(
             parameters[name] * value.dtype.type(coefficient)
@@ -356,14 +365,25 @@ def layer_names(model):
     """
     renamed, seen = {}, {}
     for layer in model._flatten_layers():
-        base = _snake_case(type(layer).__name__)
+        base = snake_case(type(layer).__name__)
         if layer.name not in renamed and re.fullmatch(rf"{re.escape(base)}(_\d+)?", layer.name):
             number = seen[base] = seen.get(base, -1) + 1
             renamed[layer.name] = base if number == 0 else f"{base}_{number}"
     return renamed
 
 
-def _snake_case(name):
-    """Spell a class name as Keras does for unnamed layers: ``Conv2D`` gives ``conv2d``."""
+def snake_case(name):
+    """Spell a class name as Keras does for unnamed layers: ``Conv2D`` gives ``conv2d``.
+
+    Parameters
+    ----------
+    name : str
+        Name of a class.
+
+    Returns
+    -------
+    str
+        Name of the first object of that class.
+    """
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

@@ -1,0 +1,93 @@
+"""Arguments of the algorithms: each is used, or refused by its name."""
+
+import difflib
+import functools
+import inspect
+
+import numpy as np
+
+# What SubstraFL's Torch classes, or PyTorch's users, call what Keras has elsewhere.
+_TORCH = {
+    "criterion": "loss, a Keras loss",
+    "scheduler": "a schedule within the optimizer, such as "
+    "keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 100, 0.9))",
+    "use_gpu": "disable_gpu",
+    "device": "disable_gpu",
+}
+
+
+def name_unknown_arguments(init):
+    """Let a constructor name the argument that was meant when it is given an unknown one.
+
+    Parameters
+    ----------
+    init : callable
+        A constructor without ``**kwargs``.
+
+    Returns
+    -------
+    callable
+        The same constructor; it raises a ``TypeError`` with the near match, or with what takes
+        the place of a name of the PyTorch interface.
+    """
+    known = list(inspect.signature(init).parameters)[1:]
+
+    @functools.wraps(init)
+    def checked(self, *args, **kwargs):
+        for name in kwargs:
+            if name not in known:
+                near = _TORCH.get(name) or next(iter(difflib.get_close_matches(name, known)), None)
+                instead = f" Use {near}." if near else ""
+                raise TypeError(
+                    f"Expected arguments of {init.__qualname__.split('.')[0]}: {', '.join(known)}. "
+                    f"Received {name!r}.{instead}"
+                )
+        init(self, *args, **kwargs)
+
+    return checked
+
+
+def check_flag(name, value):
+    """Refuse anything but True and False.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    value : object
+        What was given.
+
+    Raises
+    ------
+    TypeError
+        If it is something else, such as None, which is neither.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"Expected {name} to be True or False. Received {value!r}.")
+
+
+def describe(value):
+    """Describe a value for a summary, the same in every process.
+
+    Parameters
+    ----------
+    value : object
+        Anything.
+
+    Returns
+    -------
+    object
+        JSON-serializable: plain values, lists and dictionaries of them as they are, and the names
+        of functions and classes in place of these and of their objects.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    if isinstance(value, dict):
+        return {str(key): describe(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [describe(one) for one in value]
+    if isinstance(value, functools.partial):
+        return describe(value.func)
+    return getattr(value, "__qualname__", type(value).__qualname__)

@@ -1,0 +1,103 @@
+"""Pickling of losses and optimizers, so that the object that was given trains in every task.
+
+What an algorithm is given travels to every task as a pickle. Keras pickles its objects by their
+``get_config``, which leaves things out: the delta of a Huber loss, the variables that are excluded
+from weight decay, every setting of a class without ``get_config``. Here losses and optimizers are
+pickled as Python pickles any other object: with their class and all their attributes.
+"""
+
+import copyreg
+import re
+
+import cloudpickle
+import keras
+import tensorflow as tf
+
+from helpers.exchange.weights import snake_case
+
+
+def pickle_whole_objects():
+    """Let this process pickle and copy Keras' losses and optimizers with all their attributes.
+
+    It holds for every class of them that exists now, the user's own included, and for Keras'
+    variables, which optimizers hold. SubstraFL pickles a class of the script with the objects that
+    it names, so that it must hold for its pickles too.
+    """
+    for cls in (*_subclasses(keras.losses.Loss), *_subclasses(keras.optimizers.Optimizer)):
+        copyreg.pickle(cls, _reduce_whole)
+    for cls in _subclasses(keras.Variable):
+        copyreg.pickle(cls, _reduce_variable)
+
+
+def check_that_it_travels(arguments):
+    """Refuse arguments that could not travel to a task.
+
+    Parameters
+    ----------
+    arguments : dict of str to object
+        The arguments by their names.
+
+    Raises
+    ------
+    TypeError
+        Naming the argument, and within it the class and setting that cannot be pickled.
+    """
+    try:
+        cloudpickle.dumps(arguments)
+    except Exception as error:
+        place, reason = _find_fault(arguments, error)
+        raise TypeError(
+            f"Expected arguments that can travel to the tasks. Received {place}, which cannot be "
+            f"pickled ({reason}): make it where it is used, or leave it out."
+        ) from error
+
+
+def _subclasses(cls):
+    """List a class and all classes that inherit from it."""
+    return [cls, *(one for child in cls.__subclasses__() for one in _subclasses(child))]
+
+
+def _reduce_whole(value):
+    """Take an object apart: its class and all its attributes."""
+    state = dict(vars(value))
+    base = snake_case(type(value).__name__)
+    if re.fullmatch(rf"{base}_\d+", str(state.get("name"))):
+        # Keras numbers unnamed optimizers in each process; nothing is computed from it.
+        state["name"] = base
+    # An optimizer works under the strategy of the process that it is in.
+    strategies = [name for name, one in state.items() if isinstance(one, _STRATEGY)]
+    for name in strategies:
+        del state[name]
+    return _make_object, (type(value), strategies), state
+
+
+_STRATEGY = (tf.distribute.Strategy, tf.compat.v1.distribute.Strategy)
+
+
+def _make_object(cls, strategies):
+    """Make an object that is given its other attributes next."""
+    value = cls.__new__(cls)
+    vars(value).update(dict.fromkeys(strategies, tf.distribute.get_strategy()))
+    return value
+
+
+def _reduce_variable(value):
+    """Take a variable apart."""
+    return _make_variable, (value.numpy(), value.name, value.trainable, value.dtype)
+
+
+def _make_variable(value, name, trainable, dtype):
+    """Make a variable from what it holds."""
+    return keras.Variable(value, name=name, trainable=trainable, dtype=dtype)
+
+
+def _find_fault(value, error, place="them"):
+    """Follow a failure inwards; return where it is, and what Python says of it."""
+    parts = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    for name, part in parts.items():
+        try:
+            cloudpickle.dumps(part)
+        except Exception as inner:
+            where = str(name) if place == "them" else f"{place.partition(' (')[0]}.{name}"
+            return _find_fault(part, inner, f"{where} ({type(part).__name__})")
+    return place, f"{type(error).__name__}: {error}"
