@@ -142,24 +142,22 @@ def _import_line(module, name, alias, names):
 def _rename(found, names):
     """Write a name that a text mentions as SubstraFL would; what stays here is only named."""
     name, role = found["name"], found["role"] or ""
-    source = _source(name)
-    if source and source.name == "__init__.py":
+    module, rest = name, ""
+    while not _source(module):
+        module, _, last = module.rpartition(".")
+        rest = f"{last}.{rest}".rstrip(".")
+    if not rest and _source(module).name == "__init__.py":
         return role + THEIRS + found["end"]
-    module, attribute = (name, None) if source else find(*_split(name))
+    if rest:
+        module = find(module, rest.split(".")[0])[0]
     if module not in names:
         last = name.rpartition(".")[2]
         return f"``{last}`` of {PROJECT}" if role else f"{last} of {PROJECT}{found['end']}"
-    if attribute is None:
+    if not rest:
         return f"{role}{THEIRS}.{names[module]}{found['end']}"
     if role:  # a leading dot: Sphinx looks for the name in all modules
-        return role.rstrip("~") + f".{attribute}`"
-    return f"{names[module]}.{attribute}{found['end']}"
-
-
-def _split(name):
-    """Split a dotted name into the longest module in it, and what is asked of that."""
-    module, _, attribute = name.rpartition(".")
-    return (module, attribute) if _source(module) else _split(module)
+        return role.rstrip("~") + f".{rest}`"
+    return f"{names[module]}.{rest}{found['end']}"
 
 
 def _is_ours(module):

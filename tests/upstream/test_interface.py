@@ -86,13 +86,33 @@ def test_the_tests_written_with_it_pass(packages, written, run):
     assert re.search(r"^\d+ passed", said, re.MULTILINE)
 
 
-def test_names_in_texts_follow(tool):
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("See :class:`~helpers.algorithms.TFAlgo`.", "See :class:`.TFAlgo`."),
+        (":meth:`helpers.algorithms.TFAlgo.train`", ":meth:`.TFAlgo.train`"),
+        ("``helpers.exchange.Int8()`` or", "``compression.Int8()`` or"),
+        ("in helpers.exchange.weights.", f"in {NAME}.weight_manager."),
+        ('startswith("helpers.algorithms")', f'startswith("{NAME}")'),
+        (":func:`helpers.models.start_from`.", "``start_from`` of federated-chest-xrays."),
+        ("from helpers.exchange import Int8 as I8", f"from {NAME}.compression import Int8 as I8"),
+        ("from helpers.exchange import weights", f"from {NAME} import weight_manager as weights"),
+        ("    from helpers.algorithms import traces", f"    from {NAME} import traces"),
+    ],
+)
+def test_imports_and_names_in_texts_follow(tool, monkeypatch, tmp_path, ours, theirs):
     interface = tool("interface")
     names = interface.name_modules()
-    text = interface.rewrite("helpers.algorithms.tf_fed_avg_algo", names)
-    assert ":class:`.TFAlgo`" in text
-    assert "server_optimizers.FedAdam(" in text
-    assert f"from {NAME}.tf_base_algo import TFAlgo\n" in text
+    lines = ["def f():", ours] if ours.startswith(" ") else [ours]
+    text = "\n".join(lines if "import" in ours else ['"""', ours, '"""'])
+    (tmp_path / "module.py").write_text(text, "utf-8")
+    find_source, parse = interface._source, interface._tree
+    own = {"helpers.own": tmp_path / "module.py"}
+    monkeypatch.setattr(interface, "_source", lambda name: own.get(name) or find_source(name))
+    monkeypatch.setattr(
+        interface, "_tree", lambda name: ast.parse(text) if name in own else parse(name)
+    )
+    assert theirs in interface.rewrite("helpers.own", names).splitlines()
 
 
 def test_a_name_is_followed_through_the_doors_of_packages(tool):
