@@ -31,7 +31,7 @@ endif
 endif
 endif
 
-.PHONY: help install html html-noplot test proofs lint benchmark clean rebuild
+.PHONY: help install html html-noplot test proofs lint benchmark upstream clean rebuild
 
 help:  ## List the targets
 	@echo 'Usage: make TARGET [PYTHON=python3.12] [O="options"] [PATTERN=page]'
@@ -66,6 +66,9 @@ lint: install  ## Check style, formatting, the layers of the package, and spelli
 
 benchmark: install  ## Time the federation on this machine
 	$(PY) -m helpers.local_mode.benchmark $(O)
+
+upstream: install  ## Write what can be contributed to SubstraFL and to Substra's documentation
+	$(PY) docs/upstream/build.py $(O)
 
 clean:  ## Remove what builds, pages and tests leave behind (.venv stays)
 	rm -rf docs/_build docs/auto_examples docs/generated docs/notebooks/*.ipynb

@@ -123,6 +123,7 @@ LEAVES = (
     "index",
     "own_data",
     "data_sheet",
+    "from_pytorch",
     "benchmark/index",
     "glossary",
     "references",

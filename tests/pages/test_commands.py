@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TARGETS = ["help", "install", "html", "html-noplot", "test", "proofs", "lint", "benchmark", "clean"]
+TARGETS = ["help", "install", "html", "html-noplot", "test", "proofs", "lint", "benchmark"]
+TARGETS += ["upstream", "clean"]
 OUTER = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "PYTHON", "O", "PATTERN"}
 
 
