@@ -13,6 +13,7 @@ import cloudpickle
 import keras
 import tensorflow as tf
 
+from helpers.compatibility import variable_tracker
 from helpers.exchange.weights import snake_case
 
 
@@ -25,6 +26,7 @@ def pickle_whole_objects():
     """
     for cls in (*_subclasses(keras.losses.Loss), *_subclasses(keras.optimizers.Optimizer)):
         copyreg.pickle(cls, _reduce_whole)
+    copyreg.pickle(variable_tracker(), _reduce_tracker)
     for cls in _subclasses(keras.Variable):
         copyreg.pickle(cls, _reduce_variable)
 
@@ -79,6 +81,28 @@ def _make_object(cls, strategies):
     value = cls.__new__(cls)
     vars(value).update(dict.fromkeys(strategies, tf.distribute.get_strategy()))
     return value
+
+
+def _reduce_tracker(value):
+    """Take a tracker apart; it knows its variables by where they are in memory."""
+    stores = {name: tuple(store) for name, (_, store) in value.config.items()}
+    ids = {name: _Ids(store) for name, store in stores.items()}
+    return object.__new__, (type(value),), vars(value) | {"stored_ids": ids}
+
+
+class _Ids:
+    """What becomes the set of the places of some objects, in the process where they arrive."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __reduce__(self):
+        return _ids_of, (self.values,)
+
+
+def _ids_of(values):
+    """Return the places of objects."""
+    return {id(value) for value in values}
 
 
 def _reduce_variable(value):

@@ -40,7 +40,7 @@ def task_fingerprint(archive, arguments, inputs, samples, environment):
     samples : dict of str to path
         Folder of each data sample, by its key.
     environment : dict
-        JSON-serializable; versions, threads and the like.
+        JSON-serializable; versions, cores and the like.
 
     Returns
     -------

@@ -35,7 +35,7 @@ class ForkServer:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def run(self, *, script, arguments, folder, log, threads=None, time_limit=None):
+    def run(self, *, script, arguments, folder, log, time_limit=None):
         """Run one task and wait for its end.
 
         Parameters
@@ -48,8 +48,6 @@ class ForkServer:
             Its working folder; its temporary files go there too.
         log : str
             File that takes what it prints.
-        threads : int, optional
-            Threads that TensorFlow may use for one operation; default: one for each core.
         time_limit : float, optional
             Seconds after which the task is ended.
 
@@ -70,7 +68,6 @@ class ForkServer:
             "arguments": arguments,
             "folder": folder,
             "log": log,
-            "threads": threads,
             "time_limit": time_limit,
         }
         with self._lock:

@@ -36,7 +36,11 @@ _PACKAGES = (
     *("substra", "substrafl", "substratools", "tensorflow", "keras", "torch"),
     *("numpy", "pandas", "scikit-learn", "pillow"),
 )
-_SETTINGS = ("TF_", "KERAS_", "CUDA_VISIBLE_DEVICES")
+# Variables by which the user tells libraries how to compute; tasks inherit them.
+_SETTINGS = (
+    *("TF_", "KERAS_", "CUDA_VISIBLE_DEVICES"),
+    *("OMP_", "OPENBLAS_", "MKL_", "ONEDNN_", "DNNL_"),
+)
 
 
 def run_tasks_fast(clients, *, store=None, side_by_side=None, time_limit=None, fresh=None):
@@ -57,8 +61,7 @@ def run_tasks_fast(clients, *, store=None, side_by_side=None, time_limit=None, f
         cache folder.
     side_by_side : int, optional
         Tasks that may run at the same time. Default: as many as there are cores, and at most the
-        number of clients. It changes no digit of the results: TensorFlow always gets the cores
-        divided by that default as its number of threads, on which the last digits depend.
+        number of clients. It changes no digit of the results.
     time_limit : float, optional
         Seconds after which a task is ended and the run fails; default: no limit.
     fresh : bool, optional
@@ -80,6 +83,13 @@ def run_tasks_fast(clients, *, store=None, side_by_side=None, time_limit=None, f
     UserWarning
         Where tasks cannot be forked (Windows, or a GPU that this program already uses):
         Substra's own spawner runs them, one after another.
+
+    Notes
+    -----
+    The last digits of a sum depend on how many threads share it. A task computes with as many as
+    the script and as a task of Substra's own spawner: TensorFlow takes one for each core, unless
+    ``TF_NUM_INTRAOP_THREADS`` is set before the script starts. On one machine a simulation and
+    both kinds of tasks so give the same bits; another processor may round differently.
     """
     if not hasattr(clients, "items"):
         clients = {client.organization_info().organization_id: client for client in clients}
@@ -113,12 +123,10 @@ class TaskRunner:
             side_by_side = 1
         at_most = max(1, min(cores, len(clients)))
         self._side_by_side = side_by_side or at_most
-        # Not a matter of side_by_side: one by one gives the same digits as side by side.
-        threads = cores // at_most
         self._fresh = "--fresh" in sys.argv[1:] if fresh is None else fresh
         self._store = store if isinstance(store, TaskStore) else TaskStore(store)
         self._store.prune()
-        self._environment = _describe_environment(threads)
+        self._environment = _describe_environment(cores)
         # Substra's bookkeeping is not made for threads: one at a time, but for running tasks.
         self._bookkeeping = threading.RLock()
         self._records = {}
@@ -132,10 +140,7 @@ class TaskRunner:
             spawner = worker._spawner
             if self._forks:
                 spawner = ForkSpawner(
-                    worker._local_worker_dir,
-                    threads=threads,
-                    time_limit=time_limit,
-                    archives=archives,
+                    worker._local_worker_dir, time_limit=time_limit, archives=archives
                 )
             worker._spawner = _Spawner(spawner, self)
             worker.schedule_task = functools.partial(self._run_alone, worker)
@@ -337,7 +342,7 @@ def _why_not_fork():
     return None
 
 
-def _describe_environment(threads):
+def _describe_environment(cores):
     """Collect what a result depends on besides the task itself."""
     versions = {}
     for name in _PACKAGES:
@@ -353,7 +358,7 @@ def _describe_environment(threads):
         "python": platform.python_version(),
         "versions": versions,
         "settings": settings,
-        "threads": threads,
+        "cores": cores,
     }
 
 

@@ -6,8 +6,8 @@ survive. This process imports TensorFlow and never uses it; a task is forked fro
 begins with a clean, imported, idle TensorFlow. Only the standard library is imported by name, so
 that ``helpers`` itself is read by each task from the function archive, as in a new Python.
 
-Protocol: one JSON object a line. In: ``{"id", "script", "arguments", "folder", "log", "threads",
-"time_limit"}``, the last two a number or null. Out, when the task has ended: ``{"id", "status",
+Protocol: one JSON object a line. In: ``{"id", "script", "arguments", "folder", "log",
+"time_limit"}``, the last a number or null. Out, when the task has ended: ``{"id", "status",
 "cpu", "peak_memory", "late"}`` with the status of :func:`os.wait4`, seconds, bytes, and whether
 the task was ended because of its time limit.
 """
@@ -42,8 +42,6 @@ PRELOADED = (
     "substrafl.strategies",
     "substrafl.remote",
 )
-# How many threads the libraries of a task may start; what the user has set is left alone.
-THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 GARBAGE = 50_000  # new objects between two collections; Python's own 700 suits small programs
 PR_SET_PDEATHSIG = 1
 # Linux counts the peak of resident memory in KiB, macOS in bytes.
@@ -158,9 +156,6 @@ def _run(request):
     os.dup2(log, 2)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
-    if request["threads"] is not None:
-        for name in THREADS:
-            os.environ.setdefault(name, str(request["threads"]))
     # Temporary files go with the task's folder, however the task ends.
     os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(dir=request["folder"])
     if "numpy" in sys.modules:  # as a new Python would; its own generator Python seeds by itself

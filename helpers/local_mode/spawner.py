@@ -29,18 +29,15 @@ class ForkSpawner(stock.Subprocess):
     ----------
     local_worker_dir : pathlib.Path
         Substra's folder for the files of running tasks.
-    threads : int, optional
-        Threads that TensorFlow may use for one operation; default: one for each core.
     time_limit : float, optional
         Seconds after which a task is ended.
     archives : Archives, optional
         What other spawners have unpacked; default: nothing.
     """
 
-    def __init__(self, local_worker_dir, *, threads=None, time_limit=None, archives=None):
+    def __init__(self, local_worker_dir, *, time_limit=None, archives=None):
         super().__init__(local_worker_dir)
         self._archives = archives or Archives()
-        self._threads = threads
         self._time_limit = time_limit
 
     def spawn(self, name, archive_path, command_args_tpl, data_sample_paths, local_volumes, envs):
@@ -74,7 +71,6 @@ class ForkSpawner(stock.Subprocess):
                     arguments=stock._get_command_args(function, command_args_tpl, local_volumes),
                     folder=str(folder),
                     log=str(log),
-                    threads=self._threads,
                     time_limit=self._time_limit,
                 )
             except ConnectionError as error:

@@ -157,7 +157,7 @@ def test_random_names_do_not_count_and_everything_else_does(tmp_path):
     import json
     import tarfile
 
-    def task(code="x = 1", shared="weights", film="film", rank=3, threads=1, name="one"):
+    def task(code="x = 1", shared="weights", film="film", rank=3, cores=1, name="one"):
         folder = tmp_path / f"{name}-{len(list(tmp_path.iterdir()))}"
         (folder / "inputs").mkdir(parents=True)
         (folder / "sample").mkdir()
@@ -176,7 +176,7 @@ def test_random_names_do_not_count_and_everything_else_does(tmp_path):
             ["--task-properties", json.dumps({"rank": rank}), "--inputs", json.dumps(inputs)],
             folder / "inputs",
             {f"key-{name}": folder / "sample"},
-            {"threads": threads},
+            {"cores": cores},
         )
 
     first = task()
@@ -186,6 +186,6 @@ def test_random_names_do_not_count_and_everything_else_does(tmp_path):
         {"shared": "other weights"},
         {"film": "another film"},
         {"rank": 4},
-        {"threads": 2},
+        {"cores": 2},
     ]
     assert len({first, *(task(**change) for change in changes)}) == 6
