@@ -1,40 +1,156 @@
-"""Names of other packages that are not public, and for which there is no public way.
+"""Names of other packages that are not public, where there is no public way.
 
-Everything that this project uses of Keras, TensorFlow and SubstraFL beyond their documented
-interfaces is here, each in a function that tells what it is for. It was tried with Keras 3.15,
-TensorFlow 2.21 and SubstraFL 1.0; a test looks for each name, and another version that has moved
-one says so in place of failing somewhere else.
+What the algorithms, the exchange, the models and the strategies use of Keras, TensorFlow and
+SubstraFL beyond their documented interfaces is here, and nowhere else: one function for each need.
+It was tried with Keras 3.15, TensorFlow 2.21 and SubstraFL 1.0. A test looks for every name, and a
+version without one says so, where it would be used.
 """
 
-import functools
 import importlib
 
+_TRIED = "keras 3.15, tensorflow 2.21 and substrafl 1.0"
 
-def _find(place):
-    """Look up ``module:name``, or say that it is gone.
 
-    Raises
-    ------
-    ImportError
-        Naming what was looked for, and the versions in which it was found.
+def flatten_layers(model, *, include_self=True):
+    """List the layers of a model and of all models and layers within it.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A model; Keras' public ``layers`` are only those of its first level.
+    include_self : bool, default=True
+        Whether the model itself is listed, first.
+
+    Returns
+    -------
+    list of keras.layers.Layer
+        In the model's order.
     """
-    module, _, name = place.partition(":")
-    try:
-        return functools.reduce(getattr, name.split("."), importlib.import_module(module))
-    except (ImportError, AttributeError) as error:
-        raise ImportError(
-            f"Expected {name!r} in {module}. It is not there in the installed version: "
-            "install keras 3.15, tensorflow 2.21 and substrafl 1.0, with which "
-            "helpers.compatibility was tried."
-        ) from error
+    return list(_attribute(model, "_flatten_layers")(include_self=include_self))
+
+
+def last_operation(tensor):
+    """Find the layer or operation that a symbolic output of a functional model comes from.
+
+    Parameters
+    ----------
+    tensor : keras.KerasTensor
+        One of the model's ``outputs``.
+
+    Returns
+    -------
+    keras.Operation
+        Its last operation.
+    """
+    return _attribute(tensor, "_keras_history").operation
+
+
+def keras_seed_generator():
+    """Return the generator from which Keras draws where no other is given; it may be made now.
+
+    Returns
+    -------
+    keras.random.SeedGenerator
+        The same one for the whole process.
+    """
+    return _find("keras.src.random.seed_generator:global_seed_generator")()
 
 
 def variable_tracker():
-    """Class with which a Keras optimizer or layer remembers its variables, by their addresses.
+    """Return the class with which Keras' optimizers remember their variables, by their addresses.
 
     Returns
     -------
     type
-        Its objects are attributes of every optimizer, and must be copied with it.
+        Objects of it are attributes of every optimizer, and have to be copied with it.
     """
     return _find("keras.src.utils.tracking:Tracker")
+
+
+def get_tensorflow_seed():
+    """Read TensorFlow's global seed, and how far its eager operations have drawn from it.
+
+    Returns
+    -------
+    seed : int or None
+        None if no global seed was set.
+    state : tuple or None
+        State of the :class:`random.Random` that seeds eager operations.
+    """
+    context = _find("tensorflow.python.eager.context:context")()
+    seed = _attribute(context, "_seed")
+    # TensorFlow makes the generator with the first global seed.
+    return seed, None if seed is None else _attribute(context, "_rng").getstate()
+
+
+def set_tensorflow_seed(seed, state):
+    """Restore what :func:`get_tensorflow_seed` read.
+
+    Parameters
+    ----------
+    seed : int
+        The global seed.
+    state : tuple
+        State of the generator.
+    """
+    _find("tensorflow:random").set_seed(seed)
+    context = _find("tensorflow.python.eager.context:context")()
+    _attribute(context, "_rng").setstate(state)
+
+
+def is_op_determinism_enabled():
+    """Tell whether TensorFlow was told to use deterministic operations only.
+
+    Returns
+    -------
+    bool
+        What ``tf.config.experimental.enable_op_determinism`` sets.
+    """
+    return _find("tensorflow.python.framework.config:is_op_determinism_enabled")()
+
+
+def change_remote(operation, *, remote_class=None, method=None, title=None):
+    """Have an operation that SubstraFL has noted call something else in its task.
+
+    Parameters
+    ----------
+    operation : substrafl.remote.operations.RemoteOperation
+        Or RemoteDataOperation; changed in place.
+    remote_class : callable, optional
+        What is called with the instance, ``method_name`` and ``method_parameters``, and answers
+        with Substra's functions.
+    method : str, optional
+        Name of the instance's method.
+    title : str, optional
+        Name of the function as Substra shows it.
+    """
+    changes = {"_remote_cls": remote_class, "_method_name": method, "_algo_name": title}
+    for name, value in changes.items():
+        _attribute(operation.remote_struct, name)
+        if value is not None:
+            setattr(operation.remote_struct, name, value)
+
+
+def _find(place):
+    """Look up ``module:name``."""
+    module, _, name = place.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise _missing(place) from error
+
+
+def _attribute(value, name):
+    """Look up an attribute."""
+    try:
+        return getattr(value, name)
+    except AttributeError as error:
+        raise _missing(f"{type(value).__module__}.{type(value).__qualname__}.{name}") from error
+
+
+def _missing(place):
+    """Make the error that names what is gone, and the versions that have it."""
+    return ImportError(
+        f"Expected {place}, which has no public counterpart. Received a version without it: "
+        f"install {_TRIED}, with which helpers.compatibility was tried."
+    )

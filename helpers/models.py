@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from helpers.compatibility import flatten_layers
+
 
 def build_cnn(image_size=64, filters=(16, 32, 64, 64), dropout=0.2, normalization="group"):
     """Build a small convolutional network for one binary question about a film.
@@ -80,7 +82,7 @@ def freeze_layers(build, *names):
         A function without arguments that returns a built Keras model.
     *names : str
         Names of layers, or patterns such as ``"block1_*"``, as of files in a shell. A layer that
-        the user did not name is called as in :func:`helpers.exchange.parameter_names`:
+        the user did not name is called as in :func:`helpers.exchange.exchanged_variables`:
         ``conv2d``, ``conv2d_1``, … within the model. The layers of a model within the model have
         names of their own; to name the inner model freezes all of them.
 
@@ -114,7 +116,7 @@ def _build_frozen(build, names):
 
     model = build()
     renamed = layer_names(model)
-    inner = list(model._flatten_layers(include_self=False))
+    inner = flatten_layers(model, include_self=False)
     known = {id(layer): renamed.get(layer.name, layer.name) for layer in inner}
     for name in names:
         chosen = [layer for layer in inner if fnmatch.fnmatchcase(known[id(layer)], name)]

@@ -7,7 +7,7 @@ import pytest
 from keras import layers
 
 from helpers.algorithms.pairing import has_logits
-from helpers.exchange import get_parameters, parameter_names
+from helpers.exchange import exchanged_variables, get_parameters
 from helpers.models import build_cnn, freeze_layers, start_from
 
 
@@ -22,8 +22,8 @@ def test_size_and_output():
 
 def test_normalization_decides_what_has_statistics():
     extra = {
-        kind: len(parameter_names(build_cnn(normalization=kind), True))
-        - len(parameter_names(build_cnn(normalization=kind)))
+        kind: len(exchanged_variables(build_cnn(normalization=kind), True))
+        - len(exchanged_variables(build_cnn(normalization=kind)))
         for kind in ("group", "batch", None)
     }
     assert extra == {"group": 0, "batch": 8, None: 0}
@@ -46,18 +46,21 @@ def build_two_blocks():
 
 
 def test_frozen_layers_are_not_exchanged():
-    every = get_parameters(build_two_blocks(), True)
+    every = get_parameters(exchanged_variables(build_two_blocks(), True))
     frozen = freeze_layers(build_two_blocks, "first", "norm")()
     rest = ["conv2d/kernel", "conv2d/bias", "dense/kernel", "dense/bias"]
-    assert parameter_names(frozen, True) == [f"sequential/{name}" for name in rest]
-    sizes = [sum(array.nbytes for array in p.values()) for p in (every, get_parameters(frozen))]
+    assert list(exchanged_variables(frozen, True)) == [f"sequential/{name}" for name in rest]
+    sizes = [
+        sum(array.nbytes for array in p.values())
+        for p in (every, get_parameters(exchanged_variables(frozen)))
+    ]
     assert sizes == [4 * (18 + 2 + 4 * 2 + 57 + 49), 4 * (57 + 49)]
 
 
 def test_layers_are_named_within_the_model_or_by_pattern():
     build_two_blocks()  # Keras' own numbers go on
-    assert parameter_names(freeze_layers(build_two_blocks, "conv2d")()) == parameter_names(
-        freeze_layers(freeze_layers(build_two_blocks, "conv2d"), "conv*")()
+    assert list(exchanged_variables(freeze_layers(build_two_blocks, "conv2d")())) == list(
+        exchanged_variables(freeze_layers(freeze_layers(build_two_blocks, "conv2d"), "conv*")())
     )
     inner = freeze_layers(lambda: keras.Sequential([build_two_blocks(), layers.ReLU()]), "dense")
     assert len(inner().trainable_variables) == 6

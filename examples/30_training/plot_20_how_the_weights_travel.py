@@ -59,7 +59,7 @@ from substrafl.index_generator import NpIndexGenerator
 
 from helpers.algorithms import TFFedAvgAlgo
 from helpers.data import ChestXrayDataset
-from helpers.exchange import get_parameters, subtract_parameters
+from helpers.exchange import exchanged_variables, get_parameters, subtract_parameters
 from helpers.models import build_cnn
 
 
@@ -81,11 +81,11 @@ class WatchedAlgo(TFFedAvgAlgo):
         self.distances = []
 
     def _local_train(self, train_dataset):
-        start = get_parameters(self.model)
+        start = get_parameters(exchanged_variables(self.model))
         self.distances.append(0.0)
         for indices in self._index_generator:
             self._update_weights(train_dataset[indices])
-            drift = subtract_parameters(get_parameters(self.model), start)
+            drift = subtract_parameters(get_parameters(exchanged_variables(self.model)), start)
             self.distances.append(length(drift))
 
     def _get_state_to_save(self):
@@ -139,7 +139,7 @@ for hospital, client in federation.clients.items():
 
 import pandas as pd
 
-weights = {key: get_parameters(algo.model) for key, algo in algos.items()}
+weights = {key: get_parameters(exchanged_variables(algo.model)) for key, algo in algos.items()}
 first = hospitals[0]
 
 
@@ -268,7 +268,7 @@ states, forgetful_scores = federation.simulate(
     FedAvg(algo=ForgetfulAlgo(), metric_functions={"auc": auc}), num_rounds=N_ROUNDS
 )
 forgetful = {
-    (worker, number): get_parameters(state.algo.model)
+    (worker, number): get_parameters(exchanged_variables(state.algo.model))
     for worker, number, state in zip(states.worker, states.round_idx, states.state, strict=True)
 }
 

@@ -118,12 +118,12 @@ import pickle
 
 from substrafl.strategies.schemas import FedAvgSharedState
 
-from helpers.exchange import get_parameters, pack_state, unpack_state
+from helpers.exchange import exchanged_variables, get_parameters, pack_state, unpack_state
 
 rng = np.random.default_rng(SEED)
 update = {
     name: rng.normal(scale=1e-3, size=tensor.shape).astype(np.float32)
-    for name, tensor in get_parameters(Participant().model).items()
+    for name, tensor in get_parameters(exchanged_variables(Participant().model)).items()
 }
 state = FedAvgSharedState(n_samples=200, parameters_update=list(update.values()))
 
@@ -334,9 +334,9 @@ def train_once(images, targets):
     model = keras.Model(inputs, keras.layers.Dense(1, name="last")(z))
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(RATE), loss)
-    before = get_parameters(model)
+    before = get_parameters(exchanged_variables(model))
     model.train_on_batch(images, targets)
-    after = get_parameters(model)
+    after = get_parameters(exchanged_variables(model))
     return {name: after[name] - before[name] for name in before}
 
 

@@ -135,7 +135,7 @@ from helpers.exchange import get_parameters
 
 def count_numbers(choice):
     model = choice.change(build_started)()
-    sent = get_parameters(model, choice.with_batch_norm_parameters)
+    sent = get_parameters(choice.exchanged_variables(model))
     n_sent = sum(value.size for value in sent.values())
     return {
         "tensors sent": len(sent),

@@ -3,8 +3,8 @@
 from helpers.algorithms.accounting import find_noise as find_noise
 from helpers.algorithms.accounting import spent_epsilon as spent_epsilon
 from helpers.algorithms.batch_norm import BatchNorm as BatchNorm
+from helpers.algorithms.index_generators import PoissonIndexGenerator as PoissonIndexGenerator
 from helpers.algorithms.privacy import DPSGD as DPSGD
-from helpers.algorithms.privacy import PoissonIndexGenerator as PoissonIndexGenerator
 from helpers.algorithms.server_optimizers import FedAdagrad as FedAdagrad
 from helpers.algorithms.server_optimizers import FedAdam as FedAdam
 from helpers.algorithms.server_optimizers import FedAvgM as FedAvgM

@@ -91,3 +91,23 @@ def describe(value):
     if isinstance(value, functools.partial):
         return describe(value.func)
     return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def describe_settings(optimizer):
+    """List the settings of an optimizer, as far as it tells them.
+
+    Parameters
+    ----------
+    optimizer : keras.optimizers.Optimizer
+        Any.
+
+    Returns
+    -------
+    dict
+        JSON-serializable, without the name.
+    """
+    try:
+        settings = optimizer.get_config()
+    except (NotImplementedError, AttributeError, TypeError, ValueError):  # a class of the user's
+        settings = {name: one for name, one in vars(optimizer).items() if name[0] != "_"}
+    return {name: describe(one) for name, one in settings.items() if name != "name"}

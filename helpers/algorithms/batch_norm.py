@@ -11,7 +11,8 @@ import math
 
 import keras
 
-from helpers.exchange.weights import layer_names
+from helpers.compatibility import flatten_layers
+from helpers.exchange.weights import exchanged_variables, layer_names
 
 _LARGEST_GROUP_COUNT = 8
 
@@ -78,10 +79,24 @@ class BatchNorm(enum.Enum):
         """Return the choice's name as :meth:`read` takes it."""
         return self.value
 
-    @property
-    def with_batch_norm_parameters(self):
-        """What :func:`helpers.exchange.get_parameters` is given: True, False or None."""
-        return {BatchNorm.AVERAGED: True, BatchNorm.LOCAL: None}.get(self, False)
+    def exchanged_variables(self, model):
+        """Name the variables of a model that are exchanged under this choice.
+
+        Parameters
+        ----------
+        model : keras.Model
+            A built model.
+
+        Returns
+        -------
+        dict of str to keras.Variable
+            See :func:`helpers.exchange.exchanged_variables`.
+        """
+        variables = exchanged_variables(model, self is BatchNorm.AVERAGED)
+        if self is not BatchNorm.LOCAL:
+            return variables
+        own = {id(one) for layer in batch_norm_layers(model) for one in layer.weights}
+        return {name: one for name, one in variables.items() if id(one) not in own}
 
     def change(self, build):
         """Make the builder of a model whose layers are as this choice wants them.
@@ -114,7 +129,7 @@ def batch_norm_layers(model):
         In the model's order.
     """
     kind = keras.layers.BatchNormalization
-    return [layer for layer in model._flatten_layers() if isinstance(layer, kind)]
+    return [layer for layer in flatten_layers(model) if isinstance(layer, kind)]
 
 
 def _build_frozen(build):
@@ -146,7 +161,7 @@ def _build_with_groups(build):
         return layer(*inputs, **options)
 
     changed = keras.models.clone_model(model, None, clone, call, recursive=True)
-    pairs = zip(model._flatten_layers(), changed._flatten_layers(), strict=True)
+    pairs = zip(flatten_layers(model), flatten_layers(changed), strict=True)
     for old, new in pairs:
         is_replaced = isinstance(old, keras.layers.BatchNormalization)
         kept = [v for v in _own_weights(old) if not (is_replaced and v.name.startswith("moving"))]
@@ -181,4 +196,6 @@ def _group_norm(layer, name):
 
 def _own_weights(layer):
     """List the weights of a layer without those of the layers within it."""
-    return layer._trainable_variables + layer._non_trainable_variables
+    inner = flatten_layers(layer, include_self=False)
+    within = {id(weight) for one in inner for weight in one.weights}
+    return [weight for weight in layer.weights if id(weight) not in within]

@@ -6,6 +6,8 @@ Keras says so; this does.
 
 import keras
 
+from helpers.compatibility import last_operation
+
 _BINARY = ("BinaryCrossentropy", "BinaryFocalCrossentropy")
 _CATEGORICAL = (
     "CategoricalCrossentropy",
@@ -110,8 +112,7 @@ def _config(loss):
 
 def _activation(output):
     """Read the activation that made an output tensor: its name, or None when it is unknown."""
-    history = getattr(output, "_keras_history", None)
-    layer = getattr(history, "operation", None)
+    layer = last_operation(output)
     if isinstance(layer, keras.layers.Softmax):
         return "softmax"
     if isinstance(layer, keras.Model) and layer.outputs:

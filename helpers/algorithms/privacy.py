@@ -17,10 +17,9 @@ import os
 import keras
 import numpy as np
 import tensorflow as tf
-from substrafl.exceptions import IndexGeneratorSampleNoneError
-from substrafl.index_generator import BaseIndexGenerator
 
 from helpers.algorithms.batch_norm import batch_norm_layers
+from helpers.algorithms.index_generators import PoissonIndexGenerator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,61 +71,6 @@ class DPSGD:
                 "Expected a finite noise_multiplier of 0 or more. Received "
                 f"{self.noise_multiplier}."
             )
-
-
-class PoissonIndexGenerator(BaseIndexGenerator):
-    """Draw every film into every batch with the same small probability, independently.
-
-    It is the sampling for which privacy is accounted. A batch has ``batch_size`` films on average,
-    and may be empty.
-
-    Parameters
-    ----------
-    batch_size : int
-        Expected number of films of a batch, at least 1. At a hospital with fewer films than that,
-        all of them are in every batch.
-    num_updates : int
-        Batches of a round.
-    seed : int, optional
-        By default every hospital draws anew, and secretly, as the accounting presumes. With a
-        number all of them repeat their batches, and who knows it knows who took part.
-
-    Raises
-    ------
-    ValueError
-        If ``batch_size`` is not at least 1.
-    """
-
-    def __init__(self, batch_size, num_updates, seed=None):
-        if batch_size is None or batch_size < 1:
-            raise ValueError(f"Expected a batch_size of at least 1. Received {batch_size}.")
-        super().__init__(batch_size, num_updates, seed=seed)
-        if seed is None:
-            self._rng = None  # a state drawn here would travel, and be the same everywhere
-
-    def __next__(self):
-        """Draw the next batch.
-
-        Returns
-        -------
-        numpy.ndarray of int, shape (n_batch,)
-            Indices in ascending order.
-
-        Raises
-        ------
-        StopIteration
-            After ``num_updates`` batches.
-        substrafl.exceptions.IndexGeneratorSampleNoneError
-            If ``n_samples`` was not set.
-        """
-        if self._n_samples is None:
-            raise IndexGeneratorSampleNoneError("Expected n_samples to be set before iterating.")
-        if self._counter == self._num_updates:
-            raise StopIteration
-        if self._rng is None:
-            self._rng = np.random.default_rng()
-        self._counter += 1
-        return np.flatnonzero(self._rng.random(self._n_samples) * self._n_samples < self.batch_size)
 
 
 def check_private(privacy, index_generator, model):

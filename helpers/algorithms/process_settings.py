@@ -9,7 +9,8 @@ import os
 
 import keras
 import tensorflow as tf
-from tensorflow.python.framework import config as tensorflow_config  # no public way to ask
+
+from helpers.compatibility import is_op_determinism_enabled
 
 _OF_A_NEW_PROCESS = {
     "floatx": "float32",
@@ -64,7 +65,7 @@ def build_as_in_a_task(build):
 def _check_tensorflow():
     """Refuse settings of TensorFlow that tasks would not have, and that have a variable."""
     given = {
-        "TF_DETERMINISTIC_OPS": tensorflow_config.is_op_determinism_enabled(),
+        "TF_DETERMINISTIC_OPS": is_op_determinism_enabled(),
         "TF_NUM_INTRAOP_THREADS": tf.config.threading.get_intra_op_parallelism_threads(),
         "TF_NUM_INTEROP_THREADS": tf.config.threading.get_inter_op_parallelism_threads(),
     }
@@ -93,3 +94,12 @@ def _set_settings(settings):
     keras.config.set_image_data_format(settings["image_data_format"])
     keras.config.set_epsilon(settings["epsilon"])
     keras.config.set_dtype_policy(settings["dtype_policy"])
+
+
+def grow_gpu_memory():
+    """Let TensorFlow take GPU memory as it needs it, so that several tasks fit on one GPU."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:
+            return  # the GPU is in use already; the choice was made before us

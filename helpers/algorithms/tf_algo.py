@@ -3,38 +3,28 @@
 import abc
 import copy
 import functools
-import inspect
-import tempfile
 from pathlib import Path
 
 import cloudpickle
-import keras
 import numpy as np
 import tensorflow as tf
 from substrafl.algorithms.algo import Algo
-from substrafl.exceptions import (
-    BatchSizeNotFoundError,
-    DatasetSignatureError,
-    DatasetTypeError,
-    OptimizerValueError,
-)
-from substrafl.index_generator import NpIndexGenerator
+from substrafl.exceptions import BatchSizeNotFoundError, OptimizerValueError
 
-from helpers.algorithms.arguments import describe, name_unknown_arguments
+from helpers.algorithms.arguments import describe, describe_settings, name_unknown_arguments
+from helpers.algorithms.local_state import assign_variables, model_variables, read_variables
+from helpers.algorithms.model_checks import (
+    check_builder,
+    check_dataset,
+    check_model,
+    check_optimizer,
+)
 from helpers.algorithms.pairing import check_pairing, check_targets
 from helpers.algorithms.pickling import check_that_it_travels, pickle_whole_objects
-from helpers.algorithms.process_settings import build_as_in_a_task
+from helpers.algorithms.process_settings import build_as_in_a_task, grow_gpu_memory
 from helpers.algorithms.randomness import get_random_state, set_random_state, with_seed
-from helpers.algorithms.traces import TracedFunction
-from helpers.exchange import (
-    check_parameters,
-    get_parameters,
-    increment_parameters,
-    name_parameters,
-    parameter_names,
-    set_parameters,
-    subtract_parameters,
-)
+from helpers.algorithms.traces import Traces
+from helpers.exchange import exchanged_variables
 
 
 class TFAlgo(Algo):
@@ -87,16 +77,23 @@ class TFAlgo(Algo):
     A round is what one call of ``Model.fit`` would be: it ends with the optimizer's
     ``finalize_variable_values``, so that with ``use_ema=True`` the averaged weights are shared.
 
+    The training step is traced once at each organization, as by ``tf.function``: a value of Python
+    that it reads stays what it was in the first round. What changes from round to round belongs
+    into a ``keras.Variable``, which ``_step_variables`` lists and ``_get_state_to_save`` keeps.
+
     ``simulate_experiment`` runs all hospitals in one process. Draws from the *global* generators
     of Python, NumPy or TensorFlow (inside a dataset, say) are interleaved there, and differ from
     those of real tasks. Dropout and the index generator have generators of their own and do not.
     """
 
+    # Attributes that a child class keeps from task to task, besides those of _get_state_to_save.
+    _own_state = ()
+    _with_batch_norm_parameters = False
+
     def __new__(cls, *args, **kwargs):
-        """Record the arguments, so that a task can build the same algorithm again."""
+        """Record the arguments: SubstraFL makes the algorithm from them again in every task."""
         algo = super().__new__(cls)
-        algo._arguments = (args, kwargs)
-        algo._traces = {}
+        algo.args, algo.kwargs = args, kwargs
         return algo
 
     @name_unknown_arguments
@@ -110,39 +107,62 @@ class TFAlgo(Algo):
         seed=None,
         disable_gpu=False,
     ):
-        super().__init__()
+        check_dataset(dataset)
+        check_builder(model)
+        check_optimizer(optimizer)
         pickle_whole_objects()
-        # SubstraFL pickles these, and makes the algorithm from them in every task.
-        self.args, self.kwargs = self._arguments
-        _check_dataset(dataset)
-        _check_builder(model)
-        if not self._is_arriving:
-            check_that_it_travels({"model": model, "loss": loss, "optimizer": optimizer})
-        _grow_gpu_memory()
-
+        check_that_it_travels({"model": model, "loss": loss, "optimizer": optimizer})
+        # Copies: what the caller holds must not change under a training, nor change it.
+        args, kwargs = copy.deepcopy((self.args, self.kwargs))
+        super().__init__(*args, **kwargs)
         self.disable_gpu = disable_gpu
         self._build_model = model
-        self._loss = loss
+        self._loss, self._given_optimizer, self._index_generator = copy.deepcopy(
+            (loss, optimizer, index_generator)
+        )
         self._dataset = dataset
-        # Copies: what the caller holds must not change under a training.
-        self._index_generator = copy.deepcopy(index_generator)
-        self._optimizer = _copy_optimizer(optimizer)
+        self._traces = Traces()
+        grow_gpu_memory()
+        self._model = with_seed(seed, self._build)
+
+    def _build(self):
+        """Build the model, ready to train."""
         with tf.device(self._device):
-            self._model = with_seed(
-                seed, functools.partial(build_as_in_a_task, model), again=self._is_arriving
-            )
-            _check_model(self._model)
-            if loss is not None:
-                check_pairing(self._model, loss)
-            if self._optimizer is not None:
-                if not self._model.trainable_variables:
-                    raise ValueError(
-                        "Expected a model with weights to train. Received "
-                        f"{self._model.name!r}, in which every layer is frozen or has none."
-                    )
-                self._model.compile(optimizer=self._optimizer, loss=loss, jit_compile=False)
-                self._optimizer = self._model.optimizer  # perhaps wrapped in a loss scale
-                self._optimizer.build(self._model.trainable_variables)
+            model = build_as_in_a_task(self._build_model)
+            check_model(model, is_trained=self._given_optimizer is not None)
+            if self._loss is not None:
+                check_pairing(model, self._loss)
+            if self._given_optimizer is not None:
+                optimizer = copy.deepcopy(self._given_optimizer)
+                model.compile(optimizer=optimizer, loss=self._loss, jit_compile=False)
+                model.optimizer.build(model.trainable_variables)
+        return model
+
+    def __getstate__(self):
+        """Copy (deepcopy) and pickle everything but the network, of which only the values travel.
+
+        What is cached belongs to this network, and is made anew for the other one.
+        """
+        state = {
+            name: value
+            for name, value in vars(self).items()
+            if not isinstance(getattr(type(self), name, None), functools.cached_property)
+        }
+        if "_model" in vars(self):
+            state["_values"] = read_variables(self._variables())
+        return state
+
+    @functools.cached_property
+    def _model(self):
+        """Build the network of a copy: an aggregation carries one, and never asks for it."""
+        self._model = with_seed(None, self._build)
+        assign_variables(self._variables(), vars(self).pop("_values"))
+        return self._model
+
+    def _variables(self):
+        """List all variables of model and optimizer."""
+        optimizer = self._optimizer
+        return model_variables(self._model) + ([] if optimizer is None else optimizer.variables)
 
     @property
     def model(self):
@@ -150,9 +170,25 @@ class TFAlgo(Algo):
         return self._model
 
     @property
+    def _optimizer(self):
+        """The optimizer that trains: a copy of the given one, perhaps wrapped in a loss scale."""
+        return None if self._given_optimizer is None else self._model.optimizer
+
+    @functools.cached_property
+    def _exchanged(self):
+        """The variables that are exchanged, by their names."""
+        return exchanged_variables(self._model, self._with_batch_norm_parameters)
+
+    @property
     def tensor_names(self):
         """List of str: names of the exchanged tensors, for whoever reads what is sent."""
-        return parameter_names(self._model, getattr(self, "_with_batch_norm_parameters", False))
+        return list(self._exchanged)
+
+    @property
+    def _device(self):
+        """Name of the device that trains: the first GPU, unless there is none or it is disabled."""
+        has_gpu = bool(tf.config.list_physical_devices("GPU"))
+        return "/GPU:0" if has_gpu and not self.disable_gpu else "/CPU:0"
 
     @abc.abstractmethod
     def train(self, data_from_opener, shared_state=None):
@@ -197,22 +233,9 @@ class TFAlgo(Algo):
         return dataset
 
     def _local_predict(self, predict_dataset):
-        """Predict a dataset batch by batch.
+        """Predict a dataset made for inference, in batches of the index generator's size.
 
-        Parameters
-        ----------
-        predict_dataset : object
-            An instance of ``dataset`` made for inference.
-
-        Returns
-        -------
-        numpy.ndarray, shape (n, n_outputs), float32
-            Or a structure of such arrays.
-
-        Raises
-        ------
-        substrafl.exceptions.BatchSizeNotFoundError
-            If there is no index generator to tell the batch size.
+        Returns an array of shape (n, n_outputs), float32, or a structure of such arrays.
         """
         if self._index_generator is None:
             raise BatchSizeNotFoundError(
@@ -231,35 +254,23 @@ class TFAlgo(Algo):
     def _predict_batch(self, batch):
         """Run the traced model on one batch of the dataset."""
         batch = tf.nest.map_structure(tf.convert_to_tensor, batch)
-        if self._traced_prediction is None:
-            self._traced_prediction = self._trace_prediction(batch)
-        return self._traced_prediction(batch)
+        return self._trace_prediction(batch)(batch)
 
     def _trace_prediction(self, batch):
-        """Trace the model for prediction, or recall a trace that fits."""
-        return self._trace(
+        """Return the prediction as a graph."""
+        # Some layers, such as RandomFlip, train unless they are told not to.
+        return self._traces.get(
             "prediction",
-            # Some layers, such as RandomFlip, train unless they are told not to.
             lambda x: self._model(x, training=False),
             (batch,),
-            _model_variables(self._model),
+            lambda: model_variables(self._model),
         )
 
     def _local_train(self, train_dataset):
         """Train on ``num_updates`` batches of the index generator.
 
-        Override it for another training loop; the batches must come from
+        Override it for another training loop; the batches of ``train_dataset`` must come from
         ``self._index_generator``, so that they continue where the last round stopped.
-
-        Parameters
-        ----------
-        train_dataset : object
-            An instance of ``dataset`` made for training.
-
-        Raises
-        ------
-        substrafl.exceptions.OptimizerValueError
-            If the algorithm has no optimizer.
         """
         if self._optimizer is None:
             raise OptimizerValueError(
@@ -270,18 +281,7 @@ class TFAlgo(Algo):
                 self._update_weights(train_dataset[indices])
 
     def _train_round(self, train_dataset):
-        """Train for one round: the index generator's batches, all of them.
-
-        Parameters
-        ----------
-        train_dataset : object
-            An instance of ``dataset`` made for training.
-
-        Raises
-        ------
-        substrafl.exceptions.IndexGeneratorUpdateError
-            If an overridden ``_local_train`` did not take every batch.
-        """
+        """Train for one round: all batches of the index generator, or SubstraFL's error."""
         if self._index_generator.n_samples is None:
             self._index_generator.n_samples = len(train_dataset)
         self._index_generator.reset_counter()
@@ -290,76 +290,10 @@ class TFAlgo(Algo):
         if self._optimizer is not None:  # as Keras' fit ends
             self._optimizer.finalize_variable_values(self._model.trainable_variables)
 
-    def _train_for_update(self, train_dataset, average=None, *, with_batch_norm_parameters=False):
-        """Go to the global weights, train for one round, and set the weights back.
-
-        The local state of every hospital, and whatever is evaluated with it, is so the global
-        model of this round.
-
-        Parameters
-        ----------
-        train_dataset : object
-            An instance of ``dataset`` made for training.
-        average : list of numpy.ndarray, optional
-            What the aggregation made of all hospitals' updates: it leads from the global weights
-            of the last round to those of this one. None in the first round.
-        with_batch_norm_parameters : bool, default=False
-            Whether moving means and variances are part of both.
-
-        Returns
-        -------
-        dict of str to numpy.ndarray
-            Weights after the training minus weights before, by name.
-
-        Raises
-        ------
-        ValueError
-            If the average does not fit the model, or the training diverged.
-        """
-        if average is not None:
-            self._add_update(average, with_batch_norm_parameters)
-        global_parameters = get_parameters(self._model, with_batch_norm_parameters)
-        self._train_round(train_dataset)
-        local_parameters = get_parameters(self._model, with_batch_norm_parameters)
-        check_parameters(
-            local_parameters, global_parameters, origin="the weights after local training"
-        )
-        set_parameters(self._model, global_parameters, with_batch_norm_parameters)
-        return subtract_parameters(local_parameters, global_parameters)
-
-    def _add_update(self, update, with_batch_norm_parameters=False):
-        """Bring the weights from one global model to the next.
-
-        Parameters
-        ----------
-        update : list of numpy.ndarray
-            What the aggregation sent, in the order of :func:`helpers.exchange.parameter_names`.
-        with_batch_norm_parameters : bool, default=False
-            Whether moving means and variances are part of it.
-
-        Raises
-        ------
-        ValueError
-            If the update does not fit the model.
-        """
-        current = get_parameters(self._model, with_batch_norm_parameters)
-        update = cast_arrays(update, current)
-        updates = name_parameters(update, current, origin="the averaged update")
-        updates |= self._server_step(updates)
-        increment_parameters(
-            self._model, updates, with_batch_norm_parameters=with_batch_norm_parameters
-        )
-
-    def _server_step(self, updates):
-        """Return what is added instead of some of the averaged updates, by their names."""
-        return {}
-
     def _train_step(self, x, y, sample_weight=None):
         """Make one update of the weights on one batch; traced once by TensorFlow.
 
-        The graph goes on with the local state, so that the next round need not trace it. A child
-        class that defines anything but its constructor has its own reasons, and traces anew in
-        every task: there, Python values that change from round to round may be used.
+        The graph goes on with the local state, so that the next round need not trace it.
 
         Parameters
         ----------
@@ -394,68 +328,34 @@ class TFAlgo(Algo):
 
     def _step_variables(self):
         """List all Keras variables that the training step reads or writes."""
-        return _model_variables(self._model) + self._optimizer.variables
+        return self._variables()
 
     def _update_weights(self, batch):
         """Run the traced training step on one batch of the dataset."""
         batch = tf.nest.map_structure(tf.convert_to_tensor, batch)
-        if self._traced_step is None:
-            self._traced_step = self._trace("step", self._train_step, batch, self._step_variables())
+        step = self._traces.get("step", self._train_step, batch, self._step_variables)
+        if "prediction" not in self._traces:
             # For the tasks that evaluate, which can keep nothing for each other.
-            if self._traces.get("step") and "prediction" not in self._traces:
-                self._trace_prediction(batch[0])
-        return self._traced_step(*batch)
-
-    def _trace(self, name, function, batch, variables):
-        """Trace a function, or recall its trace: of an earlier task, or another copy's."""
-        traced = TracedFunction(function, batch, variables, self._traces.get(name))
-        if _only_constructs(type(self)):
-            self._traces[name] = traced.save()
-        return traced
-
-    # Attributes that the algorithms of this package keep from task to task, besides these below.
-    _own_state = ()
-    _is_arriving = False
-    _traced_step = None
-    _traced_prediction = None
-
-    @functools.cached_property
-    def _device(self):
-        """Name of the device that trains: the first GPU, unless there is none or it is disabled."""
-        has_gpu = bool(tf.config.list_physical_devices("GPU"))
-        return "/GPU:0" if has_gpu and not self.disable_gpu else "/CPU:0"
+            self._trace_prediction(batch[0])
+        return step(*batch)
 
     def _get_state_to_save(self):
         """Collect everything that the next task needs to go on as if there had been no pause.
 
-        Returns
-        -------
-        dict
-            A child class adds its own entries, and pops them in ``_update_from_checkpoint``.
+        A child class adds its own entries, and pops them in ``_update_from_checkpoint``.
         """
-        state = {
-            "model": [_value(variable) for variable in _model_variables(self._model)],
+        return {
+            "values": read_variables(self._variables()),
             "index_generator": self._index_generator,
             "disable_gpu": self.disable_gpu,
             "random_state": get_random_state(),
             "traces": self._traces,
         } | {name: getattr(self, name) for name in self._own_state}
-        if self._optimizer is not None:
-            state["optimizer"] = [_value(variable) for variable in self._optimizer.variables]
-        return state
 
     def _update_from_checkpoint(self, path):
-        """Load a checkpoint and pop from it every entry that was used.
+        """Load a file of :meth:`save_local_state`, and return what is left of its entries.
 
-        Parameters
-        ----------
-        path : pathlib.Path
-            File written by :meth:`save_local_state`.
-
-        Returns
-        -------
-        dict
-            What is left; a child class pops its own entries from it.
+        A child class pops its own entries from what this method returns.
         """
         path = Path(path)
         if not path.is_file():
@@ -463,12 +363,10 @@ class TFAlgo(Algo):
         with path.open("rb") as file:
             checkpoint = cloudpickle.load(file)
         self.disable_gpu = checkpoint.pop("disable_gpu")
-        assign_variables(_model_variables(self._model), checkpoint.pop("model"))
-        if self._optimizer is not None:
-            assign_variables(self._optimizer.variables, checkpoint.pop("optimizer"))
+        assign_variables(self._variables(), checkpoint.pop("values"))
         self._index_generator = checkpoint.pop("index_generator")
         set_random_state(checkpoint.pop("random_state"))
-        self._traces.update(checkpoint.pop("traces"))
+        self._traces = checkpoint.pop("traces")
         for name in self._own_state:
             setattr(self, name, checkpoint.pop(name))
         return checkpoint
@@ -502,7 +400,6 @@ class TFAlgo(Algo):
         ValueError
             If the state belongs to another model, or an entry of it was not used.
         """
-        self._wake_up(with_state=False)  # the file holds all of it
         left = self._update_from_checkpoint(Path(path))
         if left:
             raise ValueError(
@@ -510,49 +407,6 @@ class TFAlgo(Algo):
                 "of them in _update_from_checkpoint."
             )
         return self
-
-    def __reduce__(self):
-        """Travel to tasks (cloudpickle) and copies (deepcopy) as recipe plus local state."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "state"
-            self.save_local_state(path)
-            arguments = cloudpickle.dumps(self._arguments)
-            return _rebuild, (type(self), arguments, path.read_bytes())
-
-    def __deepcopy__(self, memo):
-        """Copy as pickling does; the hospitals of a simulation are copies, and trace once."""
-        rebuild, arguments = self.__reduce__()
-        copied = rebuild(*arguments)
-        copied._traces = self._traces
-        return copied
-
-    def __getattr__(self, name):
-        """Build the model of an algorithm that has just arrived, when it is first asked for.
-
-        A strategy carries its algorithm into tasks that have no use for it, such as the
-        aggregation; they need not build a network.
-        """
-        if "_saved_state" not in self.__dict__ or name.startswith("__"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        self._wake_up()
-        return getattr(self, name)
-
-    def _wake_up(self, *, with_state=True):
-        """Build what a copy that has just arrived is to be; do nothing otherwise."""
-        if "_saved_state" not in self.__dict__:
-            return
-        state = self.__dict__.pop("_saved_state")
-        self._arguments = cloudpickle.loads(self.__dict__.pop("_saved_arguments"))
-        args, kwargs = self._arguments
-        self._is_arriving = True
-        self.__init__(*args, **kwargs)
-        self._is_arriving = False
-        if not with_state:
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "state"
-            path.write_bytes(state)
-            self.load_local_state(path)
 
     def summary(self):
         """Describe the algorithm for SubstraFL's experiment summary.
@@ -568,199 +422,5 @@ class TFAlgo(Algo):
             "loss": getattr(self._loss, "name", None) or describe(self._loss),
             "optimizer": None
             if optimizer is None
-            else {"type": str(type(optimizer)), "parameters": _describe_settings(optimizer)},
+            else {"type": str(type(optimizer)), "parameters": describe_settings(optimizer)},
         }
-
-
-def _rebuild(cls, arguments, state):
-    """Make the algorithm that was pickled or copied; it wakes up when it is used."""
-    algo = cls.__new__(cls)
-    algo._saved_arguments, algo._saved_state = arguments, state
-    return algo
-
-
-def index_all_films(n_films, batch_size):
-    """Make an index generator that goes through all films in order, once in a round.
-
-    Parameters
-    ----------
-    n_films : int
-        Number of films.
-    batch_size : int or None
-        Films of a batch, so that memory suffices; None takes all at once.
-
-    Returns
-    -------
-    substrafl.index_generator.NpIndexGenerator
-        It knows the number of films already.
-    """
-    n_batches = -(-n_films // (batch_size or n_films))
-    generator = NpIndexGenerator(batch_size, n_batches, shuffle=False, drop_last=False)
-    generator.n_samples = n_films
-    return generator
-
-
-def cast_arrays(arrays, parameters):
-    """Give arrays the dtypes of a model: SubstraFL's average of float32 may be float64.
-
-    Parameters
-    ----------
-    arrays : list of numpy.ndarray
-        What an aggregation sent.
-    parameters : dict of str to numpy.ndarray
-        The model's tensors, in the same order.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        The arrays as they are if their number is wrong: the check that follows names the fault.
-    """
-    if len(arrays) != len(parameters):
-        return arrays
-    return [
-        array.astype(value.dtype) for array, value in zip(arrays, parameters.values(), strict=True)
-    ]
-
-
-def _only_constructs(cls):
-    """Tell whether a class outside this package adds nothing to ours but a constructor."""
-    ours = TFAlgo.__module__.rpartition(".")[0]
-    added = {
-        name
-        for child in cls.__mro__[: cls.__mro__.index(TFAlgo)]
-        if child.__module__.rpartition(".")[0] != ours
-        for name in vars(child)
-    }
-    return all(name.startswith("__") or name == "_abc_impl" for name in added)
-
-
-def _model_variables(model):
-    """List all variables that make up a model: weights and seed generators, but no metrics."""
-    metrics = {id(variable) for metric in model.metrics for variable in metric.variables}
-    return [variable for variable in model.variables if id(variable) not in metrics]
-
-
-def _value(variable):
-    """Copy the value of a Keras variable."""
-    return np.array(variable.numpy())
-
-
-def assign_variables(variables, values):
-    """Give variables their saved values; refuse those of another model.
-
-    Parameters
-    ----------
-    variables : list of keras.Variable
-        What is assigned to.
-    values : list of numpy.ndarray
-        One for each.
-
-    Raises
-    ------
-    ValueError
-        If their number or a shape differs.
-    """
-    expected = [(variable.path, tuple(variable.shape)) for variable in variables]
-    if len(values) != len(expected):
-        raise ValueError(
-            f"The local state is of another model: expected {len(expected)} tensors, "
-            f"received {len(values)}."
-        )
-    for (path, shape), variable, value in zip(expected, variables, values, strict=True):
-        if shape != value.shape:
-            raise ValueError(
-                f"The local state is of another model: expected shape {shape} for {path}, "
-                f"received {value.shape}."
-            )
-        variable.assign(value)
-
-
-def _copy_optimizer(optimizer):
-    """Copy an optimizer, or make the one that is named; refuse one that was used."""
-    if optimizer is None:
-        return None
-    optimizer = copy.deepcopy(keras.optimizers.get(optimizer))
-    if optimizer.built:
-        raise ValueError(
-            "Expected a new optimizer. Received one that belongs to a model already: its slots "
-            "would be those of another training. Make one for each algorithm."
-        )
-    return optimizer
-
-
-def _check_model(model):
-    """Refuse a model of which a part would not be used."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"Expected model to return a keras.Model. Received {type(model).__name__}.")
-    if not model.built:
-        raise ValueError(
-            f"Expected a built model. Received {model.name!r} without variables: in the builder, "
-            "call model.build((None, 64, 64, 1)) with the shape of its inputs, or the model on one "
-            "batch."
-        )
-    own = [name for name in _STEPS if getattr(type(model), name) is not getattr(keras.Model, name)]
-    if own:
-        raise ValueError(
-            f"Expected a model whose steps are Keras' own. Received {type(model).__name__} with "
-            f"its own {', '.join(own)}, which no algorithm calls: override _train_step or "
-            "_local_predict of the algorithm, or compute_loss of the model."
-        )
-    if model.compiled:
-        config = model.get_compile_config()
-        given = [name for name, value in config.items() if value not in (None, False, "auto", 1)]
-        raise ValueError(
-            f"Expected a builder that does not compile the model. Received {model.name!r}, "
-            f"compiled with {', '.join(given)}: give loss and optimizer to the algorithm; weights "
-            "of several losses belong in the losses, or in compute_loss of the model."
-        )
-
-
-# What of a model Keras' fit and predict would call in place of the algorithm.
-_STEPS = ("train_step", "predict_step", "make_train_function", "make_predict_function")
-
-
-def _check_builder(model):
-    """Refuse a model in place of the function that builds it."""
-    if isinstance(model, keras.Model) or not callable(model):
-        raise TypeError(
-            "Expected model to be a function that builds the Keras model, for example "
-            f"model=build_cnn. Received {type(model).__name__}: a live model would travel with "
-            "the code and be shared by the hospitals of a simulation."
-        )
-
-
-def _check_dataset(dataset):
-    """Refuse what cannot serve as dataset class, in the words of SubstraFL's exceptions."""
-    if not inspect.isclass(dataset):
-        raise DatasetTypeError(
-            "Expected dataset to be a class, so that dataset(data_from_opener, "
-            f"is_inference=False) makes a dataset. Received {dataset!r}."
-        )
-    missing = [name for name in ("__len__", "__getitem__") if not hasattr(dataset, name)]
-    if missing:
-        raise DatasetTypeError(f"Expected {dataset.__name__} to define {' and '.join(missing)}.")
-    parameters = inspect.signature(dataset.__init__).parameters
-    missing = [name for name in ("data_from_opener", "is_inference") if name not in parameters]
-    if missing:
-        raise DatasetSignatureError(
-            f"Expected {dataset.__name__}.__init__ to have the parameters data_from_opener and "
-            f"is_inference. Received {list(parameters)}."
-        )
-
-
-def _grow_gpu_memory():
-    """Let TensorFlow take GPU memory as it needs it, so that several tasks fit on one GPU."""
-    for gpu in tf.config.list_physical_devices("GPU"):
-        try:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:
-            return  # the GPU is in use already; the choice was made before us
-
-
-def _describe_settings(optimizer):
-    """List the settings of an optimizer, as far as it tells them."""
-    try:
-        settings = optimizer.get_config()
-    except (NotImplementedError, AttributeError, TypeError, ValueError):  # a class of the user's
-        settings = {name: one for name, one in vars(optimizer).items() if name[0] != "_"}
-    return {name: describe(one) for name, one in settings.items() if name != "name"}

@@ -59,7 +59,7 @@ class TFCyclicAlgo(TFAlgo):
         Returns
         -------
         helpers.strategies.cyclic.CyclicState
-            The weights, in the order of :func:`helpers.exchange.parameter_names`.
+            The weights, in the order of :func:`helpers.exchange.exchanged_variables`.
 
         Raises
         ------
@@ -68,7 +68,7 @@ class TFCyclicAlgo(TFAlgo):
         """
         start = self._take_over(shared_state)
         self._train_round(self._open(data_from_opener))
-        trained = get_parameters(self._model, self._with_batch_norm_parameters)
+        trained = get_parameters(self._exchanged)
         check_parameters(trained, start, origin="the weights after local training")
         return CyclicState(parameters=list(trained.values()))
 
@@ -97,12 +97,12 @@ class TFCyclicAlgo(TFAlgo):
 
     def _take_over(self, shared_state):
         """Set the weights that were received, if any, and return the model's."""
-        parameters = get_parameters(self._model, self._with_batch_norm_parameters)
+        parameters = get_parameters(self._exchanged)
         if shared_state is not None:
             parameters = name_parameters(
                 shared_state.parameters, parameters, origin="the weights of the hospital before"
             )
-            set_parameters(self._model, parameters, self._with_batch_norm_parameters)
+            set_parameters(self._exchanged, parameters)
         return parameters
 
     def summary(self):

@@ -1,5 +1,7 @@
 """Federated Averaging for Keras models, the twin of SubstraFL's ``TorchFedAvgAlgo``."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -8,13 +10,14 @@ from substrafl.strategies.schemas import FedAvgSharedState, StrategyName
 
 from helpers.algorithms.arguments import check_flag, name_unknown_arguments
 from helpers.algorithms.batch_norm import BatchNorm, batch_norm_layers
+from helpers.algorithms.local_state import assign_variables, read_variables
 from helpers.algorithms.privacy import NoisedGradients, check_private
 from helpers.algorithms.server_optimizers import ServerOptimizer
-from helpers.algorithms.tf_algo import TFAlgo, assign_variables
-from helpers.exchange import Compressor, exchanged_variables, parameter_names
+from helpers.algorithms.tf_update_algo import TFUpdateAlgo
+from helpers.exchange import Compressor
 
 
-class TFFedAvgAlgo(TFAlgo):
+class TFFedAvgAlgo(TFUpdateAlgo):
     r"""Train a Keras model with the Federated Averaging strategy.
 
     In round :math:`t` hospital :math:`k` starts from the global weights :math:`w_t`, makes
@@ -120,7 +123,7 @@ class TFFedAvgAlgo(TFAlgo):
                     "Expected batch_norm or with_batch_norm_parameters. Received both: "
                     "with_batch_norm_parameters=True is batch_norm='averaged'."
                 )
-            with_batch_norm_parameters = batch_norm.with_batch_norm_parameters
+            with_batch_norm_parameters = batch_norm is BatchNorm.AVERAGED
             model = batch_norm.change(model)
         super().__init__(
             model,
@@ -144,7 +147,7 @@ class TFFedAvgAlgo(TFAlgo):
         # Variables, and not constants: the traced step reads the weights of the round it is in.
         self._global_weights = [
             keras.Variable(weight, trainable=False, name="global_weight")
-            for weight in (self._shared_weights() if proximal_mu else ())
+            for weight in (self._shared_weights.values() if proximal_mu else ())
         ]
 
     @property
@@ -158,7 +161,9 @@ class TFFedAvgAlgo(TFAlgo):
             return None
         distances = [
             tf.reduce_sum(tf.square(weight - tf.cast(start, weight.dtype)))
-            for weight, start in zip(self._shared_weights(), self._global_weights, strict=True)
+            for weight, start in zip(
+                self._shared_weights.values(), self._global_weights, strict=True
+            )
         ]
         return self._proximal_mu / 2 * tf.add_n(distances)
 
@@ -167,14 +172,17 @@ class TFFedAvgAlgo(TFAlgo):
         noise = [] if self._noised is None else [self._noised.memory]
         return super()._step_variables() + self._global_weights + noise
 
-    def _shared_weights(self):
-        """List the trained variables that are shared; under FedBN those of BatchNorm are not."""
-        return exchanged_variables(self._model, self._without_statistics)
+    @functools.cached_property
+    def _exchanged(self):
+        """The variables that are exchanged, by their names; under FedBN none of BatchNorm."""
+        if self._batch_norm is None:
+            return super()._exchanged
+        return self._batch_norm.exchanged_variables(self._model)
 
-    @property
-    def _without_statistics(self):
-        """Choice of what is exchanged, less the moving statistics: None or False."""
-        return None if self._batch_norm is BatchNorm.LOCAL else False
+    @functools.cached_property
+    def _shared_weights(self):
+        """The exchanged variables that are trained: all but moving means and variances."""
+        return {name: one for name, one in self._exchanged.items() if one.trainable}
 
     @property
     def _noise_memory(self):
@@ -209,14 +217,13 @@ class TFFedAvgAlgo(TFAlgo):
         """Let the server optimizer turn the averaged updates of trained weights into a step."""
         if self._server_optimizer is None:
             return {}
-        names = parameter_names(self._model, self._without_statistics)
-        trained = {name: updates[name] for name in names}
+        trained = {name: updates[name] for name in self._shared_weights}
         step, self._server_memory = self._server_optimizer.step(trained, self._server_memory)
         return step
 
-    def _add_update(self, update, with_batch_norm_parameters=False):
+    def _add_update(self, update):
         """Bring the weights from one global model to the next; FedBN adds the hospital's own."""
-        super()._add_update(update, with_batch_norm_parameters)
+        super()._add_update(update)
         if self._trained_batch_norm is not None:
             assign_variables(self._own_batch_norm(), self._trained_batch_norm)
             self._trained_batch_norm = None
@@ -229,14 +236,14 @@ class TFFedAvgAlgo(TFAlgo):
 
     def _train_round(self, train_dataset):
         """Train for one round, with what proximal term, FedBN and privacy need around it."""
-        for start, weight in zip(self._global_weights, self._shared_weights(), strict=False):
+        for start, weight in zip(self._global_weights, self._shared_weights.values(), strict=False):
             start.assign(weight)
         count = self._noised and self._noised.begin_round(train_dataset)
         own = self._own_batch_norm()
-        values = [weight.numpy() for weight in own]
+        values = read_variables(own)
         super()._train_round(train_dataset)
         if own:  # what is evaluated is the global model with the BatchNorm that belongs to it
-            self._trained_batch_norm = [weight.numpy() for weight in own]
+            self._trained_batch_norm = read_variables(own)
             assign_variables(own, values)
         if self._noised:
             self._noised.check_round(count, self._index_generator.num_updates)
@@ -256,7 +263,7 @@ class TFFedAvgAlgo(TFAlgo):
         -------
         substrafl.strategies.schemas.FedAvgSharedState
             Number of films, and the update as arrays in the order of
-            :func:`helpers.exchange.parameter_names`.
+            :func:`helpers.exchange.exchanged_variables`.
 
         Raises
         ------
@@ -267,7 +274,6 @@ class TFFedAvgAlgo(TFAlgo):
         update = self._train_for_update(
             train_dataset,
             None if shared_state is None else shared_state.avg_parameters_update,
-            with_batch_norm_parameters=self._with_batch_norm_parameters,
         )
         if self._compression is not None:
             update, self._unsent = self._compression.compress(update, self._unsent)
@@ -299,7 +305,7 @@ class TFFedAvgAlgo(TFAlgo):
             If the averaged update does not fit the model.
         """
         if shared_state is not None:
-            self._add_update(shared_state.avg_parameters_update, self._with_batch_norm_parameters)
+            self._add_update(shared_state.avg_parameters_update)
         return {"None": np.array([])}
 
     def summary(self):

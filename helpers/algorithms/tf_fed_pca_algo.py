@@ -9,7 +9,8 @@ from substrafl.remote import remote_data
 from substrafl.strategies.schemas import FedPCASharedState, StrategyName
 
 from helpers.algorithms.arguments import name_unknown_arguments
-from helpers.algorithms.tf_algo import TFAlgo, index_all_films
+from helpers.algorithms.index_generators import index_all_samples
+from helpers.algorithms.tf_algo import TFAlgo
 
 
 class TFFedPCAAlgo(TFAlgo):
@@ -136,7 +137,7 @@ class TFFedPCAAlgo(TFAlgo):
         train_dataset = self._open(data_from_opener)
         n_films = len(train_dataset)
         if shared_state is None:
-            self._index_generator = index_all_films(n_films, self._batch_size)
+            self._index_generator = index_all_samples(n_films, self._batch_size)
         if self.local_mean is None:
             self._index_generator.reset_counter()
             self.local_mean = sum(rows.sum(0) for rows in self._batches(train_dataset)) / n_films

@@ -9,13 +9,13 @@ from substrafl.remote import remote_data
 from substrafl.strategies.schemas import NewtonRaphsonSharedState, StrategyName
 
 from helpers.algorithms.arguments import check_flag, name_unknown_arguments
-from helpers.algorithms.tf_algo import TFAlgo, index_all_films
-from helpers.algorithms.traces import signature_of
+from helpers.algorithms.index_generators import index_all_samples
+from helpers.algorithms.tf_update_algo import TFUpdateAlgo
 
 _MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 
 
-class TFNewtonRaphsonAlgo(TFAlgo):
+class TFNewtonRaphsonAlgo(TFUpdateAlgo):
     r"""Train a small Keras model with a convex loss by Newton's method.
 
     Each hospital shares the gradient :math:`g_k` and the Hessian :math:`H_k` of its loss at the
@@ -81,7 +81,6 @@ class TFNewtonRaphsonAlgo(TFAlgo):
             )
         self._batch_size = batch_size
         self._l2_coeff = l2_coeff
-        self._model.compile(loss=loss, jit_compile=False)
         self._gradients = self._hessian = None
         self._n_samples_done = 0
 
@@ -89,6 +88,12 @@ class TFNewtonRaphsonAlgo(TFAlgo):
     def strategies(self):
         """List of StrategyName: the strategies that this algorithm serves."""
         return [StrategyName.NEWTON_RAPHSON]
+
+    def _build(self):
+        """Build the model with its loss; there is no optimizer to compile it with."""
+        model = super()._build()
+        model.compile(loss=self._loss, jit_compile=False)
+        return model
 
     def _local_train(self, train_dataset):
         """Go through all films and add up gradient and Hessian; the weights stay as they are.
@@ -116,11 +121,10 @@ class TFNewtonRaphsonAlgo(TFAlgo):
             Films in the batch.
         """
         batch = tf.nest.map_structure(tf.convert_to_tensor, tuple(batch))
-        if self._traced_derivatives is None:
-            self._traced_derivatives = tf.function(
-                self._differentiate, input_signature=signature_of(batch), autograph=False
-            )
-        gradients, rows = self._traced_derivatives(*batch)
+        derivatives = self._traces.get(
+            "derivatives", self._differentiate, batch, self._step_variables
+        )
+        gradients, rows = derivatives(*batch)
         n_weights = len(self._hessian)
         hessian = np.concatenate([row.numpy().reshape(n_weights, -1) for row in rows], axis=1)
         share = current_batch_size / self._index_generator.n_samples
@@ -130,8 +134,6 @@ class TFNewtonRaphsonAlgo(TFAlgo):
             for total, gradient in zip(self._gradients, gradients, strict=True)
         ]
         self._n_samples_done += current_batch_size
-
-    _traced_derivatives = None
 
     def _differentiate(self, x, y, *weights):
         """Return gradients, and their derivatives by each variable; traced once in a task."""
@@ -170,7 +172,7 @@ class TFNewtonRaphsonAlgo(TFAlgo):
         train_dataset = self._open(data_from_opener)
         n_films = len(train_dataset)
         if shared_state is None:
-            self._index_generator = index_all_films(n_films, self._batch_size)
+            self._index_generator = index_all_samples(n_films, self._batch_size)
         else:
             self._add_update(shared_state.parameters_update)
         weights = [variable.numpy() for variable in self._model.trainable_variables]

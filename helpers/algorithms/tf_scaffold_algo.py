@@ -14,10 +14,9 @@ from substrafl.remote import remote_data
 from substrafl.strategies.schemas import ScaffoldSharedState, StrategyName
 
 from helpers.algorithms.arguments import check_flag, name_unknown_arguments
-from helpers.algorithms.tf_algo import TFAlgo, cast_arrays
+from helpers.algorithms.tf_update_algo import TFUpdateAlgo
 from helpers.exchange import (
     add_parameters,
-    exchanged_variables,
     get_parameters,
     name_parameters,
     subtract_parameters,
@@ -43,7 +42,7 @@ class CUpdateRule(IntEnum):
     FAST = 2
 
 
-class TFScaffoldAlgo(TFAlgo):
+class TFScaffoldAlgo(TFUpdateAlgo):
     r"""Train a Keras model with the Scaffold strategy (Karimireddy et al. 2020, Algorithm 1).
 
     Hospitals with different films pull the weights in different directions. Hospital :math:`k`
@@ -163,9 +162,8 @@ class TFScaffoldAlgo(TFAlgo):
         self._update_current_lr()
         self._scaffold_parameters_update_num_call += 1
         # After every update: nothing is copied, and names and shapes were checked by the round.
-        variables = exchanged_variables(self._model, self._with_batch_norm_parameters)
-        for variable, delta in zip(variables, self._delta_variate.values(), strict=True):
-            variable.value.assign_add(self._current_lr * delta)
+        for name, delta in self._delta_variate.items():
+            self._exchanged[name].value.assign_add(self._current_lr * delta)
 
     def _update_weights(self, batch):
         """Run the traced training step on one batch, and correct it."""
@@ -199,23 +197,19 @@ class TFScaffoldAlgo(TFAlgo):
             If an overridden ``_local_train`` did not correct every update.
         """
         train_dataset = self._open(data_from_opener)
-        batch_norm = self._with_batch_norm_parameters
-        average, server = None, zeros_like_parameters(self._model, batch_norm)
+        average, server = None, zeros_like_parameters(self._exchanged)
         if shared_state is None:
             self._client_control_variate = server
         else:
-            current = get_parameters(self._model, batch_norm)
             average = shared_state.avg_parameters_update
             server = name_parameters(
-                cast_arrays(shared_state.server_control_variate, current),
-                current,
+                shared_state.server_control_variate,
+                get_parameters(self._exchanged),
                 origin="the server's control variate",
             )
         self._delta_variate = subtract_parameters(self._client_control_variate, server)
         self._scaffold_parameters_update_num_call = 0
-        update = self._train_for_update(
-            train_dataset, average, with_batch_norm_parameters=batch_norm
-        )
+        update = self._train_for_update(train_dataset, average)
         n_updates = self._index_generator.num_updates
         if self._scaffold_parameters_update_num_call != n_updates:
             raise TorchScaffoldAlgoParametersUpdateError(

@@ -7,8 +7,6 @@ one round. A graph whose variables are all known can be written down and called 
 import hashlib
 
 import tensorflow as tf
-from tensorflow.core.framework.function_pb2 import FunctionDef
-from tensorflow.python.eager import context  # the public way takes ten times as long
 
 
 def _without_rewriting():
@@ -23,11 +21,54 @@ def _without_rewriting():
 NO_REWRITING = _without_rewriting()
 
 
+class Traces:
+    """The traced functions of one algorithm, by their names; what is written of them travels.
+
+    A function is traced once, as by ``tf.function``, in the first task that calls it. Tasks that
+    follow it at the same organization, and a simulation, go on with that one graph.
+    """
+
+    def __init__(self):
+        self._written = {}
+        self._functions = {}
+
+    def __getstate__(self):
+        """Leave out what belongs to this process."""
+        return {"_written": self._written, "_functions": {}}
+
+    def __contains__(self, name):
+        """Tell whether a function of that name is there, or can be read."""
+        return name in self._functions or self._written.get(name) is not None
+
+    def get(self, name, function, batch, variables):
+        """Return a function as a graph: the one that is there, one that was written, or a new one.
+
+        Parameters
+        ----------
+        name : str
+            What the function is for.
+        function, batch
+            As in :class:`TracedFunction`.
+        variables : callable
+            Lists all Keras variables that the function may read or write.
+
+        Returns
+        -------
+        TracedFunction
+            The same one in every call.
+        """
+        if name not in self._functions:
+            traced = TracedFunction(function, batch, variables(), self._written.get(name))
+            self._functions[name] = traced
+            self._written[name] = traced.save()
+        return self._functions[name]
+
+
 class TracedFunction:
-    """A training step, or a prediction, traced once for batches of any number of films.
+    """A training step, or a prediction, traced once for batches of any number of samples.
 
     On a CPU the graph is run as it was traced. A GPU, where it matters how TensorFlow rewrites a
-    graph, gets an ordinary ``tf.function``, and nothing is saved or recalled.
+    graph, gets an ordinary ``tf.function``, and nothing is saved.
 
     Parameters
     ----------
@@ -43,7 +84,7 @@ class TracedFunction:
 
     Attributes
     ----------
-    is_recalled : bool
+    is_cached : bool
         Whether ``saved`` is used.
     """
 
@@ -58,20 +99,16 @@ class TracedFunction:
             "batch": str(self._signature),
             "variables": str([(v.shape, v.dtype, v.trainable) for v in variables]),
         }
-        self.is_recalled = saved is not None and saved["about"] == self._about
-        self._saved = saved if self.is_recalled else None
-        if self.is_recalled:
-            definition = _read_definition(saved["graph"])
-            self._name = definition.signature.name
-            self._types = [output.type for output in definition.signature.output_arg]
+        self.is_cached = saved is not None and saved["about"] == self._about
+        self._saved = saved if self.is_cached else None
+        if self.is_cached:
+            self._function = _import_graph(saved["graph"])
             self._structure = None  # one tensor
             self._captured = [self._handles[place] for place in saved["captured"]]
         else:
             # Keras traces without autograph too, whose generated files a forked task would leave.
             traced = tf.function(function, input_signature=self._signature, autograph=False)
             self._function = traced.get_concrete_function()
-            self._name = self._function.name
-            self._types = [output.dtype for output in self._function.outputs]
             self._structure = self._function.structured_outputs
             self._captured = self._function.captured_inputs
 
@@ -94,8 +131,8 @@ class TracedFunction:
             return self._function(*batch)
         results = tf.raw_ops.StatefulPartitionedCall(
             args=[*given, *self._captured],
-            Tout=self._types,
-            f=self._name,
+            Tout=[output.dtype for output in self._function.outputs],
+            f=self._function,
             config_proto=NO_REWRITING,
         )
         return tf.nest.pack_sequence_as(self._structure, results)
@@ -116,13 +153,13 @@ class TracedFunction:
             captured = [places.get(id(tensor)) for tensor in self._captured]
             foreign = None in captured or traced.graph.as_graph_def().library.function
             if not foreign and not tf.nest.is_nested(self._structure):
-                graph = _write_definition(traced.function_def)
+                graph = _write_graph(traced.function_def, traced.graph.graph_def_versions)
                 self._saved = {"about": self._about, "captured": captured, "graph": graph}
         return self._saved
 
 
 def signature_of(batch):
-    """Describe a batch of any number of films.
+    """Describe a batch of any number of samples.
 
     Parameters
     ----------
@@ -147,20 +184,37 @@ def _describe(tensors):
     return ", ".join(f"{tensor.dtype.name} {tensor.shape}" for tensor in tensors)
 
 
-def _write_definition(definition):
-    """Write a function of TensorFlow, under a name that tells what it computes."""
+def _write_graph(function, versions):
+    """Write a graph with one node, which calls the function that travels in its library."""
     # TensorFlow numbers functions and gradients in each process; another could have this number.
-    for node in definition.node_def:
+    for node in function.node_def:
         node.attr.pop("_gradient_op_type", None)  # nobody differentiates it
-    definition.signature.name = "traced"
-    digest = hashlib.sha256(definition.SerializeToString(deterministic=True)).hexdigest()
-    definition.signature.name = f"traced_{digest[:16]}"
-    return definition.SerializeToString(deterministic=True)
+    function.signature.name = "traced"
+    digest = hashlib.sha256(function.SerializeToString(deterministic=True)).hexdigest()
+    function.signature.name = f"traced_{digest[:16]}"
+    graph = tf.compat.v1.GraphDef(versions=versions)
+    graph.library.function.append(function)
+    call = tf.compat.v1.NodeDef(name="traced", op="StatefulPartitionedCall")
+    call.attr["f"].func.name = function.signature.name
+    call.attr["Tout"].list.type.extend(output.type for output in function.signature.output_arg)
+    for place, tensor in enumerate(function.signature.input_arg):
+        node = graph.node.add(name=f"input_{place}", op="Placeholder")
+        node.attr["dtype"].type = tensor.type
+        call.attr["Tin"].list.type.append(tensor.type)
+        call.input.append(node.name)
+    graph.node.append(call)
+    return graph.SerializeToString(deterministic=True)
 
 
-def _read_definition(graph):
-    """Make a written function known to TensorFlow; return its definition."""
-    definition = FunctionDef.FromString(graph)
-    context.context().ensure_initialized()
-    context.context().add_function_def(definition)
-    return definition
+def _import_graph(graph):
+    """Make a function of a graph: its inputs are a batch, then the variables' handles."""
+    graph = tf.compat.v1.GraphDef.FromString(graph)
+    inputs = [node for node in graph.node if node.op == "Placeholder"]
+
+    def call(*tensors):
+        places = {f"{node.name}:0": tensor for node, tensor in zip(inputs, tensors, strict=True)}
+        return tf.graph_util.import_graph_def(graph, places, ["traced:0"], name="")
+
+    # With a signature TensorFlow need not find out, for every single call, what it is given.
+    signature = [tf.TensorSpec(None, node.attr["dtype"].type) for node in inputs]
+    return tf.compat.v1.wrap_function(call, signature)

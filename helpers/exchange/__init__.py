@@ -18,7 +18,6 @@ from helpers.exchange.weights import exchanged_variables as exchanged_variables
 from helpers.exchange.weights import get_parameters as get_parameters
 from helpers.exchange.weights import increment_parameters as increment_parameters
 from helpers.exchange.weights import name_parameters as name_parameters
-from helpers.exchange.weights import parameter_names as parameter_names
 from helpers.exchange.weights import set_parameters as set_parameters
 from helpers.exchange.weights import subtract_parameters as subtract_parameters
 from helpers.exchange.weights import weighted_sum_parameters as weighted_sum_parameters

@@ -16,9 +16,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from helpers.compatibility import flatten_layers
 
-def parameter_names(model, with_batch_norm_parameters=False):
-    """Names of the exchanged tensors, the same in every process.
+
+def exchanged_variables(model, with_batch_norm_parameters=False):
+    """Name the variables of a model that are exchanged; all functions below are given these.
 
     Keras numbers the layers that the user did not name with a counter of the whole process
     (``conv2d_7``), so that two builds of one model disagree. Here they are numbered anew within
@@ -28,82 +30,85 @@ def parameter_names(model, with_batch_norm_parameters=False):
     ----------
     model : keras.Model
         A built model.
-    with_batch_norm_parameters : bool or None, default=False
-        Whether the moving mean and variance of BatchNorm layers belong to the exchange. None
-        leaves these layers out altogether, their trained scale and shift too.
+    with_batch_norm_parameters : bool, default=False
+        Whether the moving mean and variance of BatchNorm layers belong to the exchange.
 
     Returns
     -------
-    list of str
-        For example ``["sequential/conv2d/kernel", …]``.
-    """
-    renamed = layer_names(model)
-    names = []
-    for variable in exchanged_variables(model, with_batch_norm_parameters):
-        name = "/".join(renamed.get(part, part) for part in variable.path.split("/"))
-        copies = sum(other == name or other.startswith(f"{name}#") for other in names)
-        names.append(f"{name}#{copies + 1}" if copies else name)
-    return names
-
-
-def get_parameters(model, with_batch_norm_parameters=False):
-    """Copy the exchanged tensors of a model.
-
-    Parameters
-    ----------
-    model : keras.Model
-        A built model.
-    with_batch_norm_parameters : bool or None, default=False
-        Whether the moving mean and variance of BatchNorm layers are included, after the
-        trainable variables; None leaves these layers out altogether.
-
-    Returns
-    -------
-    dict of str to numpy.ndarray
-        Copies, with the variables' shapes and dtypes, in the model's order.
-    """
-    variables = exchanged_variables(model, with_batch_norm_parameters)
-    names = parameter_names(model, with_batch_norm_parameters)
-    return {name: np.array(v.numpy()) for name, v in zip(names, variables, strict=True)}
-
-
-def set_parameters(model, parameters, with_batch_norm_parameters=False):
-    """Give a model the values of ``parameters``.
-
-    Parameters
-    ----------
-    model : keras.Model
-        A built model; changed in place.
-    parameters : dict of str to numpy.ndarray
-        As :func:`get_parameters` returns them.
-    with_batch_norm_parameters : bool or None, default=False
-        Whether ``parameters`` holds the BatchNorm statistics too.
+    dict of str to keras.Variable
+        Trainable first, then BatchNorm statistics by choice, under names that are the same in
+        every process, for example ``"sequential/conv2d/kernel"``.
 
     Raises
     ------
     ValueError
-        If a name, shape or dtype differs from the model's, or a value is not finite; the model
-        is then left as it was.
+        If the model is not built.
     """
-    check_parameters(parameters, get_parameters(model, with_batch_norm_parameters))
-    variables = exchanged_variables(model, with_batch_norm_parameters)
-    for variable, value in zip(variables, parameters.values(), strict=True):
-        variable.assign(value)
+    if not model.built:
+        raise ValueError(
+            f"Expected a built model, received {model.name!r} without variables. Give its first "
+            "layer an input shape, for example keras.Input((64, 64, 1))."
+        )
+    variables = list(model.trainable_variables)
+    if with_batch_norm_parameters:
+        for layer in flatten_layers(model):
+            if _is_batch_norm(layer) and layer.trainable:  # frozen statistics do not move
+                variables += [layer.moving_mean, layer.moving_variance]
+    renamed = layer_names(model)
+    named = {}
+    for variable in variables:
+        name = "/".join(renamed.get(part, part) for part in variable.path.split("/"))
+        copies = sum(other == name or other.startswith(f"{name}#") for other in named)
+        named[f"{name}#{copies + 1}" if copies else name] = variable
+    return named
 
 
-def increment_parameters(
-    model, updates, *, with_batch_norm_parameters=False, updates_multiplier=1.0
-):
-    """Add ``updates_multiplier * updates`` to the weights of a model.
+def get_parameters(variables):
+    """Copy the values of the exchanged variables.
 
     Parameters
     ----------
-    model : keras.Model
-        A built model; changed in place.
+    variables : dict of str to keras.Variable
+        As :func:`exchanged_variables` returns them.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        Copies, with the variables' shapes and dtypes, in the same order.
+    """
+    return {name: np.array(variable.numpy()) for name, variable in variables.items()}
+
+
+def set_parameters(variables, parameters):
+    """Give the exchanged variables the values of ``parameters``.
+
+    Parameters
+    ----------
+    variables : dict of str to keras.Variable
+        As :func:`exchanged_variables` returns them; assigned to.
+    parameters : dict of str to numpy.ndarray
+        As :func:`get_parameters` returns them.
+
+    Raises
+    ------
+    ValueError
+        If a name, shape or dtype differs from the variables', or a value is not finite; the model
+        is then left as it was.
+    """
+    check_parameters(parameters, get_parameters(variables))
+    for name, value in parameters.items():
+        variables[name].assign(value)
+
+
+def increment_parameters(variables, updates, *, updates_multiplier=1.0):
+    """Add ``updates_multiplier * updates`` to the exchanged variables.
+
+    Parameters
+    ----------
+    variables : dict of str to keras.Variable
+        As :func:`exchanged_variables` returns them; assigned to.
     updates : dict of str to numpy.ndarray
         What is added, with the names, shapes and dtypes of :func:`get_parameters`.
-    with_batch_norm_parameters : bool or None, default=False
-        Whether ``updates`` holds the BatchNorm statistics too.
     updates_multiplier : float, default=1.0
         Factor of the updates.
 
@@ -112,10 +117,11 @@ def increment_parameters(
     ValueError
         As :func:`set_parameters`.
     """
-    current = get_parameters(model, with_batch_norm_parameters)
+    current = get_parameters(variables)
     check_parameters(updates, current)
-    incremented = weighted_sum_parameters([current, updates], [1.0, updates_multiplier])
-    set_parameters(model, incremented, with_batch_norm_parameters)
+    set_parameters(
+        variables, weighted_sum_parameters([current, updates], [1.0, updates_multiplier])
+    )
 
 
 def subtract_parameters(parameters, parameters_to_subtract):
@@ -205,23 +211,20 @@ def weighted_sum_parameters(parameters_list, coefficient_list):
     }
 
 
-def zeros_like_parameters(model, with_batch_norm_parameters=False):
-    """Zeros with the names, shapes and dtypes of a model's exchanged tensors.
+def zeros_like_parameters(variables):
+    """Zeros with the names, shapes and dtypes of the exchanged variables.
 
     Parameters
     ----------
-    model : keras.Model
-        A built model.
-    with_batch_norm_parameters : bool or None, default=False
-        Whether the BatchNorm statistics are included.
+    variables : dict of str to keras.Variable
+        As :func:`exchanged_variables` returns them.
 
     Returns
     -------
     dict of str to numpy.ndarray
         Zeros.
     """
-    parameters = get_parameters(model, with_batch_norm_parameters)
-    return {name: np.zeros_like(value) for name, value in parameters.items()}
+    return {name: np.zeros_like(value) for name, value in get_parameters(variables).items()}
 
 
 def name_parameters(arrays: Sequence[np.ndarray], expected, origin="the shared state"):
@@ -242,12 +245,12 @@ def name_parameters(arrays: Sequence[np.ndarray], expected, origin="the shared s
     Returns
     -------
     dict of str to numpy.ndarray
-        The arrays under the names of ``expected``.
+        The arrays under the names of ``expected``, floating-point numbers in its dtypes.
 
     Raises
     ------
     ValueError
-        If the number of arrays, a shape or a dtype differs, or a value is not finite.
+        If the number of arrays, a shape or the kind of numbers differs, or a value is not finite.
     """
     if len(arrays) != len(expected):
         raise ValueError(
@@ -255,9 +258,18 @@ def name_parameters(arrays: Sequence[np.ndarray], expected, origin="the shared s
             f"Received {len(arrays)}. Build the same model, with the same choice of "
             "with_batch_norm_parameters, at every hospital."
         )
-    parameters = dict(zip(expected, arrays, strict=True))
+    parameters = {
+        # SubstraFL's average of float32 may be float64.
+        name: array.astype(value.dtype) if _are_floats(array, value) else array
+        for (name, value), array in zip(expected.items(), arrays, strict=True)
+    }
     check_parameters(parameters, expected, origin=origin)
     return parameters
+
+
+def _are_floats(*values):
+    """Tell whether all of some values are arrays of floating-point numbers; bfloat16 is a V."""
+    return all(getattr(value, "dtype", np.dtype(int)).kind in "fV" for value in values)
 
 
 def check_parameters(parameters, expected, origin="the parameters"):
@@ -312,38 +324,6 @@ def _tensor_faults(name, value, expected):
     return []
 
 
-def exchanged_variables(model, with_batch_norm_parameters=False):
-    """List the variables of a model that are exchanged; every function here speaks of these.
-
-    Parameters
-    ----------
-    model : keras.Model
-        A built model.
-    with_batch_norm_parameters : bool or None, default=False
-        As in :func:`parameter_names`.
-
-    Returns
-    -------
-    list of keras.Variable
-        Trainable first, then BatchNorm statistics by choice.
-    """
-    if not model.built:
-        raise ValueError(
-            f"Expected a built model, received {model.name!r} without variables. Give its first "
-            "layer an input shape, for example keras.Input((64, 64, 1))."
-        )
-    variables = list(model.trainable_variables)
-    batch_norm = [layer for layer in model._flatten_layers() if _is_batch_norm(layer)]
-    if with_batch_norm_parameters is None:
-        own = {id(variable) for layer in batch_norm for variable in layer.trainable_variables}
-        return [variable for variable in variables if id(variable) not in own]
-    if with_batch_norm_parameters:
-        for layer in batch_norm:
-            if layer.trainable:  # frozen statistics do not move
-                variables += [layer.moving_mean, layer.moving_variance]
-    return variables
-
-
 def _is_batch_norm(layer):
     """Tell a BatchNorm layer (or a subclass of it) without importing Keras."""
     return any(cls.__name__ == "BatchNormalization" for cls in type(layer).__mro__)
@@ -364,7 +344,7 @@ def layer_names(model):
         left out.
     """
     renamed, seen = {}, {}
-    for layer in model._flatten_layers():
+    for layer in flatten_layers(model):
         base = snake_case(type(layer).__name__)
         if layer.name not in renamed and re.fullmatch(rf"{re.escape(base)}(_\d+)?", layer.name):
             number = seen[base] = seen.get(base, -1) + 1

@@ -6,6 +6,7 @@ out still takes the average over, so that all of them hold the same model after 
 
 import numpy as np
 
+from helpers.compatibility import change_remote
 from helpers.strategies.wrapping import WrappedStrategy
 
 _SITS_OUT = object()  # in place of what a hospital would have sent
@@ -117,8 +118,8 @@ class Participation(WrappedStrategy):
         if self.organizations.index(node.organization_id) in participants:
             return super().update_train_node(node, operation, **settings)
         # The same operation, whatever another wrapping has made of it, but for what it calls.
-        operation.remote_struct._method_name = "receive"
-        operation.remote_struct._algo_name = f"Receiving with {type(self.algo).__name__}"
+        title = f"Receiving with {type(self.algo).__name__}"
+        change_remote(operation, method="receive", title=title)
         local_state, _ = super().update_train_node(node, operation, **settings)
         return local_state, _SITS_OUT
 

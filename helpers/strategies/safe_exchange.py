@@ -12,6 +12,7 @@ from substrafl.nodes.schemas import InputIdentifiers, OutputIdentifiers
 from substrafl.remote.substratools_methods import RemoteMethod
 from substrafl.schemas import TaskType
 
+from helpers.compatibility import change_remote
 from helpers.exchange import Fault, Limits, UpdateError, find_faults, pack_state, unpack_state
 from helpers.strategies.cyclic import CyclicState
 from helpers.strategies.wrapping import WrappedStrategy, is_simulated
@@ -96,7 +97,7 @@ class SafeExchange(WrappedStrategy):
         """Have a hospital read and write packed states."""
         exchange = dataclasses.replace(self._exchange, writer=node.organization_id)
         if not is_simulated(node):
-            operation.remote_struct._remote_cls = exchange
+            change_remote(operation, remote_class=exchange)
             return super().update_train_node(node, operation, **settings)
         number = 0
         if operation.shared_state is not None:
@@ -108,7 +109,7 @@ class SafeExchange(WrappedStrategy):
         """Have the aggregation read, check and write packed states."""
         exchange = dataclasses.replace(self._exchange, writer=_AGGREGATION)
         if not is_simulated(node):
-            operation.remote_struct._remote_cls = exchange
+            change_remote(operation, remote_class=exchange)
             return super().update_aggregation_node(node, operation, **settings)
         operation.shared_states, number, refused = exchange.read_all(operation.shared_states)
         state = super().update_aggregation_node(node, operation, **settings)

@@ -182,14 +182,14 @@ class WrappedNode:
     """
 
     def __init__(self, node, update):
-        self._node = node
+        self.wrapped = node
         self._update = update
 
     def __getattr__(self, name):
         """Look up everything else in the node."""
-        if name.startswith("__") or "_node" not in self.__dict__:
+        if name.startswith("__") or "wrapped" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self._node, name)
+        return getattr(self.wrapped, name)
 
     def update_states(self, operation, **settings):
         """Do an operation.
@@ -206,7 +206,7 @@ class WrappedNode:
         object
             What the hook returns.
         """
-        return self._update(self._node, operation, **settings)
+        return self._update(self.wrapped, operation, **settings)
 
 
 def is_simulated(node):
@@ -223,5 +223,5 @@ def is_simulated(node):
         Whether it belongs to ``simulate_experiment``.
     """
     while isinstance(node, WrappedNode):
-        node = node._node
+        node = node.wrapped
     return isinstance(node, SimuTrainDataNode | SimuAggregationNode)

@@ -73,7 +73,7 @@ def test_moving_statistics_are_averaged_as_they_are(linear):
     before = {v.path: v.numpy() for v in algo.model.variables}
     shapes = [v.shape for v in algo.model.trainable_variables]
     shapes += [v.shape for v in algo.model.layers[1].non_trainable_variables]
-    algo._add_update([np.ones(shape, np.float32) for shape in shapes], True)
+    algo._add_update([np.ones(shape, np.float32) for shape in shapes])
     for variable in algo.model.variables:
         moved = 1 if "moving" in variable.path else 0
         np.testing.assert_array_equal(variable.numpy() - before[variable.path], moved)

@@ -11,7 +11,7 @@ from substrafl.index_generator import NpIndexGenerator
 from substrafl.strategies.schemas import FedAvgAveragedState
 
 from helpers.algorithms import TFAlgo, TFFedAvgAlgo
-from helpers.algorithms.traces import TracedFunction
+from helpers.algorithms.traces import TracedFunction, Traces
 from helpers.data.dataset import ChestXrayDataset
 
 
@@ -49,39 +49,56 @@ def train(algo, data, update=None):
     return algo.train(data_from_opener=data, shared_state=average, _skip=True).parameters_update
 
 
+def written(algo, name="step"):
+    """Return what is written of a traced function."""
+    return algo._traces.get(name, None, None, None).save()
+
+
+def is_cached(algo, name="step"):
+    """Tell whether a traced function was read, and not traced."""
+    return algo._traces.get(name, None, None, None).is_cached
+
+
 def train_as_tasks(make_algo, data, path, *, rounds=3, keep_trace=True):
     """Train with a new algorithm for each round, as tasks do; tell which used a saved trace."""
-    update, recalled = None, []
+    update, cached = None, []
     for number in range(rounds):
         algo = make_algo()
         if number:
             algo.load_local_state(path)
         if not keep_trace:
-            algo._traces.clear()
+            algo._traces = Traces()
         update = train(algo, data, update)
-        recalled.append(algo._traced_step.is_recalled)
+        cached.append(is_cached(algo))
         algo.save_local_state(path)
     return [
         *update,
         *(v.numpy() for v in algo.model.variables + algo._optimizer.variables),
-    ], recalled
+    ], cached
 
 
-def test_copies_in_one_process_trace_once_and_compute_the_same_bits(data):
+def test_a_copy_goes_on_with_the_trace_and_another_algorithm_has_its_own(data):
     original = make()
     expected = train(original, data)
     first, second = (copy.deepcopy(make()) for _ in range(2))
     third = copy.deepcopy(first)
-    np.testing.assert_equal([train(algo, data) for algo in (first, second, third)], [expected] * 3)
-    recalled = [algo._traced_step.is_recalled for algo in (original, first, second, third)]
-    assert recalled == [False, False, False, True]  # two algorithms, though alike, share nothing
+    found = [train(algo, data) for algo in (first, second, third)]
+    np.testing.assert_equal(found, [expected] * 3)
+    assert not any(is_cached(algo) for algo in (original, first, second, third))
+    assert is_cached_after_training(copy.deepcopy(first), data, expected)
+
+
+def is_cached_after_training(algo, data, update):
+    """Train for another round, and tell whether the trace was that of the first."""
+    train(algo, data, update)
+    return is_cached(algo)
 
 
 def test_a_saved_trace_computes_the_same_bits(data, tmp_path):
-    expected, recalled = train_as_tasks(make, data, tmp_path / "a", keep_trace=False)
-    assert recalled == [False] * 3
-    found, recalled = train_as_tasks(make, data, tmp_path / "b")
-    assert recalled == [False, True, True]
+    expected, cached = train_as_tasks(make, data, tmp_path / "a", keep_trace=False)
+    assert cached == [False] * 3
+    found, cached = train_as_tasks(make, data, tmp_path / "b")
+    assert cached == [False, True, True]
     np.testing.assert_equal(found, expected)
 
 
@@ -106,13 +123,18 @@ def test_the_trace_is_small_and_the_same_in_every_process(data):
         keras.backend.clear_session()  # layers are numbered from the start, as in a new process
         algo = make()
         train(algo, data)
-        traces.append(algo._get_state_to_save()["traces"]["step"])
+        traces.append(written(algo))
     assert traces[0] == traces[1]
     assert len(traces[0]["graph"]) < 300_000
 
 
-def test_a_constructor_of_ones_own_is_no_reason_to_trace_again(data, tmp_path):
-    class Mine(TFFedAvgAlgo):
+def test_a_value_of_python_stays_as_it_was_traced_and_a_variable_does_not(data, tmp_path):
+    """As with any tf.function; and it is the same for one object, as a simulation has it."""
+
+    class Decaying(TFFedAvgAlgo):
+        _own_state = (*TFFedAvgAlgo._own_state, "factor")
+        factor = 1.0
+
         def __init__(self):
             super().__init__(
                 model=build,
@@ -122,44 +144,40 @@ def test_a_constructor_of_ones_own_is_no_reason_to_trace_again(data, tmp_path):
                 dataset=ChestXrayDataset,
                 seed=1,
             )
+            self.scale = keras.Variable(1.0, trainable=False)
 
-    _, recalled = train_as_tasks(Mine, data, tmp_path / "state")
-    assert recalled == [False, True, True]
+        def _step_variables(self):
+            return [*super()._step_variables(), self.scale]
 
+        def _compute_loss(self, x, y, sample_weight=None):
+            loss = super()._compute_loss(x, y, sample_weight)
+            return loss * self.factor * self.scale.value
 
-def test_a_class_with_methods_of_its_own_is_traced_in_every_task(data, tmp_path):
-    """A value of Python may change from round to round there, and must not be frozen."""
+        def _train_round(self, train_dataset):
+            self.scale.assign(self.factor)
+            super()._train_round(train_dataset)
+            self.factor /= 2
 
-    class Decaying(TFFedAvgAlgo):
-        factor = 1.0
+    class Plain(Decaying):
+        def _compute_loss(self, x, y, sample_weight=None):
+            return TFAlgo._compute_loss(self, x, y, sample_weight) * self.scale.value
 
-        def _train_step(self, x, y, sample_weight=None):
-            self.factor_seen = self.factor
-            return super()._train_step(x, y, sample_weight)
-
-        def _get_state_to_save(self):
-            return super()._get_state_to_save() | {"factor": self.factor / 2}
-
-        def _update_from_checkpoint(self, path):
-            checkpoint = super()._update_from_checkpoint(path)
-            self.factor = checkpoint.pop("factor")
-            return checkpoint
-
-    seen = []
-
-    def make_decaying():
-        seen.append(make(Decaying))
-        return seen[-1]
-
-    _, recalled = train_as_tasks(make_decaying, data, tmp_path / "state")
-    assert recalled == [False] * 3
-    assert [algo.factor_seen for algo in seen] == [1.0, 0.5, 0.25]
+    found, cached = train_as_tasks(Decaying, data, tmp_path / "state")
+    assert cached == [False, True, True]
+    plain, _ = train_as_tasks(Plain, data, tmp_path / "plain")
+    np.testing.assert_equal(found, plain)  # the factor is 1 in all rounds, the scale 1, 1/2, 1/4
+    one, update = Decaying(), None
+    for _ in range(3):
+        update = train(one, data, update)
+    np.testing.assert_equal(
+        found, [*update, *(v.numpy() for v in one.model.variables + one._optimizer.variables)]
+    )
 
 
 def test_what_does_not_fit_is_traced_again(data):
     algo = make()
     train(algo, data)
-    saved = algo._get_state_to_save()["traces"]["step"]
+    saved = written(algo)
 
     def traced(algo=None, *, n_labels=1, saved=saved):
         algo = algo or make()
@@ -168,12 +186,12 @@ def test_what_does_not_fit_is_traced_again(data):
         batch = tf.zeros((4, 8, 8, 1)), y
         return TracedFunction(lambda x, y: tf.reduce_sum(y), batch, all_variables, saved)
 
-    assert traced().is_recalled
-    assert not traced(n_labels=2).is_recalled
-    assert not traced(saved=saved | {"about": saved["about"] | {"tensorflow": "1.0"}}).is_recalled
+    assert traced().is_cached
+    assert not traced(n_labels=2).is_cached
+    assert not traced(saved=saved | {"about": saved["about"] | {"tensorflow": "1.0"}}).is_cached
     frozen = make()
     frozen.model.layers[0].trainable = False
-    assert not traced(frozen).is_recalled
+    assert not traced(frozen).is_cached
 
 
 def test_a_step_with_a_loop_or_a_foreign_variable_stays_behind():
@@ -194,7 +212,7 @@ def test_a_step_with_a_loop_or_a_foreign_variable_stays_behind():
     assert [name for name, trace in saved.items() if trace] == ["own"]
     weight.assign([5.0])
     again = TracedFunction(steps["loop"], batch, [weight], saved["own"])
-    assert again.is_recalled
+    assert again.is_cached
     assert float(again(tf.ones((2, 1)))) == 10
     assert again.save() == saved["own"]
 
@@ -210,7 +228,7 @@ def test_a_batch_unlike_the_first_is_refused(saved):
     if saved:
         saved = TracedFunction(step, batch, [weight]).save()
     traced = TracedFunction(step, batch, [weight], saved)
-    assert traced.is_recalled is bool(saved)
+    assert traced.is_cached is bool(saved)
     assert float(traced(tf.ones((2, 3)), {"y": tf.ones((2, 1))})) == 1
     # TensorFlow would compute all pairs of two films and five labels, or fail in its own words.
     others = [(batch[0], {"y": tf.ones(5)}), (tf.ones((4, 3), tf.float64), batch[1]), batch[:1]]
@@ -241,7 +259,7 @@ def test_a_prediction_travels_with_the_training(data, tmp_path):
     algo.save_local_state(tmp_path / "state")
     algo = make().load_local_state(tmp_path / "state")
     np.testing.assert_array_equal(algo.predict(data_from_opener=data), expected)
-    assert algo._traced_prediction.is_recalled
+    assert is_cached(algo, "prediction")
 
 
 def test_a_prediction_of_several_outputs_is_traced_in_every_task():

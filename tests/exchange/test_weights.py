@@ -8,10 +8,10 @@ from keras import layers
 from helpers.exchange import (
     add_parameters,
     check_parameters,
+    exchanged_variables,
     get_parameters,
     increment_parameters,
     name_parameters,
-    parameter_names,
     set_parameters,
     subtract_parameters,
     weighted_sum_parameters,
@@ -67,20 +67,20 @@ def test_what_is_exchanged_and_in_which_order():
         "sequential/batch_normalization_1/moving_mean",
         "sequential/batch_normalization_1/moving_variance",
     ]
-    assert parameter_names(build()) == trainable
-    assert parameter_names(build(), with_batch_norm_parameters=True) == trainable + statistics
+    assert list(exchanged_variables(build())) == trainable
+    assert list(exchanged_variables(build(), True)) == trainable + statistics
 
 
 def test_names_do_not_depend_on_what_was_built_before():
     first = build()
     for _ in range(3):
         build()
-    assert parameter_names(build()) == parameter_names(first)
+    assert list(exchanged_variables(build())) == list(exchanged_variables(first))
     assert first.layers[0].name != build().layers[0].name  # Keras' own names do
 
 
 def test_names_given_by_the_user_stay():
-    assert "sequential/mine/kernel" in parameter_names(build(named=True))
+    assert "sequential/mine/kernel" in exchanged_variables(build(named=True))
 
 
 def test_seed_generators_optimizer_slots_and_metrics_are_never_sent():
@@ -88,7 +88,7 @@ def test_seed_generators_optimizer_slots_and_metrics_are_never_sent():
     model.compile("adam", "mse", metrics=["mae"])
     x = np.zeros((2, 8, 8, 1), "float32")
     model.train_on_batch(x, np.zeros((2, 1), "float32"))
-    names = " ".join(get_parameters(model, with_batch_norm_parameters=True))
+    names = " ".join(get_parameters(exchanged_variables(model, True)))
     assert len(names.split()) == 14
     for word in ("seed", "adam", "momentum", "velocity", "iteration", "total", "count"):
         assert word not in names
@@ -99,33 +99,35 @@ def test_set_after_get_is_identity(with_batch_norm_parameters):
     source, target = build(), build()
     for weight in target.weights:
         weight.assign(weight * 0 + 7)
-    parameters = get_parameters(source, with_batch_norm_parameters)
-    set_parameters(target, parameters, with_batch_norm_parameters)
-    assert equal(get_parameters(target, with_batch_norm_parameters), parameters)
+    parameters = get_parameters(exchanged_variables(source, with_batch_norm_parameters))
+    set_parameters(exchanged_variables(target, with_batch_norm_parameters), parameters)
+    assert equal(
+        get_parameters(exchanged_variables(target, with_batch_norm_parameters)), parameters
+    )
     untouched = target.layers[1].moving_mean.numpy()
     assert (untouched == 7).all() != with_batch_norm_parameters
 
 
 def test_get_returns_copies():
     model = build()
-    parameters = get_parameters(model)
+    parameters = get_parameters(exchanged_variables(model))
     before = {name: value.copy() for name, value in parameters.items()}
-    increment_parameters(model, parameters)
+    increment_parameters(exchanged_variables(model), parameters)
     assert equal(parameters, before)
 
 
 @BATCH_NORM
 def test_laws_of_addition(with_batch_norm_parameters):
     model = build()
-    x = get_parameters(model, with_batch_norm_parameters)
-    zeros = zeros_like_parameters(model, with_batch_norm_parameters)
+    x = get_parameters(exchanged_variables(model, with_batch_norm_parameters))
+    zeros = zeros_like_parameters(exchanged_variables(model, with_batch_norm_parameters))
     assert equal(subtract_parameters(x, x), zeros)
     assert equal(add_parameters(x, zeros), x)
     assert equal(add_parameters(x, x), {name: 2 * value for name, value in x.items()})
     increment_parameters(
-        model, x, with_batch_norm_parameters=with_batch_norm_parameters, updates_multiplier=-1.0
+        exchanged_variables(model, with_batch_norm_parameters), x, updates_multiplier=-1.0
     )
-    assert equal(get_parameters(model, with_batch_norm_parameters), zeros)
+    assert equal(get_parameters(exchanged_variables(model, with_batch_norm_parameters)), zeros)
 
 
 def test_weighted_sum_by_hand():
@@ -138,16 +140,14 @@ def test_weighted_sum_by_hand():
 
 
 def test_increment_by_hand():
-    model = keras.Sequential([keras.Input((2,)), layers.Dense(1, name="out")])
-    set_parameters(
-        model,
-        dict(zip(parameter_names(model), [np.float32([[1], [2]]), np.float32([3])], strict=True)),
+    variables = exchanged_variables(
+        keras.Sequential([keras.Input((2,)), layers.Dense(1, name="out")])
     )
-    update = dict(
-        zip(parameter_names(model), [np.float32([[10], [20]]), np.float32([30])], strict=True)
-    )
-    increment_parameters(model, update, updates_multiplier=0.5)
-    kernel, bias = get_parameters(model).values()
+    kernel, bias = variables
+    set_parameters(variables, {kernel: np.float32([[1], [2]]), bias: np.float32([3])})
+    update = {kernel: np.float32([[10], [20]]), bias: np.float32([30])}
+    increment_parameters(variables, update, updates_multiplier=0.5)
+    kernel, bias = get_parameters(variables).values()
     np.testing.assert_array_equal(kernel, [[6], [12]])
     np.testing.assert_array_equal(bias, [18])
 
@@ -193,15 +193,15 @@ def test_a_list_is_not_a_set_of_parameters():
 
 def test_a_refused_set_leaves_the_model_as_it_was():
     model = build()
-    before = get_parameters(model)
+    before = get_parameters(exchanged_variables(model))
     broken = dict(before) | {"sequential/dense_1/bias": np.float32([np.nan])}
     with pytest.raises(ValueError, match="sequential/dense_1/bias"):
-        set_parameters(model, broken)
-    assert equal(get_parameters(model), before)
+        set_parameters(exchanged_variables(model), broken)
+    assert equal(get_parameters(exchanged_variables(model)), before)
 
 
 def test_names_are_given_back_to_a_list():
-    expected = get_parameters(build())
+    expected = get_parameters(exchanged_variables(build()))
     named = name_parameters(list(expected.values()), expected)
     assert equal(named, expected)
     with pytest.raises(ValueError, match=r"Expected 10 tensors .* in the average\. Received 9"):
@@ -217,4 +217,4 @@ def test_number_of_sets_and_coefficients():
 
 def test_a_model_without_variables_is_refused():
     with pytest.raises(ValueError, match="Expected a built model"):
-        get_parameters(keras.Sequential([layers.Dense(1)]))
+        get_parameters(exchanged_variables(keras.Sequential([layers.Dense(1)])))

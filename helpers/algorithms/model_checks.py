@@ -1,0 +1,129 @@
+"""Checks of what an algorithm is given: each part is used, or refused by its name."""
+
+import inspect
+
+import keras
+from substrafl.exceptions import DatasetSignatureError, DatasetTypeError
+
+# What of a model Keras' fit and predict would call in place of the algorithm.
+_STEPS = ("train_step", "predict_step", "make_train_function", "make_predict_function")
+
+
+def check_model(model, *, is_trained):
+    """Refuse a model of which a part would not be used.
+
+    Parameters
+    ----------
+    model : keras.Model
+        What the builder returned.
+    is_trained : bool
+        Whether it must have weights to train.
+
+    Raises
+    ------
+    TypeError
+        If it is no Keras model.
+    ValueError
+        If it is not built, has a step of its own, is compiled, or has nothing to train.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"Expected model to return a keras.Model. Received {type(model).__name__}.")
+    if not model.built:
+        raise ValueError(
+            f"Expected a built model. Received {model.name!r} without variables: in the builder, "
+            "call model.build((None, 64, 64, 1)) with the shape of its inputs, or the model on one "
+            "batch."
+        )
+    own = [name for name in _STEPS if getattr(type(model), name) is not getattr(keras.Model, name)]
+    if own:
+        raise ValueError(
+            f"Expected a model whose steps are Keras' own. Received {type(model).__name__} with "
+            f"its own {', '.join(own)}, which no algorithm calls: override _train_step or "
+            "_local_predict of the algorithm, or compute_loss of the model."
+        )
+    if model.compiled:
+        config = model.get_compile_config()
+        given = [name for name, value in config.items() if value not in (None, False, "auto", 1)]
+        raise ValueError(
+            f"Expected a builder that does not compile the model. Received {model.name!r}, "
+            f"compiled with {', '.join(given)}: give loss and optimizer to the algorithm; weights "
+            "of several losses belong in the losses, or in compute_loss of the model."
+        )
+    if is_trained and not model.trainable_variables:
+        raise ValueError(
+            f"Expected a model with weights to train. Received {model.name!r}, in which every "
+            "layer is frozen or has none."
+        )
+
+
+def check_builder(model):
+    """Refuse a model in place of the function that builds it.
+
+    Parameters
+    ----------
+    model : callable
+        What was given.
+
+    Raises
+    ------
+    TypeError
+        If it is a model, or cannot be called.
+    """
+    if isinstance(model, keras.Model) or not callable(model):
+        raise TypeError(
+            "Expected model to be a function that builds the Keras model, for example "
+            f"model=build_cnn. Received {type(model).__name__}: a live model would travel with "
+            "the code and be shared by the hospitals of a simulation."
+        )
+
+
+def check_dataset(dataset):
+    """Refuse what cannot serve as dataset class, in the words of SubstraFL's exceptions.
+
+    Parameters
+    ----------
+    dataset : type
+        What was given.
+
+    Raises
+    ------
+    substrafl.exceptions.DatasetTypeError
+        If it is no class, or has no length or no batches.
+    substrafl.exceptions.DatasetSignatureError
+        If its constructor takes other arguments.
+    """
+    if not inspect.isclass(dataset):
+        raise DatasetTypeError(
+            "Expected dataset to be a class, so that dataset(data_from_opener, "
+            f"is_inference=False) makes a dataset. Received {dataset!r}."
+        )
+    missing = [name for name in ("__len__", "__getitem__") if not hasattr(dataset, name)]
+    if missing:
+        raise DatasetTypeError(f"Expected {dataset.__name__} to define {' and '.join(missing)}.")
+    parameters = inspect.signature(dataset.__init__).parameters
+    missing = [name for name in ("data_from_opener", "is_inference") if name not in parameters]
+    if missing:
+        raise DatasetSignatureError(
+            f"Expected {dataset.__name__}.__init__ to have the parameters data_from_opener and "
+            f"is_inference. Received {list(parameters)}."
+        )
+
+
+def check_optimizer(optimizer):
+    """Refuse an optimizer that was used before.
+
+    Parameters
+    ----------
+    optimizer : keras.optimizers.Optimizer, str or None
+        What was given.
+
+    Raises
+    ------
+    ValueError
+        If it belongs to a model already.
+    """
+    if getattr(optimizer, "built", False):
+        raise ValueError(
+            "Expected a new optimizer. Received one that belongs to a model already: its slots "
+            "would be those of another training. Make one for each algorithm."
+        )
