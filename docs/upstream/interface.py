@@ -152,7 +152,7 @@ def _rename(found, names):
         module = find(module, rest.split(".")[0])[0]
     if module not in names:
         last = name.rpartition(".")[2]
-        return f"``{last}`` of {PROJECT}" if role else f"{last} of {PROJECT}{found['end']}"
+        return f"``{last}`` of {PROJECT}" if role else f"{last}{found['end']}"
     if not rest:
         return f"{role}{THEIRS}.{names[module]}{found['end']}"
     if role:  # a leading dot: Sphinx looks for the name in all modules

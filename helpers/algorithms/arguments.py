@@ -66,6 +66,27 @@ def check_flag(name, value):
         raise TypeError(f"Expected {name} to be True or False. Received {value!r}.")
 
 
+def check_option(name, value, example):
+    """Refuse what is no option of that name; the options themselves need not be imported.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    value : object
+        What was given; None for no option.
+    example : str
+        What fits.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if value is not None and getattr(value, "option", None) != name:
+        raise TypeError(f"Expected {name} such as {example}. Received {type(value).__name__}.")
+
+
 def describe(value):
     """Describe a value for a summary, the same in every process.
 

@@ -11,6 +11,7 @@ import math
 
 import keras
 
+from helpers.algorithms.local_state import assign_variables, read_variables
 from helpers.compatibility import flatten_layers
 from helpers.exchange.weights import exchanged_variables, layer_names
 
@@ -95,8 +96,18 @@ class BatchNorm(enum.Enum):
         variables = exchanged_variables(model, self is BatchNorm.AVERAGED)
         if self is not BatchNorm.LOCAL:
             return variables
-        own = {id(one) for layer in batch_norm_layers(model) for one in layer.weights}
+        own = {id(one) for one in _batch_norm_weights(model)}
         return {name: one for name, one in variables.items() if id(one) not in own}
+
+    def start(self):
+        """Begin a training.
+
+        Returns
+        -------
+        KeptBatchNorm or None
+            What FedBN does around a round; None for the other choices.
+        """
+        return KeptBatchNorm() if self is BatchNorm.LOCAL else None
 
     def change(self, build):
         """Make the builder of a model whose layers are as this choice wants them.
@@ -113,6 +124,59 @@ class BatchNorm(enum.Enum):
         """
         changes = {BatchNorm.FROZEN: _build_frozen, BatchNorm.GROUP: _build_with_groups}
         return functools.partial(changes[self], build) if self in changes else build
+
+
+class KeptBatchNorm:
+    """The BatchNorm layers that FedBN keeps at an organization (Li et al. 2021).
+
+    What is evaluated is the global model with the BatchNorm that belongs to it: that of the local
+    training before. So the layers are set back with the weights, and what the training has made of
+    them waits for the next average.
+    """
+
+    def __init__(self):
+        self._trained = None
+        self._start = None
+
+    def add_average(self, model):
+        """Go on with what the last local training has left, once the average is added.
+
+        Parameters
+        ----------
+        model : keras.Model
+            A built model; its BatchNorm layers are assigned to.
+        """
+        if self._trained is not None:
+            assign_variables(_batch_norm_weights(model), self._trained)
+            self._trained = None
+
+    def begin_round(self, model):
+        """Remember the layers as they are before the local training.
+
+        Parameters
+        ----------
+        model : keras.Model
+            A built model.
+        """
+        self._start = read_variables(_batch_norm_weights(model))
+
+    def end_round(self, model):
+        """Set the layers back, and remember what the local training has made of them.
+
+        Parameters
+        ----------
+        model : keras.Model
+            The same model.
+        """
+        weights = _batch_norm_weights(model)
+        self._trained = read_variables(weights)
+        assign_variables(weights, self._start)
+        self._start = None
+
+
+def _batch_norm_weights(model):
+    """List scale, shift and statistics of all BatchNorm layers."""
+    return [weight for layer in batch_norm_layers(model) for weight in layer.weights]
 
 
 def batch_norm_layers(model):

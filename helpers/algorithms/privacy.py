@@ -13,6 +13,7 @@ is, nor the scores of an evaluation.
 import dataclasses
 import hashlib
 import os
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -62,6 +63,7 @@ class DPSGD:
     clip_norm: float
     noise_multiplier: float
     seed: int | None = None
+    option: ClassVar[str] = "privacy"
 
     def __post_init__(self):  # noqa: D105
         if not 0 < self.clip_norm < np.inf:
@@ -72,51 +74,39 @@ class DPSGD:
                 f"{self.noise_multiplier}."
             )
 
+    def start(self, index_generator, model):
+        """Begin a private training; refuse one whose privacy could not be accounted.
 
-def check_private(privacy, index_generator, model):
-    """Refuse a training whose privacy could not be accounted.
+        Parameters
+        ----------
+        index_generator : substrafl.index_generator.BaseIndexGenerator
+            It must be a :class:`~helpers.algorithms.PoissonIndexGenerator`.
+        model : keras.Model
+            It must have no BatchNorm layer that trains.
 
-    Parameters
-    ----------
-    privacy : DPSGD or None
-        The settings.
-    index_generator : substrafl.index_generator.BaseIndexGenerator
-        It must be a :class:`PoissonIndexGenerator` if and only if there are settings.
-    model : keras.Model
-        It must have no BatchNorm layer that trains.
+        Returns
+        -------
+        NoisedGradients
+            What takes the place of the gradients.
 
-    Raises
-    ------
-    TypeError
-        If the settings are something else.
-    ValueError
-        If index generator or model do not fit.
-    """
-    if not isinstance(privacy, DPSGD | None):
-        raise TypeError(
-            "Expected privacy as helpers.algorithms.DPSGD(clip_norm, noise_multiplier). Received "
-            f"{type(privacy).__name__}."
-        )
-    is_poisson = isinstance(index_generator, PoissonIndexGenerator)
-    if privacy is None:
-        if is_poisson:
+        Raises
+        ------
+        ValueError
+            If index generator or model do not fit.
+        """
+        if not isinstance(index_generator, PoissonIndexGenerator):
             raise ValueError(
-                "Expected privacy=DPSGD(…) with a PoissonIndexGenerator, whose batches may be "
-                "empty. Received None: set noise_multiplier=0 to train without noise."
+                "Expected a PoissonIndexGenerator with privacy: what is spent is accounted for "
+                f"batches drawn so. Received {type(index_generator).__name__}."
             )
-        return
-    if not is_poisson:
-        raise ValueError(
-            "Expected a PoissonIndexGenerator with privacy: what is spent is accounted for "
-            f"batches drawn so. Received {type(index_generator).__name__}."
-        )
-    mixing = [layer.name for layer in batch_norm_layers(model) if layer.trainable]
-    if mixing:
-        raise ValueError(
-            "Expected a model without BatchNorm with privacy: a film's gradient would depend on "
-            f"the others, and the statistics are not noised. Received {', '.join(mixing)}: use "
-            "GroupNorm (batch_norm='group') or freeze them (batch_norm='frozen')."
-        )
+        mixing = [layer.name for layer in batch_norm_layers(model) if layer.trainable]
+        if mixing:
+            raise ValueError(
+                "Expected a model without BatchNorm with privacy: a sample's gradient would depend "
+                f"on the others, and the statistics are not noised. Received {', '.join(mixing)}: "
+                "use GroupNorm (batch_norm='group') or freeze them (batch_norm='frozen')."
+            )
+        return NoisedGradients(self)
 
 
 class NoisedGradients:
@@ -136,32 +126,26 @@ class NoisedGradients:
 
     def __init__(self, settings):
         self.settings = settings
+        self._count = 0
         self.memory = keras.Variable([0, 0], trainable=False, dtype="int64", name="noise")
 
     def begin_round(self, dataset):
-        """Draw the key if that was not done yet.
+        """Draw the key if that was not done yet, and note how many updates there were.
 
         Parameters
         ----------
         dataset : object
             The hospital's films: with a seed, the first eight of them tell hospitals apart.
-
-        Returns
-        -------
-        int
-            The count of updates so far.
         """
         if not self.memory.numpy().any():
             self.memory.assign([_draw_key(self.settings.seed, dataset), 0])
-        return int(self.memory.numpy()[1])
+        self._count = int(self.memory.numpy()[1])
 
-    def check_round(self, count, num_updates):
+    def end_round(self, num_updates):
         """Refuse a round in which weights may have been updated in another way.
 
         Parameters
         ----------
-        count : int
-            What :meth:`begin_round` returned.
         num_updates : int
             Updates that the round should have had.
 
@@ -170,7 +154,7 @@ class NoisedGradients:
         ValueError
             If the number of private updates is another.
         """
-        found = int(self.memory.numpy()[1]) - count
+        found = int(self.memory.numpy()[1]) - self._count
         if found != num_updates:
             raise ValueError(
                 f"Expected {num_updates} private updates in a round. Received {found}: with "

@@ -8,6 +8,7 @@ Federated Averaging, and any strategy may have made the average.
 
 import abc
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ import numpy as np
 @dataclasses.dataclass(frozen=True)
 class ServerOptimizer(abc.ABC):
     """Base of the server optimizers: settings only, the memory is passed in and out."""
+
+    option: ClassVar[str] = "server_optimizer"
 
     @abc.abstractmethod
     def step(self, average, memory=None):

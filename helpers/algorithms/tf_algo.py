@@ -307,14 +307,17 @@ class TFAlgo(Algo):
         tensor, shape (), float32
             The loss before the update, without penalty.
         """
-        variables = self._model.trainable_variables
+        loss, gradients = self._compute_gradients(x, y, sample_weight)
+        self._optimizer.apply(gradients, self._model.trainable_variables)
+        return loss
+
+    def _compute_gradients(self, x, y, sample_weight=None):
+        """Return the loss, and the gradients of the trained weights as the optimizer takes them."""
         with tf.GradientTape() as tape:
             loss = self._compute_loss(x, y, sample_weight)
             penalty = self._penalty()
-            total = loss if penalty is None else loss + penalty
-            scaled_loss = self._optimizer.scale_loss(total)
-        self._optimizer.apply(tape.gradient(scaled_loss, variables), variables)
-        return loss
+            total = self._optimizer.scale_loss(loss if penalty is None else loss + penalty)
+        return loss, tape.gradient(total, self._model.trainable_variables)
 
     def _compute_loss(self, x, y, sample_weight=None):
         """Return the model's loss on a batch, shape (), as in training, without penalty."""

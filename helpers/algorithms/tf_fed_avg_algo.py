@@ -2,19 +2,14 @@
 
 import functools
 
-import keras
 import numpy as np
 import tensorflow as tf
 from substrafl.remote import remote_data
 from substrafl.strategies.schemas import FedAvgSharedState, StrategyName
 
-from helpers.algorithms.arguments import check_flag, name_unknown_arguments
-from helpers.algorithms.batch_norm import BatchNorm, batch_norm_layers
-from helpers.algorithms.local_state import assign_variables, read_variables
-from helpers.algorithms.privacy import NoisedGradients, check_private
-from helpers.algorithms.server_optimizers import ServerOptimizer
+from helpers.algorithms.arguments import check_flag, check_option, name_unknown_arguments
+from helpers.algorithms.index_generators import PoissonIndexGenerator
 from helpers.algorithms.tf_update_algo import TFUpdateAlgo
-from helpers.exchange import Compressor
 
 
 class TFFedAvgAlgo(TFUpdateAlgo):
@@ -84,7 +79,7 @@ class TFFedAvgAlgo(TFUpdateAlgo):
                 )
     """
 
-    _own_state = ("_server_memory", "_trained_batch_norm", "_noise_memory", "_unsent")
+    _own_state = ("_noised_gradients", "_kept_batch_norm", "_server_memory", "_unsent")
 
     @name_unknown_arguments
     def __init__(
@@ -104,73 +99,46 @@ class TFFedAvgAlgo(TFUpdateAlgo):
         compression=None,
     ):
         check_flag("with_batch_norm_parameters", with_batch_norm_parameters)
+        check_option("server_optimizer", server_optimizer, "helpers.algorithms.FedAdam()")
+        check_option("privacy", privacy, "helpers.algorithms.DPSGD(clip_norm, noise_multiplier)")
+        check_option("compression", compression, "helpers.exchange.Int8()")
         if not proximal_mu >= 0:
             raise ValueError(f"Expected proximal_mu of 0 or more. Received {proximal_mu}.")
-        if not isinstance(server_optimizer, ServerOptimizer | None):
-            raise TypeError(
-                "Expected a ServerOptimizer such as helpers.algorithms.FedAdam(). Received "
-                f"{type(server_optimizer).__name__}."
-            )
-        if not isinstance(compression, Compressor | None):
-            raise TypeError(
-                "Expected a Compressor such as helpers.exchange.Int8(). Received "
-                f"{type(compression).__name__}."
+        if privacy is None and isinstance(index_generator, PoissonIndexGenerator):
+            raise ValueError(
+                "Expected privacy=DPSGD(…) with a PoissonIndexGenerator, whose batches may be "
+                "empty. Received None: set noise_multiplier=0 to train without noise."
             )
         if batch_norm is not None:
-            batch_norm = BatchNorm.read(batch_norm)
             if with_batch_norm_parameters:
                 raise ValueError(
                     "Expected batch_norm or with_batch_norm_parameters. Received both: "
                     "with_batch_norm_parameters=True is batch_norm='averaged'."
                 )
-            with_batch_norm_parameters = batch_norm is BatchNorm.AVERAGED
+            # An option that is not chosen is not imported.
+            from helpers.algorithms.batch_norm import BatchNorm
+
+            batch_norm = BatchNorm.read(batch_norm)
             model = batch_norm.change(model)
-        super().__init__(
-            model,
-            loss,
-            index_generator,
-            dataset,
-            optimizer,
-            seed,
-            disable_gpu,
-        )
-        check_private(privacy, self._index_generator, self._model)
-        self._with_batch_norm_parameters = with_batch_norm_parameters
         self._batch_norm = batch_norm
-        self._trained_batch_norm = None
-        self._noised = None if privacy is None else NoisedGradients(privacy)
-        self._server_optimizer = server_optimizer
-        self._server_memory = None
-        self._compression = compression
-        self._unsent = None
-        self._proximal_mu = float(proximal_mu)
-        # Variables, and not constants: the traced step reads the weights of the round it is in.
-        self._global_weights = [
-            keras.Variable(weight, trainable=False, name="global_weight")
-            for weight in (self._shared_weights.values() if proximal_mu else ())
-        ]
+        self._with_batch_norm_parameters = with_batch_norm_parameters
+        super().__init__(model, loss, index_generator, dataset, optimizer, seed, disable_gpu)
+        # Each option has a state, which goes on with the local state, and one hook, which is
+        # called below; the proximal term begins every round anew.
+        self._noised_gradients = privacy and privacy.start(self._index_generator, self._model)
+        self._kept_batch_norm = batch_norm and batch_norm.start()
+        self._server_optimizer, self._server_memory = server_optimizer, None
+        self._compression, self._unsent = compression, None
+        self._proximal_term = None
+        if proximal_mu:
+            from helpers.algorithms.proximal import ProximalTerm
+
+            self._proximal_term = ProximalTerm(proximal_mu, self._shared_weights.values())
 
     @property
     def strategies(self):
         """List of StrategyName: the strategies that this algorithm serves."""
         return [StrategyName.FEDERATED_AVERAGING]
-
-    def _penalty(self):
-        """Return the proximal term of FedProx, or None."""
-        if not self._proximal_mu:
-            return None
-        distances = [
-            tf.reduce_sum(tf.square(weight - tf.cast(start, weight.dtype)))
-            for weight, start in zip(
-                self._shared_weights.values(), self._global_weights, strict=True
-            )
-        ]
-        return self._proximal_mu / 2 * tf.add_n(distances)
-
-    def _step_variables(self):
-        """List all Keras variables that the training step reads or writes."""
-        noise = [] if self._noised is None else [self._noised.memory]
-        return super()._step_variables() + self._global_weights + noise
 
     @functools.cached_property
     def _exchanged(self):
@@ -184,69 +152,60 @@ class TFFedAvgAlgo(TFUpdateAlgo):
         """The exchanged variables that are trained: all but moving means and variances."""
         return {name: one for name, one in self._exchanged.items() if one.trainable}
 
-    @property
-    def _noise_memory(self):
-        """Key and count of the noise, as the local state keeps them."""
-        return None if self._noised is None else self._noised.memory.numpy()
+    def _step_variables(self):
+        """List all Keras variables that the training step reads or writes."""
+        start = self._proximal_term.variables if self._proximal_term else []
+        noise = [self._noised_gradients.memory] if self._noised_gradients else []
+        return super()._step_variables() + start + noise
 
-    @_noise_memory.setter
-    def _noise_memory(self, value):
-        if value is not None:
-            self._noised.memory.assign(value)
+    def _penalty(self):
+        """Return the proximal term of FedProx, or None."""
+        return self._proximal_term and self._proximal_term.penalty(self._shared_weights.values())
 
-    def _train_step(self, x, y, sample_weight=None):
-        """Make one update of the weights on one batch, a private one if it was asked for."""
-        if self._noised is None:
-            return super()._train_step(x, y, sample_weight)
+    def _compute_gradients(self, x, y, sample_weight=None):
+        """Return loss and gradients, private ones if they were asked for."""
+        if not self._noised_gradients:
+            return super()._compute_gradients(x, y, sample_weight)
         variables = self._model.trainable_variables
         batch = (x, y) if sample_weight is None else (x, y, sample_weight)
-        loss, gradients = self._noised(
+        loss, gradients = self._noised_gradients(
             self._compute_loss, variables, batch, self._index_generator.batch_size
         )
-        if self._proximal_mu:
+        if self._proximal_term:
             with tf.GradientTape() as tape:
                 penalty = self._penalty()
             pulls = tape.gradient(penalty, variables, unconnected_gradients="zero")
             gradients = [tf.add(*pair) for pair in zip(gradients, pulls, strict=True)]
         # Keras divides by the scale of the loss, if there is one, before it applies gradients.
-        scaled = [self._optimizer.scale_loss(gradient) for gradient in gradients]
-        self._optimizer.apply(scaled, variables)
-        return loss
+        return loss, [self._optimizer.scale_loss(gradient) for gradient in gradients]
+
+    def _train_round(self, train_dataset):
+        """Train for one round, with what proximal term, FedBN and privacy need around it."""
+        if self._proximal_term:
+            self._proximal_term.begin_round(self._shared_weights.values())
+        if self._kept_batch_norm:
+            self._kept_batch_norm.begin_round(self._model)
+        if self._noised_gradients:
+            self._noised_gradients.begin_round(train_dataset)
+        super()._train_round(train_dataset)
+        if self._kept_batch_norm:
+            self._kept_batch_norm.end_round(self._model)
+        if self._noised_gradients:
+            self._noised_gradients.end_round(self._index_generator.num_updates)
+
+    def _add_update(self, update):
+        """Bring the weights from one global model to the next; FedBN adds what was kept."""
+        super()._add_update(update)
+        if self._kept_batch_norm:
+            self._kept_batch_norm.add_average(self._model)
 
     def _server_step(self, updates):
         """Let the server optimizer turn the averaged updates of trained weights into a step."""
-        if self._server_optimizer is None:
+        if not self._server_optimizer:
             return {}
         trained = {name: updates[name] for name in self._shared_weights}
         step, self._server_memory = self._server_optimizer.step(trained, self._server_memory)
         return step
-
-    def _add_update(self, update):
-        """Bring the weights from one global model to the next; FedBN adds the hospital's own."""
-        super()._add_update(update)
-        if self._trained_batch_norm is not None:
-            assign_variables(self._own_batch_norm(), self._trained_batch_norm)
-            self._trained_batch_norm = None
-
-    def _own_batch_norm(self):
-        """List the variables that FedBN keeps at the hospital."""
-        if self._batch_norm is not BatchNorm.LOCAL:
-            return []
-        return [weight for layer in batch_norm_layers(self._model) for weight in layer.weights]
-
-    def _train_round(self, train_dataset):
-        """Train for one round, with what proximal term, FedBN and privacy need around it."""
-        for start, weight in zip(self._global_weights, self._shared_weights.values(), strict=False):
-            start.assign(weight)
-        count = self._noised and self._noised.begin_round(train_dataset)
-        own = self._own_batch_norm()
-        values = read_variables(own)
-        super()._train_round(train_dataset)
-        if own:  # what is evaluated is the global model with the BatchNorm that belongs to it
-            self._trained_batch_norm = read_variables(own)
-            assign_variables(own, values)
-        if self._noised:
-            self._noised.check_round(count, self._index_generator.num_updates)
 
     @remote_data
     def train(self, data_from_opener, shared_state=None):
@@ -271,11 +230,9 @@ class TFFedAvgAlgo(TFUpdateAlgo):
             If the averaged update does not fit the model, or the training diverged.
         """
         train_dataset = self._open(data_from_opener)
-        update = self._train_for_update(
-            train_dataset,
-            None if shared_state is None else shared_state.avg_parameters_update,
-        )
-        if self._compression is not None:
+        average = None if shared_state is None else shared_state.avg_parameters_update
+        update = self._train_for_update(train_dataset, average)
+        if self._compression:
             update, self._unsent = self._compression.compress(update, self._unsent)
         return FedAvgSharedState(
             n_samples=len(train_dataset), parameters_update=list(update.values())
@@ -318,11 +275,9 @@ class TFFedAvgAlgo(TFUpdateAlgo):
         """
         return super().summary() | {
             "with_batch_norm_parameters": str(self._with_batch_norm_parameters),
-            "proximal_mu": self._proximal_mu,
-            "batch_norm": None if self._batch_norm is None else str(self._batch_norm),
-            "privacy": self._noised and repr(self._noised.settings),
+            "proximal_mu": self._proximal_term.mu if self._proximal_term else 0.0,
+            "batch_norm": self._batch_norm and str(self._batch_norm),
+            "privacy": self._noised_gradients and repr(self._noised_gradients.settings),
             "compression": self._compression and repr(self._compression),
-            "server_optimizer": None
-            if self._server_optimizer is None
-            else repr(self._server_optimizer),
+            "server_optimizer": self._server_optimizer and repr(self._server_optimizer),
         }

@@ -97,6 +97,7 @@ class Compressor(abc.ABC):
     added to the next update.
     """
 
+    option: ClassVar[str] = "compression"
     remembers: ClassVar[bool] = True
 
     @abc.abstractmethod

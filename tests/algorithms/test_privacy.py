@@ -126,10 +126,10 @@ def test_without_a_seed_every_hospital_draws_its_own_secret(linear, data):
     )
     one, other = copy.deepcopy(algo), copy.deepcopy(algo)
     assert np.abs(train(one, data)[0] - train(other, data)[0]).min() > 0
-    keys = {int(one._noise_memory[0]) for one in (algo, one, other)}
+    keys = {int(one._noised_gradients.memory.numpy()[0]) for one in (algo, one, other)}
     assert len(keys) == 3
-    assert algo._noise_memory.tolist() == [0, 0]
-    assert one._noise_memory[1] == 4
+    assert algo._noised_gradients.memory.numpy().tolist() == [0, 0]
+    assert one._noised_gradients.memory.numpy()[1] == 4
 
 
 def test_poisson_batches():

@@ -384,7 +384,7 @@ def test_the_state_of_another_model_is_refused(tmp_path):
         ValueError, match=r"expected shape \(4, 2\) for .*kernel, received \(4, 1\)"
     ):
         TFFedAvgAlgo(**settings(model=wider)).load_local_state(tmp_path / "state")
-    with pytest.raises(ValueError, match=r"expected \d+ tensors, received \d+"):
+    with pytest.raises(ValueError, match="expected 29 tensors, received 23"):
         TFFedAvgAlgo(**settings(model=deeper)).load_local_state(tmp_path / "state")
     with pytest.raises(ValueError, match="There is no file nowhere"):
         TFFedAvgAlgo(**settings()).load_local_state(tmp_path / "nowhere")

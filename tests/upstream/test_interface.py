@@ -72,6 +72,32 @@ def packages(written, tmp_path_factory, run):
     return folder
 
 
+def test_federated_averaging_without_options_imports_none_of_them(packages, interface, run):
+    options = {"batch_norm", "proximal", "privacy", "server_optimizers", "compression"}
+    written = {file.stem for file in interface.glob("*.py")}
+    assert written & options == {"batch_norm", "proximal"}  # those which a plain value chooses
+    program = f"""
+import sys
+import keras
+from substrafl.index_generator import NpIndexGenerator
+from {NAME} import TFFedAvgAlgo
+
+class Dataset:
+    def __init__(self, data_from_opener, is_inference): ...
+    def __len__(self): ...
+    def __getitem__(self, indices): ...
+
+def make(**options):
+    build = lambda: keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    TFFedAvgAlgo(build, "mse", "sgd", NpIndexGenerator(1, 1), Dataset, **options)
+    return {{name.rpartition(".")[2] for name in sys.modules}} & {options}
+
+assert make() == set()
+assert make(proximal_mu=1.0, batch_norm="local") == {{"batch_norm", "proximal"}}
+"""
+    run(sys.executable, "-c", program, cwd=packages, PYTHONPATH=packages)
+
+
 def test_every_module_can_be_imported(packages, interface, run):
     modules = [f"{NAME}.{file.stem}" for file in interface.glob("*.py") if file.stem != "__init__"]
     program = f"import sys, {', '.join(modules)}; assert 'helpers' not in sys.modules"
@@ -91,11 +117,15 @@ def test_the_tests_written_with_it_pass(packages, written, run):
     [
         ("See :class:`~helpers.algorithms.TFAlgo`.", "See :class:`.TFAlgo`."),
         (":meth:`helpers.algorithms.TFAlgo.train`", ":meth:`.TFAlgo.train`"),
-        ("``helpers.exchange.Int8()`` or", "``compression.Int8()`` or"),
+        ("``helpers.exchange.get_parameters()`` or", "``weight_manager.get_parameters()`` or"),
+        ("``helpers.exchange.Int8()`` or", "``Int8()`` or"),
         ("in helpers.exchange.weights.", f"in {NAME}.weight_manager."),
         ('startswith("helpers.algorithms")', f'startswith("{NAME}")'),
         (":func:`helpers.models.start_from`.", "``start_from`` of federated-chest-xrays."),
-        ("from helpers.exchange import Int8 as I8", f"from {NAME}.compression import Int8 as I8"),
+        (
+            "from helpers.exchange import set_parameters as put",
+            f"from {NAME}.weight_manager import set_parameters as put",
+        ),
         ("from helpers.exchange import weights", f"from {NAME} import weight_manager as weights"),
         ("    from helpers.algorithms import traces", f"    from {NAME} import traces"),
     ],
