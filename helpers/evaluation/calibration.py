@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from helpers.evaluation.metrics import align_scores, labels_of
+from helpers.evaluation.metrics import align_scores, check_finite, labels_of
 
 METHODS = ("temperature", "platt")
 _TEMPERATURES = (0.02, 50.0)
@@ -46,8 +46,13 @@ class Calibration:
         -------
         numpy.ndarray of float64, shape (n,)
             In [0, 1].
+
+        Raises
+        ------
+        ValueError
+            If a logit is not finite.
         """
-        return expit(self.slope * np.ravel(logits).astype(np.float64) + self.intercept)
+        return expit(self.slope * check_finite(np.ravel(logits), "logits") + self.intercept)
 
 
 def fit_temperature(labels, logits):
@@ -72,7 +77,7 @@ def fit_temperature(labels, logits):
     Raises
     ------
     ValueError
-        If the films are all of one class, or the lengths differ.
+        If the films are all of one class, the lengths differ, or a logit is not finite.
 
     References
     ----------
@@ -114,7 +119,7 @@ def fit_platt(labels, logits):
     Raises
     ------
     ValueError
-        If the films are all of one class, or the lengths differ.
+        If the films are all of one class, the lengths differ, or a logit is not finite.
 
     References
     ----------
@@ -156,12 +161,13 @@ def fit_hospitals(labels, logits, hospitals, *, method="platt"):
     Raises
     ------
     ValueError
-        If the method is unknown, or a hospital has films of one class only.
+        If the method is unknown, a hospital has films of one class only, or a logit is not finite.
     """
     if method not in METHODS:
         raise ValueError(f"Expected one of the methods {METHODS}. Received {method!r}.")
     fit = fit_platt if method == "platt" else fit_temperature
-    labels, logits, hospitals = labels_of(labels), np.ravel(logits), np.asarray(hospitals)
+    logits = check_finite(np.ravel(logits), "logits")
+    labels, hospitals = labels_of(labels), np.asarray(hospitals)
     calibrations = {}
     for name in np.unique(hospitals):
         own = hospitals == name
@@ -192,9 +198,9 @@ def apply_hospitals(logits, hospitals, calibrations):
     Raises
     ------
     ValueError
-        If a hospital has no calibration.
+        If a hospital has no calibration, or a logit is not finite.
     """
-    logits, hospitals = np.ravel(logits), np.asarray(hospitals)
+    logits, hospitals = check_finite(np.ravel(logits), "logits"), np.asarray(hospitals)
     unknown = sorted(set(map(str, np.unique(hospitals))) - set(calibrations))
     if unknown:
         raise ValueError(
@@ -233,14 +239,14 @@ def calibration_error(labels, probabilities, *, n_bins=10):
     Raises
     ------
     ValueError
-        If a probability lies outside [0, 1], or the lengths differ.
+        If a probability is not finite or lies outside [0, 1], or the lengths differ.
 
     Examples
     --------
     >>> calibration_error([1, 1, 0, 1], [0.75, 0.75, 0.75, 0.75])
     0.0
     """
-    labels, probabilities = align_scores(labels, probabilities)
+    labels, probabilities = align_scores(labels, probabilities, "probabilities")
     if not len(labels):
         return float("nan")
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
@@ -254,7 +260,7 @@ def calibration_error(labels, probabilities, *, n_bins=10):
 
 
 def _check(labels, logits):
-    labels, logits = align_scores(labels, logits)
+    labels, logits = align_scores(labels, logits, "logits")
     if len(np.unique(labels)) < 2:
         raise ValueError(
             f"Expected films of both classes to fit a calibration. Received {len(labels):,} films "

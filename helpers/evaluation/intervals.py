@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from helpers.evaluation.metrics import labels_of
+from helpers.evaluation.metrics import check_finite, labels_of
 
 
 class Interval(NamedTuple):
@@ -124,7 +124,7 @@ def bootstrap_patients(metric, labels, scores, patients, *, n=1000, seed=0, leve
     Raises
     ------
     ValueError
-        If the lengths differ.
+        If the lengths differ, or a score is not finite.
 
     Examples
     --------
@@ -135,7 +135,7 @@ def bootstrap_patients(metric, labels, scores, patients, *, n=1000, seed=0, leve
     >>> interval.value, interval.low < 0.75 < interval.high
     (0.75, True)
     """
-    labels, (scores,), patients = _align(labels, [scores], patients)
+    labels, (scores,), patients = _align(labels, {"scores": scores}, patients)
     value = np.mean([metric(labels, row) for row in scores])
     draws = _draw(metric, labels, [scores], patients, n, seed)
     return interval_of(value, draws, level=level)
@@ -169,9 +169,10 @@ def bootstrap_difference(metric, labels, scores, baseline, patients, *, n=1000, 
     Raises
     ------
     ValueError
-        If the lengths or the numbers of seeds differ.
+        If the lengths or the numbers of seeds differ, or a score is not finite.
     """
-    labels, models, patients = _align(labels, [scores, baseline], patients)
+    models = {"scores": scores, "baseline": baseline}
+    labels, models, patients = _align(labels, models, patients)
     ours, theirs = ([metric(labels, row) for row in model] for model in models)
     draws = _draw(metric, labels, models, patients, n, seed)
     return interval_of(np.mean(ours) - np.mean(theirs), draws, level=level)
@@ -200,7 +201,7 @@ def _align(labels, models, patients):
             f"Expected a patient for each of {len(labels):,} labels. Received {len(patients):,}. "
             "Take both from the same films."
         )
-    models = [np.asarray(model, dtype=float) for model in models]
+    models = [check_finite(scores, name) for name, scores in models.items()]
     models = [model.reshape(1, -1) if 1 in model.shape[1:] else model for model in models]
     models = [np.atleast_2d(model) for model in models]
     shapes = [model.shape for model in models]

@@ -30,9 +30,10 @@ def auc(data_from_opener, predictions):
     Raises
     ------
     ValueError
-        If a score is NaN.
+        If a score is not finite.
     """
-    positive, scores = _read(data_from_opener, predictions)
+    labels, scores = align_scores(data_from_opener, predictions, "predictions")
+    positive = labels == 1
     n_pairs = positive.sum() * (~positive).sum()
     if n_pairs == 0:
         return float("nan")
@@ -62,9 +63,10 @@ def balanced_accuracy(data_from_opener, predictions):
     Raises
     ------
     ValueError
-        If a score is NaN.
+        If a score is not finite.
     """
-    positive, scores = _read(data_from_opener, predictions)
+    labels, scores = align_scores(data_from_opener, predictions, "predictions")
+    positive = labels == 1
     if positive.all() or not positive.any():
         return float("nan")
     decisions = scores > 0
@@ -88,7 +90,48 @@ def labels_of(data_from_opener):
     return np.ravel(data_from_opener["labels"] if is_data else data_from_opener)
 
 
-def align_scores(labels, scores):
+def check_finite(scores, name="scores"):
+    """Take scores as numbers that can be put in order; refuse NaN and infinity.
+
+    No metric or threshold means anything with them: a NaN is neither above nor below a threshold,
+    so that its film would be called negative without a word.
+
+    Parameters
+    ----------
+    scores : array
+        Logits, probabilities or decisions, of any shape.
+    name : str, default="scores"
+        What the message calls them.
+
+    Returns
+    -------
+    numpy.ndarray of float64
+        The same scores in the same shape.
+
+    Raises
+    ------
+    ValueError
+        If some are not finite; the message says how many, and which is the first.
+
+    Examples
+    --------
+    >>> check_finite([[1], [0]]).tolist()
+    [[1.0], [0.0]]
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    wrong = ~np.isfinite(scores)
+    if wrong.any():
+        first = tuple(np.argwhere(wrong)[0])
+        raise ValueError(
+            f"Expected {name} that are finite. Received {wrong.sum():,} of {scores.size:,} that "
+            f"are not; the first, {name}[{', '.join(map(str, first))}], is {scores[first]}. "
+            "A training that diverged gives such values: lower its learning rate, or clip its "
+            "gradients."
+        )
+    return scores
+
+
+def align_scores(labels, scores, name="scores"):
     """Take labels and scores that belong to the same films.
 
     Parameters
@@ -97,6 +140,8 @@ def align_scores(labels, scores):
         As for :func:`labels_of`.
     scores : array, shape (n,) or (n, 1)
         Logits or probabilities.
+    name : str, default="scores"
+        What messages call them.
 
     Returns
     -------
@@ -108,23 +153,12 @@ def align_scores(labels, scores):
     Raises
     ------
     ValueError
-        If their numbers differ.
+        If their numbers differ, or a score is not finite.
     """
-    labels, scores = labels_of(labels), np.ravel(scores).astype(np.float64)
+    labels, scores = labels_of(labels), check_finite(np.ravel(scores), name)
     if len(labels) != len(scores):
         raise ValueError(
             f"Expected one score for each of {len(labels):,} labels. Received {len(scores):,}. "
             "Take both from the same films."
         )
     return labels, scores
-
-
-def _read(data_from_opener, predictions):
-    """Return which films are positive, and their scores."""
-    labels, scores = align_scores(data_from_opener, predictions)
-    if np.isnan(scores).any():
-        raise ValueError(
-            f"Expected a score for every film. Received {np.isnan(scores).sum():,} that are NaN. "
-            "Did the training diverge?"
-        )
-    return labels == 1, scores

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import roc_curve
 
-from helpers.evaluation.metrics import align_scores
+from helpers.evaluation.metrics import align_scores, check_finite
 
 
 class Rates(NamedTuple):
@@ -45,7 +45,8 @@ def choose_threshold(labels, scores, *, specificity=None, sensitivity=None):
     Raises
     ------
     ValueError
-        If both rates are given, one lies outside [0, 1], or the films are all of one class.
+        If both rates are given, one lies outside [0, 1], the films are all of one class, or a
+        score is not finite.
 
     Examples
     --------
@@ -98,9 +99,14 @@ def decide(scores, threshold):
     -------
     numpy.ndarray of int64, shape (n,)
         0 or 1.
+
+    Raises
+    ------
+    ValueError
+        If a score is not finite.
     """
     # In float64: float32 scores would round the threshold to one of them.
-    return (np.ravel(scores).astype(np.float64) >= threshold).astype(np.int64)
+    return (check_finite(np.ravel(scores)) >= threshold).astype(np.int64)
 
 
 def rates_at_threshold(labels, scores, threshold):
@@ -119,6 +125,11 @@ def rates_at_threshold(labels, scores, threshold):
     -------
     Rates
         ``sensitivity`` and ``specificity`` in [0, 1]; NaN where no film has the label.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or a score is not finite.
     """
     labels, scores = align_scores(labels, scores)
     called = decide(scores, threshold)
@@ -145,6 +156,11 @@ def sensitivity_at_specificity(labels, scores, *, specificity=0.9):
     -------
     float
         In [0, 1]; NaN when the films are all of one class.
+
+    Raises
+    ------
+    ValueError
+        If ``specificity`` lies outside [0, 1], the lengths differ, or a score is not finite.
     """
     labels, scores = align_scores(labels, scores)
     if len(np.unique(labels)) < 2:

@@ -18,7 +18,7 @@ from helpers.evaluation import (
     interval_of,
     resample_patients,
 )
-from helpers.evaluation.metrics import labels_of
+from helpers.evaluation.metrics import check_finite, labels_of
 
 METRICS = (
     "selection_rate",
@@ -72,7 +72,7 @@ def measure_groups(labels, decisions, groups, patients, *, probabilities=None, m
     Raises
     ------
     ValueError
-        If the lengths differ.
+        If the lengths differ, or a decision or probability is not finite.
     """
     labels, decisions, groups, patients, scores = _align(
         labels, decisions, groups, patients, probabilities
@@ -153,7 +153,7 @@ def measure_gaps(
     Raises
     ------
     ValueError
-        If the lengths differ, or a metric is unknown.
+        If the lengths differ, a metric is unknown, or a decision or probability is not finite.
     """
     metrics = [name for name in metrics if probabilities is not None or name not in _SCORES]
     unknown = [name for name in metrics if name not in METRICS]
@@ -215,11 +215,13 @@ def _say(key):
 
 def _align(labels, decisions, groups, patients, probabilities):
     """Return arrays of one length, and the groups as a table of text."""
-    labels, decisions = labels_of(labels), np.ravel(decisions)
+    labels, decisions = labels_of(labels), check_finite(np.ravel(decisions), "decisions")
     groups = groups.to_frame() if isinstance(groups, pd.Series) else pd.DataFrame(groups)
     groups = fill_unknown(groups.reset_index(drop=True)).astype(str)
     patients = np.ravel(np.asarray(patients, dtype=object))
-    scores = None if probabilities is None else np.ravel(probabilities).astype(np.float64)
+    scores = None
+    if probabilities is not None:
+        scores = check_finite(np.ravel(probabilities), "probabilities")
     received = [len(x) for x in (decisions, groups, patients, scores) if x is not None]
     if any(length != len(labels) for length in received):
         raise ValueError(

@@ -12,7 +12,7 @@ from fairlearn.postprocessing import ThresholdOptimizer
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from helpers.evaluation import choose_threshold, decide
-from helpers.evaluation.metrics import align_scores
+from helpers.evaluation.metrics import align_scores, check_finite
 
 PARITIES = {
     "demographic_parity": "all groups are called positive equally often",
@@ -53,7 +53,7 @@ class Thresholds:
         Raises
         ------
         ValueError
-            If a group has no threshold.
+            If a group has no threshold, or a score is not finite.
         """
         scores = np.ravel(scores)
         groups = np.full(len(scores), None) if groups is None else np.asarray(groups, dtype=object)
@@ -101,9 +101,9 @@ class RandomizedThresholds:
         Raises
         ------
         ValueError
-            If a group is not one that was fitted.
+            If a group is not one that was fitted, or a score is not finite.
         """
-        scores, groups = np.ravel(scores).astype(np.float64), _names(groups)
+        scores, groups = check_finite(np.ravel(scores)), _names(groups)
         _check_groups(scores, groups)
         known = set(self.optimizer.interpolated_thresholder_.interpolation_dict)
         unknown = sorted(set(groups) - known)
@@ -150,8 +150,8 @@ def fit_thresholds(labels, scores, groups, method="one"):
     Raises
     ------
     ValueError
-        If the method is unknown, the lengths differ, or a group (all films, for ``"one"``) has
-        films of one class only.
+        If the method is unknown, the lengths differ, a group (all films, for ``"one"``) has
+        films of one class only, or a score is not finite.
 
     References
     ----------
@@ -211,7 +211,7 @@ def _fit_reject_option(labels, scores, groups, n_margins=100):
 
     found = sensitivities({None: middle})
     # The closest to the threshold, from none to half of all films.
-    distances = np.abs(scores[np.isfinite(scores)] - middle)
+    distances = np.abs(scores - middle)
     margins = np.quantile(distances, np.linspace(0, 0.5, n_margins))
     choices = [{str(name): middle for name in names}]
     choices += [
