@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from helpers.data.arguments import check_integer
 from helpers.data.cache import cache_folder
 from helpers.data.hospitals import SPLITS, check_names, check_no_leak
 from helpers.data.images import resize_image
@@ -81,13 +82,14 @@ def prepare_samples(
 
     Raises
     ------
+    TypeError
+        If ``size`` is not a whole number.
     ValueError
-        If a film has no hospital or split, a patient is on both sides of a border, no film has a
-        label, or films cannot be read. The message names all kinds and the first few files;
-        nothing is written then.
+        If ``size`` is not positive, a film has no hospital or split, a patient is on both sides of
+        a border, no film has a label, or films cannot be read. The message names all kinds and the
+        first few files; nothing is written then.
     """
-    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-        raise ValueError(f"Expected size as a positive number of pixels. Received {size!r}.")
+    size = check_integer("size", size, 1)
     labels = check_labels(table, labels)
     films = table.assign(label=labels)[labels.notna()].astype({"label": "int64"})
     _check_films(films)
@@ -99,7 +101,7 @@ def prepare_samples(
         if len(rows := of_hospital[of_hospital["split"] == split])
     }
     abouts = {
-        place: _describe(rows, radiographs, int(size), task, place) for place, rows in parts.items()
+        place: _describe(rows, radiographs, size, task, place) for place, rows in parts.items()
     }
     if folder is None:
         digest = hashlib.sha256("".join(a["fingerprint"] for a in abouts.values()).encode())

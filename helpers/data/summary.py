@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from helpers.data.arguments import check_integer
 from helpers.data.patients import check_labels, number_patients, patient_labels
 
 _AGES = {0: "0-17", 18: "18-39", 40: "40-59", 60: "60+"}  # lowest age in years: name
@@ -205,8 +206,11 @@ def score_columns(
     Raises
     ------
     ValueError
-        If fewer patients than folds have a positive film, or a negative one only.
+        If ``n_folds`` is below 2, the seed is negative, or fewer patients than folds have a
+        positive film, or a negative one only.
     """
+    check_integer("n_folds", n_folds, 2)
+    check_integer("seed", seed, 0)
     labels = check_labels(table, labels)
     films = table[labels.notna()]
     target = labels.dropna().to_numpy(dtype=np.int64)

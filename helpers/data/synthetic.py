@@ -24,6 +24,7 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
+from helpers.data.arguments import check_integer
 from helpers.data.cache import cache_folder
 from helpers.phantom.anatomy import draw_anatomy, draw_pose
 from helpers.phantom.film import expose
@@ -78,9 +79,12 @@ def make_radiographs(folder=None, *, n_films=2000, size=64, seed=0) -> Path:
     TypeError
         If a parameter is not an integer.
     """
-    parameters = {"n_films": n_films, "size": size, "seed": seed}
-    _check(parameters)
-    parameters = {name: int(value) for name, value in parameters.items()} | {"version": VERSION}
+    parameters = {
+        "n_films": check_integer("n_films", n_films, 1),
+        "size": check_integer("size", size, 32, 1024),
+        "seed": check_integer("seed", seed, 0),
+        "version": VERSION,
+    }
     if folder is None:
         folder = cache_folder() / f"synthetic-v{VERSION}-{n_films}-films-{size}px-seed{seed}"
     folder = Path(folder)
@@ -107,23 +111,6 @@ def make_radiographs(folder=None, *, n_films=2000, size=64, seed=0) -> Path:
             return folder
         raise
     return folder
-
-
-def _check(parameters):
-    """Refuse parameters that are no integers or out of range, all of them at once."""
-    limits = {"n_films": (1, None), "size": (32, 1024), "seed": (0, None)}
-    faults = []
-    for name, value in parameters.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(
-                f"Expected {name} to be an integer. Received {value!r}. Pass a whole number."
-            )
-        low, high = limits[name]
-        if value < low or (high is not None and value > high):
-            wanted = f"at least {low}" if high is None else f"between {low} and {high}"
-            faults.append(f"Expected {name} to be {wanted}. Received {value}.")
-    if faults:
-        raise ValueError(" ".join([*faults, "Change it in the call of make_radiographs."]))
 
 
 def _is_finished(folder, parameters):

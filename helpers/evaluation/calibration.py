@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
+from helpers.data.arguments import check_integer
 from helpers.evaluation.metrics import align_scores, check_finite, labels_of
 
 METHODS = ("temperature", "platt")
@@ -229,7 +230,7 @@ def calibration_error(labels, probabilities, *, n_bins=10):
     probabilities : array, shape (n,) or (n, 1)
         In [0, 1].
     n_bins : int, default=10
-        Number of bins.
+        Number of bins, at least 1.
 
     Returns
     -------
@@ -239,13 +240,15 @@ def calibration_error(labels, probabilities, *, n_bins=10):
     Raises
     ------
     ValueError
-        If a probability is not finite or lies outside [0, 1], or the lengths differ.
+        If a probability is not finite or lies outside [0, 1], the lengths differ, or there is no
+        bin.
 
     Examples
     --------
     >>> calibration_error([1, 1, 0, 1], [0.75, 0.75, 0.75, 0.75])
     0.0
     """
+    check_integer("n_bins", n_bins, 1)
     labels, probabilities = align_scores(labels, probabilities, "probabilities")
     if not len(labels):
         return float("nan")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from helpers.data.arguments import check_integer
 from helpers.evaluation.metrics import check_finite, labels_of
 
 
@@ -43,13 +44,13 @@ def resample_patients(patients, *, n=1000, seed=0):
     Raises
     ------
     ValueError
-        If there is no film, or ``n`` is not positive.
+        If there is no film, ``n`` is not positive, or the seed is negative.
     """
+    check_integer("n", n, 1)
+    check_integer("seed", seed, 0)
     numbers = pd.factorize(np.ravel(np.asarray(patients, dtype=object)))[0].astype(np.int64)
-    if len(numbers) == 0 or n < 1:
-        raise ValueError(
-            f"Expected at least one film and one resample. Received {len(numbers)} films and n={n}."
-        )
+    if len(numbers) == 0:
+        raise ValueError("Expected at least one film to resample. Received none.")
     unnamed = numbers < 0
     numbers[unnamed] = numbers.max(initial=-1) + 1 + np.arange(unnamed.sum())
     n_patients = numbers.max() + 1

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from helpers.data.arguments import check_integer
 from helpers.data.patients import check_labels
 
 
@@ -38,7 +39,7 @@ def leave_out(table, labels, column, value, *, share, split="train", seed=0):
     Raises
     ------
     ValueError
-        If ``share`` is out of range, or nobody has the value.
+        If ``share`` or ``seed`` is out of range, or nobody has the value.
     """
     if not 0 <= share < 1:
         raise ValueError(f"Expected share in [0, 1). Received {share}. Some films must stay.")
@@ -47,6 +48,7 @@ def leave_out(table, labels, column, value, *, share, split="train", seed=0):
             f"Expected films with {column} {value!r}. Received {table[column].unique().tolist()}. "
             "Name a value that occurs."
         )
+    check_integer("seed", seed, 0)
     labels = check_labels(table, labels)
     own = (table[column] == value).to_numpy(dtype=bool)
     positive = (labels == 1).fillna(False).to_numpy(dtype=bool)

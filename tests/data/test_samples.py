@@ -319,8 +319,8 @@ def test_tables_that_are_not_ready_are_refused(radiographs, labels, tmp_path):
         prepare(labels=labels.where(labels.isna()))
     with pytest.raises(ValueError, match="labels with another index"):
         prepare(labels=labels[:5])
-    for size in (0, 2.5, True):
-        with pytest.raises(ValueError, match=f"positive number of pixels. Received {size}"):
+    for size, error in ((0, ValueError), (2.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match=rf"Expected size to be .* Received {size}\."):
             prepare(size=size)
     assert not (tmp_path / "out").exists()
 
