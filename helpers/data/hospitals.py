@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.arguments import check_integer
+from helpers.data.metadata import SPLITS
 from helpers.data.patients import (
     check_labels,
     check_whole,
@@ -27,7 +28,6 @@ from helpers.data.skews import (
     share_out,
 )
 
-SPLITS = ("train", "valid", "test")
 WAYS = ("hospital", "view", "age", "sex", "dirichlet", "size", "iid")
 
 
@@ -103,7 +103,7 @@ def assign_hospitals(
     if len(table) == 0:
         raise ValueError("Expected a table with at least one film. Received none.")
     if by == "hospital":
-        _check_known(table, "hospital", "Choose by='iid' or another way to make hospitals.")
+        check_known(table, "hospital", "Choose by='iid' or another way to make hospitals.")
         check_names(table["hospital"])
         check_whole(table, "hospital")
         return table.copy()
@@ -212,11 +212,11 @@ def split_patients(
             f"Received {fractions}."
         )
     seed = check_integer("seed", seed, 0)
-    _check_known(table, "hospital", "Call assign_hospitals first.")
+    check_known(table, "hospital", "Call assign_hospitals first.")
     check_whole(table, "hospital")
     if keep_split:
-        _check_known(table, "split", "Choose keep_split=False to make splits.")
-        _check_split_names(table)
+        check_known(table, "split", "Choose keep_split=False to make splits.")
+        check_split_names(table)
         check_whole(table, "split")
     numbers, names = number_patients(table)
     first = np.unique(numbers, return_index=True)[1]
@@ -280,9 +280,9 @@ def count_hospitals(table: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
         Columns ``hospital``, ``split`` (train, valid, test for each hospital), ``films``,
         ``patients`` and ``positive`` (films), zero where there are none.
     """
-    _check_known(table, "hospital", "Call assign_hospitals first.")
-    _check_known(table, "split", "Call split_patients first.")
-    _check_split_names(table)
+    check_known(table, "hospital", "Call assign_hospitals first.")
+    check_known(table, "split", "Call split_patients first.")
+    check_split_names(table)
     labels = check_labels(table, labels)
     films = pd.DataFrame(
         {
@@ -385,7 +385,8 @@ def check_names(hospitals: pd.Series) -> None:
         )
 
 
-def _check_known(table: pd.DataFrame, column: str, advice: str) -> None:
+def check_known(table: pd.DataFrame, column: str, advice: str) -> None:
+    """Refuse a table in which films lack a value of a column; the advice ends the message."""
     unknown = table[column].isna() if column in table.columns else pd.Series(True, table.index)
     if unknown.any():
         raise ValueError(
@@ -394,7 +395,8 @@ def _check_known(table: pd.DataFrame, column: str, advice: str) -> None:
         )
 
 
-def _check_split_names(table: pd.DataFrame) -> None:
+def check_split_names(table: pd.DataFrame) -> None:
+    """Refuse a table with other splits than train, valid and test."""
     strange = sorted(set(table["split"].astype(str)) - set(SPLITS))
     if strange:
         raise ValueError(

@@ -39,6 +39,14 @@ def has_patients(table: pd.DataFrame) -> bool:
     return bool(table["patient"].notna().all())
 
 
+def number_names(names) -> np.ndarray:
+    """Give each name a number from 0, and each missing one a number of its own after them."""
+    numbers = pd.factorize(names)[0].astype(np.int64)
+    unnamed = numbers < 0
+    numbers[unnamed] = numbers.max(initial=-1) + 1 + np.arange(unnamed.sum())
+    return numbers
+
+
 def number_patients(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Give each patient a number, in the order of their first film.
 
@@ -55,12 +63,10 @@ def number_patients(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         Name of each patient, ``object`` of shape (n_patients,): its number in the table, or
         ``"film …"`` for a film without one.
     """
-    numbers = pd.factorize(table["patient"])[0].astype(np.int64)
-    unnamed = numbers < 0
-    numbers[unnamed] = numbers.max(initial=-1) + 1 + np.arange(unnamed.sum())
-    numbers = pd.factorize(numbers)[0].astype(np.int64)
+    numbers = pd.factorize(number_names(table["patient"]))[0].astype(np.int64)
     first = np.unique(numbers, return_index=True)[1]
     names = table["patient"].to_numpy(dtype=object, copy=True)
+    unnamed = table["patient"].isna().to_numpy()
     names[unnamed] = [f"film {image}" for image in table["image"].to_numpy()[unnamed]]
     return numbers, names[first]
 

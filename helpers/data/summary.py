@@ -140,12 +140,21 @@ def share_labels(table: pd.DataFrame, labels: pd.Series, column: str) -> pd.Data
             "positive": groups["label"].sum().astype(np.int64),
         }
     )
+    return shares.join(share_with_interval(shares["positive"], shares["films"]))
+
+
+def share_with_interval(
+    positive: pd.Series, total: pd.Series, *, level: float = 0.95
+) -> pd.DataFrame:
+    """Return ``share``, ``low`` and ``high`` (Wilson); NaN where counts are hidden or zero."""
     limits = [
-        binomtest(int(k), int(n)).proportion_ci(method="wilson")
-        for k, n in zip(shares["positive"], shares["films"], strict=True)
+        binomtest(int(k), int(n)).proportion_ci(level, method="wilson")
+        if pd.notna(n) and n > 0
+        else (np.nan, np.nan)
+        for k, n in zip(positive, total, strict=True)
     ]
     low, high = np.reshape(limits, (-1, 2)).T
-    return shares.assign(share=shares["positive"] / shares["films"], low=low, high=high)
+    return pd.DataFrame({"share": (positive / total).astype(float), "low": low, "high": high})
 
 
 def measure_association(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

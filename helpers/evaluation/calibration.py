@@ -14,7 +14,13 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from helpers.data.arguments import check_integer
-from helpers.evaluation.metrics import align_scores, check_finite, labels_of
+from helpers.evaluation.metrics import (
+    align_scores,
+    check_both_classes,
+    check_finite,
+    check_length,
+    labels_of,
+)
 
 METHODS = ("temperature", "platt")
 _TEMPERATURES = (0.02, 50.0)
@@ -162,13 +168,16 @@ def fit_hospitals(labels, logits, hospitals, *, method="platt"):
     Raises
     ------
     ValueError
-        If the method is unknown, a hospital has films of one class only, or a logit is not finite.
+        If the method is unknown, a hospital has films of one class only, the lengths differ, or a
+        logit is not finite.
     """
     if method not in METHODS:
         raise ValueError(f"Expected one of the methods {METHODS}. Received {method!r}.")
     fit = fit_platt if method == "platt" else fit_temperature
     logits = check_finite(np.ravel(logits), "logits")
     labels, hospitals = labels_of(labels), np.asarray(hospitals)
+    check_length(logits, "logit", labels, "labels")
+    check_length(hospitals, "hospital", labels, "labels")
     calibrations = {}
     for name in np.unique(hospitals):
         own = hospitals == name
@@ -199,9 +208,10 @@ def apply_hospitals(logits, hospitals, calibrations):
     Raises
     ------
     ValueError
-        If a hospital has no calibration, or a logit is not finite.
+        If a hospital has no calibration, the lengths differ, or a logit is not finite.
     """
     logits, hospitals = check_finite(np.ravel(logits), "logits"), np.asarray(hospitals)
+    check_length(hospitals, "hospital", logits, "logits")
     unknown = sorted(set(map(str, np.unique(hospitals))) - set(calibrations))
     if unknown:
         raise ValueError(
@@ -264,9 +274,5 @@ def calibration_error(labels, probabilities, *, n_bins=10):
 
 def _check(labels, logits):
     labels, logits = align_scores(labels, logits, "logits")
-    if len(np.unique(labels)) < 2:
-        raise ValueError(
-            f"Expected films of both classes to fit a calibration. Received {len(labels):,} films "
-            f"with the labels {np.unique(labels).tolist()}. Use more films."
-        )
+    check_both_classes(labels, "fit a calibration")
     return labels, logits

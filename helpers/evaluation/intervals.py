@@ -10,10 +10,10 @@ Films of one patient resemble each other, so that patients are drawn, with all t
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from helpers.data.arguments import check_integer
-from helpers.evaluation.metrics import check_finite, labels_of
+from helpers.data.patients import number_names
+from helpers.evaluation.metrics import check_finite, check_length, labels_of
 
 
 class Interval(NamedTuple):
@@ -48,11 +48,9 @@ def resample_patients(patients, *, n=1000, seed=0):
     """
     check_integer("n", n, 1)
     check_integer("seed", seed, 0)
-    numbers = pd.factorize(np.ravel(np.asarray(patients, dtype=object)))[0].astype(np.int64)
+    numbers = number_names(np.ravel(np.asarray(patients, dtype=object)))
     if len(numbers) == 0:
         raise ValueError("Expected at least one film to resample. Received none.")
-    unnamed = numbers < 0
-    numbers[unnamed] = numbers.max(initial=-1) + 1 + np.arange(unnamed.sum())
     n_patients = numbers.max() + 1
     films = np.arange(len(numbers))
     rng = np.random.default_rng(seed)
@@ -197,11 +195,7 @@ def _align(labels, models, patients):
     """Return flat labels and patients, and the models' scores of shape (n_seeds, n_films)."""
     labels = labels_of(labels)
     patients = np.ravel(np.asarray(patients, dtype=object))
-    if len(patients) != len(labels):
-        raise ValueError(
-            f"Expected a patient for each of {len(labels):,} labels. Received {len(patients):,}. "
-            "Take both from the same films."
-        )
+    check_length(patients, "patient", labels, "labels")
     models = [check_finite(scores, name) for name, scores in models.items()]
     models = [model.reshape(1, -1) if 1 in model.shape[1:] else model for model in models]
     models = [np.atleast_2d(model) for model in models]

@@ -66,11 +66,13 @@ def balanced_accuracy(data_from_opener, predictions):
         If a score is not finite.
     """
     labels, scores = align_scores(data_from_opener, predictions, "predictions")
-    positive = labels == 1
-    if positive.all() or not positive.any():
-        return float("nan")
-    decisions = scores > 0
-    return float((decisions[positive].mean() + (~decisions[~positive]).mean()) / 2)
+    positive, called = labels == 1, scores > 0
+    return (share_of(called[positive]) + share_of(~called[~positive])) / 2
+
+
+def share_of(flags):
+    """Measure the share of films that something is true of; NaN without films."""
+    return float(flags.mean()) if len(flags) else float("nan")
 
 
 def labels_of(data_from_opener):
@@ -156,9 +158,24 @@ def align_scores(labels, scores, name="scores"):
         If their numbers differ, or a score is not finite.
     """
     labels, scores = labels_of(labels), check_finite(np.ravel(scores), name)
-    if len(labels) != len(scores):
+    check_length(scores, "score", labels, "labels")
+    return labels, scores
+
+
+def check_length(values, name, films, of):
+    """Refuse values that are more or fewer than the films' labels or scores."""
+    if len(values) != len(films):
         raise ValueError(
-            f"Expected one score for each of {len(labels):,} labels. Received {len(scores):,}. "
+            f"Expected a {name} for each of {len(films):,} {of}. Received {len(values):,}. "
             "Take both from the same films."
         )
-    return labels, scores
+
+
+def check_both_classes(labels, purpose):
+    """Refuse labels that are all the same, with which the purpose cannot be reached."""
+    found = np.unique(labels).tolist()
+    if len(found) < 2:
+        raise ValueError(
+            f"Expected films of both classes to {purpose}. Received {len(labels):,} films with "
+            f"the labels {found}. Use more films."
+        )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import roc_curve
 
-from helpers.evaluation.metrics import align_scores, check_finite
+from helpers.evaluation.metrics import align_scores, check_both_classes, check_finite, share_of
 
 
 class Rates(NamedTuple):
@@ -64,11 +64,7 @@ def choose_threshold(labels, scores, *, specificity=None, sensitivity=None):
         if rate is not None and not 0 <= rate <= 1:
             raise ValueError(f"Expected {name} in [0, 1]. Received {rate}. Give a share, not %.")
     labels, scores = align_scores(labels, scores)
-    if len(np.unique(labels)) < 2:
-        raise ValueError(
-            "Expected films of both classes to choose a threshold. Received "
-            f"{len(labels):,} films with the labels {np.unique(labels).tolist()}. Use more films."
-        )
+    check_both_classes(labels, "choose a threshold")
     false_alarms, found, thresholds = roc_curve(labels, scores, drop_intermediate=False)
     if specificity is not None:
         place = np.flatnonzero(1 - false_alarms >= specificity - 1e-12)[-1]
@@ -133,7 +129,7 @@ def rates_at_threshold(labels, scores, threshold):
     """
     labels, scores = align_scores(labels, scores)
     called = decide(scores, threshold)
-    return Rates(*(_share(called[labels == label] == label) for label in (1, 0)))
+    return Rates(*(share_of(called[labels == label] == label) for label in (1, 0)))
 
 
 def sensitivity_at_specificity(labels, scores, *, specificity=0.9):
@@ -167,7 +163,3 @@ def sensitivity_at_specificity(labels, scores, *, specificity=0.9):
         return float("nan")
     threshold = choose_threshold(labels, scores, specificity=specificity)
     return rates_at_threshold(labels, scores, threshold).sensitivity
-
-
-def _share(right):
-    return float(right.mean()) if len(right) else float("nan")

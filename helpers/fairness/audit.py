@@ -5,7 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.stats import binomtest, chi2, ncx2, norm
+from scipy.stats import chi2, ncx2, norm
+
+from helpers.data.summary import share_with_interval
 
 
 class OddsRatio(NamedTuple):
@@ -37,23 +39,14 @@ def measure_imbalance(counts, column, *, level=0.95):
     """
     cells = _cross(counts, column, "label").reindex(columns=[0, 1], fill_value=0)
     total, positive = cells.sum(axis=1, skipna=False), cells[1]
-    limits = [
-        binomtest(int(k), int(n)).proportion_ci(level, method="wilson")
-        if pd.notna(n) and n > 0
-        else (np.nan, np.nan)
-        for k, n in zip(positive, total, strict=True)
-    ]
-    low, high = np.array(limits, dtype=float).T
-    return pd.DataFrame(
+    groups = pd.DataFrame(
         {
             "count": total.astype("Int64"),
             "of_all": (total / total.sum()).astype(float),
             "positive": positive.astype("Int64"),
-            "share": (positive / total).astype(float),
-            "low": low,
-            "high": high,
         }
     )
+    return groups.join(share_with_interval(positive, total, level=level))
 
 
 def find_associations(tables, *, within=None, alpha=0.05):

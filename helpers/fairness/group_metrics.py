@@ -2,13 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from fairlearn.metrics import (
-    MetricFrame,
-    count,
-    false_positive_rate,
-    selection_rate,
-    true_positive_rate,
-)
+from fairlearn.metrics import MetricFrame, count
 
 from helpers.data.summary import fill_unknown
 from helpers.evaluation import (
@@ -18,27 +12,17 @@ from helpers.evaluation import (
     interval_of,
     resample_patients,
 )
-from helpers.evaluation.metrics import check_finite, labels_of
+from helpers.evaluation.metrics import check_finite, labels_of, share_of
 
-METRICS = (
-    "selection_rate",
-    "true_positive_rate",
-    "false_positive_rate",
-    "balanced_accuracy",
-    "auc",
-    "calibration_error",
-)
+# Of decisions, then of probabilities: a resample is measured thousands of times, so in NumPy.
 _RATES = {
-    "selection_rate": lambda labels, called: selection_rate(labels, called),
-    "true_positive_rate": lambda labels, called: (
-        true_positive_rate(labels, called, pos_label=1) if 1 in labels else np.nan
-    ),
-    "false_positive_rate": lambda labels, called: (
-        false_positive_rate(labels, called, pos_label=1) if 0 in labels else np.nan
-    ),
-    "balanced_accuracy": lambda labels, called: balanced_accuracy(labels, called),
+    "selection_rate": lambda labels, called: share_of(called == 1),
+    "true_positive_rate": lambda labels, called: share_of(called[labels == 1] == 1),
+    "false_positive_rate": lambda labels, called: share_of(called[labels == 0] == 1),
+    "balanced_accuracy": lambda labels, called: balanced_accuracy(labels, called == 1),
 }
 _SCORES = {"auc": auc, "calibration_error": calibration_error}
+METRICS = (*_RATES, *_SCORES)
 
 
 def measure_groups(labels, decisions, groups, patients, *, probabilities=None, minimum=10):
@@ -194,19 +178,10 @@ def measure_gaps(
 
 
 def _metric(name, labels, decisions, scores, films):
-    """Compute what MetricFrame does, for a resample of one group, in NumPy."""
-    labels = labels[films]
-    if not len(labels):
-        return np.nan
+    """Compute what MetricFrame does, for a resample of one group."""
     if name in _SCORES:
-        return _SCORES[name](labels, scores[films])
-    called = decisions[films] == 1
-    if name == "selection_rate":
-        return called.mean()
-    if name == "balanced_accuracy":
-        return balanced_accuracy(labels, called)
-    called = called[labels == (1 if name == "true_positive_rate" else 0)]
-    return called.mean() if len(called) else np.nan
+        return _SCORES[name](labels[films], scores[films])
+    return _RATES[name](labels[films], decisions[films])
 
 
 def _say(key):

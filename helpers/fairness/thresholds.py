@@ -12,7 +12,7 @@ from fairlearn.postprocessing import ThresholdOptimizer
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from helpers.evaluation import choose_threshold, decide
-from helpers.evaluation.metrics import align_scores, check_finite
+from helpers.evaluation.metrics import align_scores, check_finite, check_length
 
 PARITIES = {
     "demographic_parity": "all groups are called positive equally often",
@@ -57,15 +57,11 @@ class Thresholds:
         """
         scores = np.ravel(scores)
         groups = np.full(len(scores), None) if groups is None else np.asarray(groups, dtype=object)
-        _check_groups(scores, groups)
+        check_length(groups, "group", scores, "scores")
         rest = self.by_group.get(None)
         found = [self.by_group.get(name, rest) for name in groups]
-        unknown = sorted({str(g) for g, t in zip(groups, found, strict=True) if t is None})
-        if unknown:
-            raise ValueError(
-                f"Expected films of the groups {sorted(map(str, self.by_group))}. Received "
-                f"{unknown}. Fit thresholds on validation films of these groups, too."
-            )
+        unknown = {str(g) for g, t in zip(groups, found, strict=True) if t is None}
+        _check_known(unknown, self.by_group)
         return decide(scores, np.array(found, dtype=np.float64))
 
 
@@ -104,14 +100,9 @@ class RandomizedThresholds:
             If a group is not one that was fitted, or a score is not finite.
         """
         scores, groups = check_finite(np.ravel(scores)), _names(groups)
-        _check_groups(scores, groups)
+        check_length(groups, "group", scores, "scores")
         known = set(self.optimizer.interpolated_thresholder_.interpolation_dict)
-        unknown = sorted(set(groups) - known)
-        if unknown:
-            raise ValueError(
-                f"Expected films of the groups {sorted(known)}. Received {unknown}. Fit "
-                "thresholds on validation films of these groups, too."
-            )
+        _check_known(set(groups) - known, known)
         decisions = self.optimizer.predict(
             scores[:, None], sensitive_features=groups, random_state=seed
         )
@@ -169,7 +160,7 @@ def fit_thresholds(labels, scores, groups, method="one"):
     if method not in METHODS:
         raise ValueError(f"Expected one of the methods {METHODS}. Received {method!r}.")
     groups = _names(groups)
-    _check_groups(np.ravel(scores), groups)
+    check_length(groups, "group", np.ravel(scores), "scores")
     labels, scores = align_scores(labels, scores)
     if method == "one":
         return Thresholds({None: choose_threshold(labels, scores)})
@@ -244,9 +235,10 @@ def _names(groups):
     return np.array([str(name) for name in np.asarray(groups, dtype=object).ravel()], dtype=object)
 
 
-def _check_groups(scores, groups):
-    if len(groups) != len(scores):
+def _check_known(unknown, known):
+    """Refuse groups that no threshold was fitted for."""
+    if unknown:
         raise ValueError(
-            f"Expected a group for each of {len(scores):,} scores. Received {len(groups):,}. "
-            "Take both from the same films."
+            f"Expected films of the groups {sorted(map(str, known))}. Received {sorted(unknown)}. "
+            "Fit thresholds on validation films of these groups, too."
         )

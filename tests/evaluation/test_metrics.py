@@ -63,5 +63,5 @@ def test_labels_may_come_alone():
 
 @pytest.mark.parametrize("metric", [auc, balanced_accuracy])
 def test_another_number_of_scores_is_refused(metric):
-    with pytest.raises(ValueError, match=r"one score for each of 2 labels\. Received 3\."):
+    with pytest.raises(ValueError, match=r"a score for each of 2 labels\. Received 3\."):
         metric([0, 1], [0.5, 0.1, 0.2])

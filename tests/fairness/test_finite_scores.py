@@ -38,7 +38,8 @@ OTHERS = {
 }
 # Parameters of functions that take no scores. A new name must be put here or above.
 WITHOUT_SCORES = {
-    *("alpha", "by_group", "column", "columns", "counts", "draws", "intercept", "level", "method"),
+    *("alpha", "by_group", "column", "columns", "counts", "draws", "films", "flags", "intercept"),
+    *("level", "method", "of", "purpose"),
     *("metrics", "minimum", "n_bins", "name", "optimizer", "p_values", "scheme", "seed"),
     *("sensitivity", "share", "slope", "specificity", "split", "table", "tables", "unit", "value"),
     *("values", "weights", "within", "high", "low"),
