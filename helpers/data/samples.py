@@ -277,7 +277,7 @@ def _write_samples(jobs: dict, radiographs, folder: Path) -> None:
                 f"Expected {bar.total:,} readable films. Received {len(faults):,} that are not:\n"
                 + "\n".join(lines)
                 + (f"\n  and {more:,} more" if more else "")
-                + "\nMend these files, or leave them out with read_radiographs(strict=False). "
+                + "\nFix these files, or leave them out with read_radiographs(strict=False). "
                 "No sample was written."
             )
     finally:

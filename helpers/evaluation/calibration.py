@@ -66,7 +66,7 @@ def fit_temperature(labels, logits):
     r"""Fit a temperature: one number that makes all logits smaller or larger.
 
     :math:`T` minimizes the cross entropy of :math:`\sigma(z / T)` (Guo et al. 2017 [1]_,
-    Section 4.2). It mends a model that is too sure of itself, not one that expects too many ill
+    Section 4.2). It fixes a model that is too sure of itself, not one that expects too many ill
     patients.
 
     Parameters

@@ -25,7 +25,7 @@ from helpers.local_mode.store import TaskStore
 from helpers.openers import chest_xray_opener
 
 _HELPERS = Path(helpers.__file__).parent
-# Rooms that no task enters: a change in them is no reason to run tasks again, and every task
+# Subpackages that no task needs: a change in them is no reason to run tasks again, and every task
 # unpacks fewer files.
 _STAYS = ("course", "local_mode", "plots", "references", "results.py")
 
@@ -220,7 +220,7 @@ class Federation:
             compute_plan = execute_experiment(
                 **experiment,
                 dependencies=_Dependency(
-                    local_code=[_HELPERS], excluded_paths=[_HELPERS / room for room in _STAYS]
+                    local_code=[_HELPERS], excluded_paths=[_HELPERS / name for name in _STAYS]
                 ),
             )
         performances = experiment["client"].get_performances(compute_plan.key)

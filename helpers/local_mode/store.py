@@ -65,7 +65,7 @@ class TaskStore:
                 shutil.rmtree(folder, ignore_errors=True)
                 Path(lock.lock_file).unlink(missing_ok=True)
 
-    def recall(self, fingerprint, outputs):
+    def get(self, fingerprint, outputs):
         """Put a stored result where the task would have written it.
 
         Parameters
@@ -78,7 +78,7 @@ class TaskStore:
         Returns
         -------
         dict or None
-            What :meth:`keep` was told about the task; None if there is no such result.
+            What :meth:`put` was told about the task; None if there is no such result.
 
         Warns
         -----
@@ -107,7 +107,7 @@ class TaskStore:
             link_file(file, outputs[name])
         return about
 
-    def keep(self, fingerprint, outputs, about):
+    def put(self, fingerprint, outputs, about):
         """Store the result of a task.
 
         Parameters
@@ -117,7 +117,7 @@ class TaskStore:
         outputs : dict of str to path
             File of each output, by its name.
         about : dict
-            JSON-serializable; returned by :meth:`recall`.
+            JSON-serializable; returned by :meth:`get`.
         """
         result = self._results / fingerprint
         result.mkdir(exist_ok=True)
