@@ -4,6 +4,8 @@ A patient is known by the number in the column ``patient``. Films without a numb
 each, which is an assumption: :func:`has_patients` tells whether it was made.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -39,7 +41,7 @@ def has_patients(table: pd.DataFrame) -> bool:
     return bool(table["patient"].notna().all())
 
 
-def number_names(names) -> np.ndarray:
+def number_names(names: pd.Series | np.ndarray) -> np.ndarray:
     """Give each name a number from 0, and each missing one a number of its own after them."""
     numbers = pd.factorize(names)[0].astype(np.int64)
     unnamed = numbers < 0
@@ -199,7 +201,7 @@ def check_whole(table: pd.DataFrame, column: str) -> None:
             )
 
 
-def name_some(names, total: int | None = None) -> str:
+def name_some(names: Sequence[str] | np.ndarray, total: int | None = None) -> str:
     """Join the first few names and say how many more there are.
 
     Parameters

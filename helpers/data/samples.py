@@ -25,6 +25,7 @@ from helpers.data.hospitals import check_known, check_names, check_no_leak, chec
 from helpers.data.images import resize_image
 from helpers.data.metadata import SPLITS
 from helpers.data.patients import check_labels
+from helpers.data.radiographs import Radiographs
 
 # The opener, which is stored alone, has the same two values.
 FORMAT = "chest X-ray sample"
@@ -36,7 +37,7 @@ _DAY = 24 * 3600  # seconds
 
 
 def prepare_samples(
-    radiographs,
+    radiographs: Radiographs,
     table: pd.DataFrame,
     labels: pd.Series,
     *,

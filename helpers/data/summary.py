@@ -18,7 +18,7 @@ _AGES = {0: "0-17", 18: "18-39", 40: "40-59", 60: "60+"}  # lowest age in years:
 UNKNOWN = "unknown"
 
 
-def fill_unknown(values):
+def fill_unknown(values: pd.Series | pd.DataFrame) -> pd.Series | pd.DataFrame:
     """Put the group "unknown" in place of missing values.
 
     Parameters

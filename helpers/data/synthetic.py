@@ -30,7 +30,7 @@ from helpers.phantom.anatomy import draw_anatomy, draw_pose
 from helpers.phantom.film import expose
 from helpers.phantom.findings import draw_lesions
 from helpers.phantom.marker import add_marker
-from helpers.phantom.population import HOSPITALS, draw_films
+from helpers.phantom.population import HOSPITALS, FilmRecord, draw_films
 from helpers.phantom.shapes import FIELD
 from helpers.phantom.thorax import project_chest
 
@@ -47,7 +47,9 @@ VERSION = 1  # to be raised whenever the same seed gives other films
 _ANATOMY, _FILM, _LESION = 1000, 1001, 1002
 
 
-def make_radiographs(folder=None, *, n_films=2000, size=64, seed=0) -> Path:
+def make_radiographs(
+    folder: str | Path | None = None, *, n_films: int = 2000, size: int = 64, seed: int = 0
+) -> Path:
     """Write a synthetic collection of chest radiographs, or find it where it was written.
 
     Four invented hospitals of unequal size (:data:`helpers.phantom.HOSPITALS`) see
@@ -131,7 +133,9 @@ def _is_finished(folder, parameters):
     )
 
 
-def write_films(folder, films, *, size, seed, workers=None):
+def write_films(
+    folder: Path, films: list[FilmRecord], *, size: int, seed: int, workers: int | None = None
+) -> None:
     """Render films and write them with their csv in NIH's layout.
 
     Parameters
@@ -244,7 +248,7 @@ def _csv_line(film, size):
     )
 
 
-def render_film(film, size, seed):
+def render_film(film: FilmRecord, size: int, seed: int) -> np.ndarray:
     """Render one film.
 
     Anatomy and lesions are drawn from the patient's own streams, so they last over the

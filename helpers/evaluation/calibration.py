@@ -6,15 +6,18 @@ of ill patients. A calibration moves the logits by two numbers at most. It keeps
 that a hospital's AUC stays what it was, and it is fitted on validation films.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from helpers.data.arguments import check_integer
 from helpers.evaluation.metrics import (
+    Labels,
     align_scores,
     check_both_classes,
     check_finite,
@@ -41,7 +44,7 @@ class Calibration:
     slope: float = 1.0
     intercept: float = 0.0
 
-    def apply(self, logits):
+    def apply(self, logits: ArrayLike) -> np.ndarray:
         """Turn logits into calibrated probabilities.
 
         Parameters
@@ -62,7 +65,7 @@ class Calibration:
         return expit(self.slope * check_finite(np.ravel(logits), "logits") + self.intercept)
 
 
-def fit_temperature(labels, logits):
+def fit_temperature(labels: Labels, logits: ArrayLike) -> Calibration:
     r"""Fit a temperature: one number that makes all logits smaller or larger.
 
     :math:`T` minimizes the cross entropy of :math:`\sigma(z / T)` (Guo et al. 2017 [1]_,
@@ -103,7 +106,7 @@ def fit_temperature(labels, logits):
     return Calibration(slope=float(np.exp(-found.x)))
 
 
-def fit_platt(labels, logits):
+def fit_platt(labels: Labels, logits: ArrayLike) -> Calibration:
     r"""Fit a slope and an intercept: Platt's scaling.
 
     :math:`\sigma(a z + b)` is fitted by maximum likelihood to targets that are not quite 0 and 1,
@@ -146,7 +149,9 @@ def fit_platt(labels, logits):
     return Calibration(float(regression.coef_[0, 0]), float(regression.intercept_[0]))
 
 
-def fit_hospitals(labels, logits, hospitals, *, method="platt"):
+def fit_hospitals(
+    labels: Labels, logits: ArrayLike, hospitals: ArrayLike, *, method: str = "platt"
+) -> dict[str, Calibration]:
     """Fit a calibration at each hospital, on its own validation films; none leave it.
 
     Parameters
@@ -188,7 +193,9 @@ def fit_hospitals(labels, logits, hospitals, *, method="platt"):
     return calibrations
 
 
-def apply_hospitals(logits, hospitals, calibrations):
+def apply_hospitals(
+    logits: ArrayLike, hospitals: ArrayLike, calibrations: Mapping[str, Calibration]
+) -> np.ndarray:
     """Turn logits into probabilities, each with the calibration of its hospital.
 
     Parameters
@@ -225,7 +232,7 @@ def apply_hospitals(logits, hospitals, calibrations):
     return probabilities
 
 
-def calibration_error(labels, probabilities, *, n_bins=10):
+def calibration_error(labels: Labels, probabilities: ArrayLike, *, n_bins: int = 10) -> float:
     r"""Measure the expected calibration error (ECE).
 
     Films are put into bins of equal width by their probability; the error is

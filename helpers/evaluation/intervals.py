@@ -7,13 +7,15 @@ Films of one patient resemble each other, so that patients are drawn, with all t
    Statistical Society B 69, 2007.
 """
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from helpers.data.arguments import check_integer
 from helpers.data.patients import number_names
-from helpers.evaluation.metrics import check_finite, check_length, labels_of
+from helpers.evaluation.metrics import Labels, check_finite, check_length, labels_of
 
 
 class Interval(NamedTuple):
@@ -24,7 +26,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def resample_patients(patients, *, n=1000, seed=0):
+def resample_patients(patients: ArrayLike, *, n: int = 1000, seed: int = 0) -> Iterator[np.ndarray]:
     """Draw as many patients as there are, with replacement, again and again.
 
     Parameters
@@ -59,7 +61,7 @@ def resample_patients(patients, *, n=1000, seed=0):
         yield np.repeat(films, drawn[numbers])
 
 
-def interval_of(value, draws, *, level=0.95):
+def interval_of(value: float, draws: ArrayLike, *, level: float = 0.95) -> Interval:
     """Make an interval from the values of resamples.
 
     Parameters
@@ -92,7 +94,16 @@ def interval_of(value, draws, *, level=0.95):
     return Interval(float(value), float(low), float(high))
 
 
-def bootstrap_patients(metric, labels, scores, patients, *, n=1000, seed=0, level=0.95):
+def bootstrap_patients(
+    metric: Callable[..., float],
+    labels: Labels,
+    scores: ArrayLike,
+    patients: ArrayLike,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
     """Measure a score with its interval over patients, and over seeds if there are several.
 
     Parameters
@@ -140,7 +151,17 @@ def bootstrap_patients(metric, labels, scores, patients, *, n=1000, seed=0, leve
     return interval_of(value, draws, level=level)
 
 
-def bootstrap_difference(metric, labels, scores, baseline, patients, *, n=1000, seed=0, level=0.95):
+def bootstrap_difference(
+    metric: Callable[..., float],
+    labels: Labels,
+    scores: ArrayLike,
+    baseline: ArrayLike,
+    patients: ArrayLike,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
     """Measure by how much one model beats another on the same films, with its interval.
 
     Every resample judges both models on the same patients (and takes the same seeds of both), so

@@ -4,12 +4,17 @@ They are scikit-learn's, to the last digit but one, in a few lines of NumPy: an 
 a metric thousands of times, and scikit-learn takes longer to check its inputs than to compute.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+# Labels 0 and 1, or what the opener returned.
+Labels = ArrayLike | Mapping[str, Any]
 
 
-def auc(data_from_opener, predictions):
+def auc(data_from_opener: Labels, predictions: ArrayLike) -> float:
     """Area under the ROC curve.
 
     The probability that the model scores a film with the finding above one without. It needs
@@ -44,7 +49,7 @@ def auc(data_from_opener, predictions):
     return float((below + not_above) / 2 / n_pairs)
 
 
-def balanced_accuracy(data_from_opener, predictions):
+def balanced_accuracy(data_from_opener: Labels, predictions: ArrayLike) -> float:
     """Mean of sensitivity and specificity of a model of logits, at probability one half.
 
     Parameters
@@ -70,12 +75,12 @@ def balanced_accuracy(data_from_opener, predictions):
     return (share_of(called[positive]) + share_of(~called[~positive])) / 2
 
 
-def share_of(flags):
+def share_of(flags: np.ndarray) -> float:
     """Measure the share of films that something is true of; NaN without films."""
     return float(flags.mean()) if len(flags) else float("nan")
 
 
-def labels_of(data_from_opener):
+def labels_of(data_from_opener: Labels) -> np.ndarray:
     """Take the labels out of what the opener returned.
 
     Parameters
@@ -92,7 +97,7 @@ def labels_of(data_from_opener):
     return np.ravel(data_from_opener["labels"] if is_data else data_from_opener)
 
 
-def check_finite(scores, name="scores"):
+def check_finite(scores: ArrayLike, name: str = "scores") -> np.ndarray:
     """Take scores as numbers that can be put in order; refuse NaN and infinity.
 
     No metric or threshold means anything with them: a NaN is neither above nor below a threshold,
@@ -133,7 +138,9 @@ def check_finite(scores, name="scores"):
     return scores
 
 
-def align_scores(labels, scores, name="scores"):
+def align_scores(
+    labels: Labels, scores: ArrayLike, name: str = "scores"
+) -> tuple[np.ndarray, np.ndarray]:
     """Take labels and scores that belong to the same films.
 
     Parameters
@@ -162,7 +169,7 @@ def align_scores(labels, scores, name="scores"):
     return labels, scores
 
 
-def check_length(values, name, films, of):
+def check_length(values: Sized, name: str, films: Sized, of: str) -> None:
     """Refuse values that are more or fewer than the films' labels or scores."""
     if len(values) != len(films):
         raise ValueError(
@@ -171,7 +178,7 @@ def check_length(values, name, films, of):
         )
 
 
-def check_both_classes(labels, purpose):
+def check_both_classes(labels: np.ndarray, purpose: str) -> None:
     """Refuse labels that are all the same, with which the purpose cannot be reached."""
     found = np.unique(labels).tolist()
     if len(found) < 2:

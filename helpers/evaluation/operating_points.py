@@ -7,9 +7,16 @@ validation films and judged on test films; a score on the films that chose it is
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.metrics import roc_curve
 
-from helpers.evaluation.metrics import align_scores, check_both_classes, check_finite, share_of
+from helpers.evaluation.metrics import (
+    Labels,
+    align_scores,
+    check_both_classes,
+    check_finite,
+    share_of,
+)
 
 
 class Rates(NamedTuple):
@@ -19,7 +26,13 @@ class Rates(NamedTuple):
     specificity: float
 
 
-def choose_threshold(labels, scores, *, specificity=None, sensitivity=None):
+def choose_threshold(
+    labels: Labels,
+    scores: ArrayLike,
+    *,
+    specificity: float | None = None,
+    sensitivity: float | None = None,
+) -> np.float64:
     """Choose a threshold: the best balanced accuracy, or a rate that must be held.
 
     Thresholds lie midway between neighboring scores. With ``specificity`` it is the lowest that
@@ -81,7 +94,7 @@ def choose_threshold(labels, scores, *, specificity=None, sensitivity=None):
     return np.float64(middle if middle > below else above)
 
 
-def decide(scores, threshold):
+def decide(scores: ArrayLike, threshold: ArrayLike) -> np.ndarray:
     """Call films positive whose score is at least the threshold.
 
     Parameters
@@ -105,7 +118,7 @@ def decide(scores, threshold):
     return (check_finite(np.ravel(scores)) >= threshold).astype(np.int64)
 
 
-def rates_at_threshold(labels, scores, threshold):
+def rates_at_threshold(labels: Labels, scores: ArrayLike, threshold: ArrayLike) -> Rates:
     """Measure sensitivity and specificity of a threshold that was chosen elsewhere.
 
     Parameters
@@ -132,7 +145,9 @@ def rates_at_threshold(labels, scores, threshold):
     return Rates(*(share_of(called[labels == label] == label) for label in (1, 0)))
 
 
-def sensitivity_at_specificity(labels, scores, *, specificity=0.9):
+def sensitivity_at_specificity(
+    labels: Labels, scores: ArrayLike, *, specificity: float = 0.9
+) -> float:
     """Measure the sensitivity that these films allow at a specificity.
 
     The threshold is chosen on these very films, so that models with scores on different scales

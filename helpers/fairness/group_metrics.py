@@ -1,8 +1,11 @@
 """Group metrics: how a model does for each group of patients, and how far the groups are apart."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from fairlearn.metrics import MetricFrame, count
+from numpy.typing import ArrayLike
 
 from helpers.data.summary import fill_unknown
 from helpers.evaluation import (
@@ -12,7 +15,7 @@ from helpers.evaluation import (
     interval_of,
     resample_patients,
 )
-from helpers.evaluation.metrics import check_finite, labels_of, share_of
+from helpers.evaluation.metrics import Labels, check_finite, labels_of, share_of
 
 # Of decisions, then of probabilities: a resample is measured thousands of times, so in NumPy.
 _RATES = {
@@ -25,7 +28,15 @@ _SCORES = {"auc": auc, "calibration_error": calibration_error}
 METRICS = (*_RATES, *_SCORES)
 
 
-def measure_groups(labels, decisions, groups, patients, *, probabilities=None, minimum=10):
+def measure_groups(
+    labels: Labels,
+    decisions: ArrayLike,
+    groups: pd.Series | pd.DataFrame,
+    patients: ArrayLike,
+    *,
+    probabilities: ArrayLike | None = None,
+    minimum: int = 10,
+) -> pd.DataFrame:
     """Measure a model for each group, with fairlearn's ``MetricFrame``.
 
     Parameters
@@ -97,18 +108,18 @@ def measure_groups(labels, decisions, groups, patients, *, probabilities=None, m
 
 
 def measure_gaps(
-    labels,
-    decisions,
-    groups,
-    patients,
+    labels: Labels,
+    decisions: ArrayLike,
+    groups: pd.Series | pd.DataFrame,
+    patients: ArrayLike,
     *,
-    probabilities=None,
-    minimum=10,
-    metrics=METRICS,
-    n=1000,
-    seed=0,
-    level=0.95,
-):
+    probabilities: ArrayLike | None = None,
+    minimum: int = 10,
+    metrics: Sequence[str] = METRICS,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
     """Measure how far the groups are apart, with intervals over patients.
 
     The gap of a metric is the largest value minus the smallest, among groups that are not too

@@ -1,12 +1,22 @@
 """Selection: films that are left out because of who is on them, so that a bias is known."""
 
 import numpy as np
+import pandas as pd
 
 from helpers.data.arguments import check_integer
 from helpers.data.patients import check_labels
 
 
-def leave_out(table, labels, column, value, *, share, split="train", seed=0):
+def leave_out(
+    table: pd.DataFrame,
+    labels: pd.Series,
+    column: str,
+    value: object,
+    *,
+    share: float,
+    split: str = "train",
+    seed: int = 0,
+) -> pd.DataFrame:
     """Leave out ill patients of one group and healthy ones of the others, in one split.
 
     As when one group comes to be filmed in a screening and the others as emergencies: label and

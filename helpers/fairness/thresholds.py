@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from fairlearn.postprocessing import ThresholdOptimizer
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from helpers.evaluation import choose_threshold, decide
-from helpers.evaluation.metrics import align_scores, check_finite, check_length
+from helpers.evaluation.metrics import Labels, align_scores, check_finite, check_length
 
 PARITIES = {
     "demographic_parity": "all groups are called positive equally often",
@@ -35,7 +36,7 @@ class Thresholds:
 
     by_group: dict
 
-    def decide(self, scores, groups=None):
+    def decide(self, scores: ArrayLike, groups: ArrayLike | None = None) -> np.ndarray:
         """Decide for each film.
 
         Parameters
@@ -77,7 +78,7 @@ class RandomizedThresholds:
 
     optimizer: Any
 
-    def decide(self, scores, groups, *, seed=0):
+    def decide(self, scores: ArrayLike, groups: ArrayLike, *, seed: int = 0) -> np.ndarray:
         """Decide for each film; some of the decisions are drawn at random.
 
         Parameters
@@ -109,7 +110,9 @@ class RandomizedThresholds:
         return np.asarray(decisions).astype(np.int64)
 
 
-def fit_thresholds(labels, scores, groups, method="one"):
+def fit_thresholds(
+    labels: Labels, scores: ArrayLike, groups: ArrayLike, method: str = "one"
+) -> Thresholds | RandomizedThresholds:
     """Fit thresholds to validation films.
 
     - ``"one"``: one threshold with the best balanced accuracy over all films;
