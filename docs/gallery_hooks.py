@@ -94,7 +94,7 @@ def finish_notebooks(app):
 
 
 def report_warnings(app):
-    """Warn of warnings that pages print: a reader cannot mend them, and an ignored one grows."""
+    """Warn of warnings that pages print: a reader cannot fix them, and an ignored one grows."""
     for path in sorted(Path(app.srcdir, "auto_examples").rglob("plot_*.rst")):
         for line in path.read_text("utf-8").splitlines():
             if found := PRINTED_WARNING.search(line):

@@ -38,7 +38,7 @@ table = radiographs.table
 print(radiographs.report)
 
 # %%
-# Real files are dirty, and what had to be mended or left out is in the report. If it names
+# Real files are dirty, and what had to be fixed or left out is in the report. If it names
 # repairs, ask whether they concern films of one label more than those of the other: a repair is
 # a property of the file that a network may notice.
 #

@@ -248,15 +248,15 @@ print(f"Balanced accuracy changes by {change:+.3f}.")
 
 # %%
 # What this cannot show: it is one seed and a few hundred test films, and the intervals say how
-# little that is. Weights mend what was *counted*. A group that nobody wrote down gets none; and
+# little that is. Weights fix what was *counted*. A group that nobody wrote down gets none; and
 # in a real hospital nobody knows which films were never taken.
 #
 # Conclusion
 # ----------
 #
-# A bias in who was filmed can be mended before training by a column of weights, and the hospitals
+# A bias in who was filmed can be fixed before training by a column of weights, and the hospitals
 # need to give away no more than a table of counts. The next page leaves the training as it is and
-# mends decisions afterwards:
+# fixes decisions afterwards:
 # :ref:`sphx_glr_auto_examples_50_fairness_plot_30_thresholds_after_training.py`.
 
 from helpers.results import write_results

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from helpers.course.checkpoint import load_checkpoint
 from helpers.course.rows import match_rows
 from helpers.data import ChestXrayDataset, Report, read_image, resize_image
+from helpers.evaluation.metrics import check_finite
 
 _BATCH = 64  # films
 
@@ -35,8 +36,8 @@ def pred_classifieur(datadir, csv_in, csv_out, ckpt_path):
     Raises
     ------
     ValueError
-        If a path is wrong, the checkpoint is another one, or rows have no readable film. All such
-        rows are gathered in one message, and nothing is written.
+        If a path is wrong, the checkpoint is another one, rows have no readable film (all of them
+        are gathered in one message), or a logit is not finite. Nothing is written then.
     """
     rows, images = match_rows(csv_in, datadir)
     model, description = load_checkpoint(ckpt_path)
@@ -91,5 +92,5 @@ def _predict(model, datadir, images, size):
             + "\n".join(report.fault_lines())
             + "\nCopy these files again, or take their rows out of the csv. Nothing was written."
         )
-    logits = np.concatenate(logits).ravel().astype(np.float64)
+    logits = check_finite(np.concatenate(logits).ravel(), "logits")
     return np.exp(-np.logaddexp(0, -logits))

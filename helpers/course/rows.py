@@ -67,7 +67,7 @@ def match_rows(csv, datadir):
     if report.is_faulty:
         raise ValueError(
             f"Expected every row of {csv.name!r} to name one film below {str(datadir)!r}. "
-            "Received:\n" + "\n".join(report.fault_lines()) + "\nMend these rows, or give the "
+            "Received:\n" + "\n".join(report.fault_lines()) + "\nFix these rows, or give the "
             "folder of the films that they name."
         )
     return rows, images

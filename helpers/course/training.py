@@ -24,6 +24,7 @@ from helpers.data import (
     read_radiographs,
     split_patients,
 )
+from helpers.data.arguments import check_integer
 from helpers.data.layouts import CLASSES, class_folders, split_folders
 from helpers.data.metadata import NO_FINDING, read_metadata
 from helpers.models import build_cnn
@@ -93,14 +94,17 @@ def train_classifieur(
 
     Raises
     ------
+    TypeError
+        If a number of films, epochs or pixels, or the seed, is not whole.
     ValueError
-        If a path is wrong, ``datadir`` has no class folders, rows have no film or weight, a class
-        is missing from training or validation, or films cannot be read.
+        If one of them is out of range, a path is wrong, ``datadir`` has no class folders, rows
+        have no film or weight, a class is missing from training or validation, or films cannot be
+        read.
     """
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(
-            f"Expected epochs and batch_size of at least 1. Received {epochs} and {batch_size}."
-        )
+    epochs = check_integer("epochs", epochs, 1)
+    batch_size = check_integer("batch_size", batch_size, 1)
+    image_size = check_integer("image_size", image_size, 1)
+    seed = check_integer("seed", seed, 0)
     rows, images = match_rows(csv, datadir)
     radiographs = read_radiographs(datadir, check_images=False)
     if radiographs.layout != "class folders":

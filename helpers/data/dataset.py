@@ -1,5 +1,8 @@
 """Dataset: batches of films as a Keras model wants them, out of what the opener returns."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 
@@ -17,16 +20,16 @@ class ChestXrayDataset:
         Whether only the films are returned.
     """
 
-    def __init__(self, data_from_opener, is_inference):
+    def __init__(self, data_from_opener: Mapping[str, Any], is_inference: bool) -> None:
         self._images = data_from_opener["images"]
         self._labels = data_from_opener["labels"]
         self._is_inference = is_inference
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Count the films."""
         return len(self._images)
 
-    def __getitem__(self, indices):
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
         """Read one batch.
 
         Parameters
@@ -68,7 +71,7 @@ class WeightedChestXrayDataset(ChestXrayDataset):
         If the metadata have no weights, or one is missing, negative or infinite.
     """
 
-    def __init__(self, data_from_opener, is_inference):
+    def __init__(self, data_from_opener: Mapping[str, Any], is_inference: bool) -> None:
         super().__init__(data_from_opener, is_inference)
         if is_inference:
             return
@@ -87,7 +90,7 @@ class WeightedChestXrayDataset(ChestXrayDataset):
                 "film that trains."
             )
 
-    def __getitem__(self, indices):
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
         """Read one batch.
 
         Parameters

@@ -1,5 +1,6 @@
 """Fetching: one public collection, downloaded once, resumed when broken and checked."""
 
+import functools
 import hashlib
 import http.client
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from helpers.data.cache import cache_folder
+from helpers.data.files import hash_file
 
 # Published with MedMNIST (Yang et al., Scientific Data 2023), version 3.0, for each size in pixels.
 PNEUMONIAMNIST_MD5 = {
@@ -22,6 +24,7 @@ _RECORD = "https://zenodo.org/records/10519652/files"
 _TRIES = 3  # connections before a broken download is left for later
 _TIMEOUT = 30  # seconds without a byte
 _BLOCK = 1 << 16  # bytes
+_MD5 = functools.partial(hashlib.md5, usedforsecurity=False)
 _CUT = (OSError, http.client.HTTPException)  # what a connection that breaks raises
 
 
@@ -75,7 +78,7 @@ def fetch_pneumoniamnist(
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / name
     if target.is_file():
-        if _md5(target) == md5:
+        if hash_file(target, _MD5) == md5:
             return target
         target.unlink()  # broken, or another version: fetched again below
     part = folder / f"{name}.part"
@@ -103,7 +106,7 @@ def _download(url: str, part: Path, target: Path) -> str:
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 416 and part.is_file():  # nothing after what we have
-                return _md5(part)
+                return hash_file(part, _MD5)
             reason = f"the server answered {error.code} {error.reason}"
             raise ConnectionError(_advice(url, target, reason)) from None
         except urllib.error.URLError as error:
@@ -112,7 +115,7 @@ def _download(url: str, part: Path, target: Path) -> str:
             continue
         with response:
             if _append(response, part):
-                return _md5(part)
+                return hash_file(part, _MD5)
     kept = f"{part.stat().st_size:,} bytes are kept" if part.is_file() else "nothing came"
     reason = f"the connection broke {_TRIES} times; {kept}, and the next call goes on from there"
     raise ConnectionError(_advice(url, target, reason))
@@ -147,11 +150,6 @@ def _append(response: http.client.HTTPResponse, part: Path) -> bool:
             progress.update(len(block))
     # Without a length the checksum alone tells whether something is missing.
     return total is None or part.stat().st_size >= total
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _advice(url: str, target: Path, reason: str) -> str:

@@ -10,6 +10,8 @@ import re
 import numpy as np
 import pandas as pd
 
+from helpers.data.arguments import check_integer
+from helpers.data.metadata import SPLITS
 from helpers.data.patients import (
     check_labels,
     check_whole,
@@ -26,7 +28,6 @@ from helpers.data.skews import (
     share_out,
 )
 
-SPLITS = ("train", "valid", "test")
 WAYS = ("hospital", "view", "age", "sex", "dirichlet", "size", "iid")
 
 
@@ -75,7 +76,7 @@ def assign_hospitals(
         0, 1 or missing for each film, with the table's index; needed for ``"dirichlet"``, unused
         otherwise. Patients without a label are dealt out evenly.
     seed : int, default=0
-        Seed of ``"dirichlet"``, ``"size"`` and ``"iid"``.
+        Seed of ``"dirichlet"``, ``"size"`` and ``"iid"``; not negative.
 
     Returns
     -------
@@ -84,6 +85,8 @@ def assign_hospitals(
 
     Raises
     ------
+    TypeError
+        If ``n_hospitals`` or ``seed`` is not a whole number.
     ValueError
         If an argument is out of range, patients lack what ``by`` needs, there are too few
         patients, or one patient is in two hospitals already (``by="hospital"``).
@@ -95,12 +98,12 @@ def assign_hospitals(
     """
     if by not in WAYS:
         raise ValueError(f"Expected by to be one of {list(WAYS)}. Received {by!r}.")
-    if n_hospitals < 1:
-        raise ValueError(f"Expected n_hospitals of at least 1. Received {n_hospitals}.")
+    n_hospitals = check_integer("n_hospitals", n_hospitals, 1)
+    seed = check_integer("seed", seed, 0)
     if len(table) == 0:
         raise ValueError("Expected a table with at least one film. Received none.")
     if by == "hospital":
-        _check_known(table, "hospital", "Choose by='iid' or another way to make hospitals.")
+        check_known(table, "hospital", "Choose by='iid' or another way to make hospitals.")
         check_names(table["hospital"])
         check_whole(table, "hospital")
         return table.copy()
@@ -185,7 +188,7 @@ def split_patients(
         0, 1 or missing for each film, with the table's index. Without labels, patients are
         shuffled whatever their films show.
     seed : int, default=0
-        Seed of the shuffle.
+        Seed of the shuffle; not negative.
     keep_split : bool, default=False
         Keep the official split that the table brings. A hospital without ``valid`` gets one,
         carved from its ``train`` patients in the ratio of the first two ``fractions``.
@@ -198,8 +201,9 @@ def split_patients(
     Raises
     ------
     ValueError
-        If the fractions are wrong, a film has no hospital, a patient is in two hospitals, or
-        ``keep_split`` is asked for and a film has no official split or a patient has two.
+        If the fractions are wrong, the seed is negative, a film has no hospital, a patient is in
+        two hospitals, or ``keep_split`` is asked for and a film has no official split or a patient
+        has two.
     """
     shares = np.asarray(fractions, dtype=float)
     if shares.shape != (3,) or not np.all(shares > 0) or not np.isclose(shares.sum(), 1):
@@ -207,11 +211,12 @@ def split_patients(
             "Expected fractions as three positive numbers with sum 1, for train, valid and test. "
             f"Received {fractions}."
         )
-    _check_known(table, "hospital", "Call assign_hospitals first.")
+    seed = check_integer("seed", seed, 0)
+    check_known(table, "hospital", "Call assign_hospitals first.")
     check_whole(table, "hospital")
     if keep_split:
-        _check_known(table, "split", "Choose keep_split=False to make splits.")
-        _check_split_names(table)
+        check_known(table, "split", "Choose keep_split=False to make splits.")
+        check_split_names(table)
         check_whole(table, "split")
     numbers, names = number_patients(table)
     first = np.unique(numbers, return_index=True)[1]
@@ -275,9 +280,9 @@ def count_hospitals(table: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
         Columns ``hospital``, ``split`` (train, valid, test for each hospital), ``films``,
         ``patients`` and ``positive`` (films), zero where there are none.
     """
-    _check_known(table, "hospital", "Call assign_hospitals first.")
-    _check_known(table, "split", "Call split_patients first.")
-    _check_split_names(table)
+    check_known(table, "hospital", "Call assign_hospitals first.")
+    check_known(table, "split", "Call split_patients first.")
+    check_split_names(table)
     labels = check_labels(table, labels)
     films = pd.DataFrame(
         {
@@ -380,7 +385,8 @@ def check_names(hospitals: pd.Series) -> None:
         )
 
 
-def _check_known(table: pd.DataFrame, column: str, advice: str) -> None:
+def check_known(table: pd.DataFrame, column: str, advice: str) -> None:
+    """Refuse a table in which films lack a value of a column; the advice ends the message."""
     unknown = table[column].isna() if column in table.columns else pd.Series(True, table.index)
     if unknown.any():
         raise ValueError(
@@ -389,7 +395,8 @@ def _check_known(table: pd.DataFrame, column: str, advice: str) -> None:
         )
 
 
-def _check_split_names(table: pd.DataFrame) -> None:
+def check_split_names(table: pd.DataFrame) -> None:
+    """Refuse a table with other splits than train, valid and test."""
     strange = sorted(set(table["split"].astype(str)) - set(SPLITS))
     if strange:
         raise ValueError(

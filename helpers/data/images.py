@@ -197,7 +197,7 @@ class ArrayFilms:
         self._arrays: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         """Pickle and copy the path only: neither the lock nor the arrays travel."""
         return type(self), (self._path,)
 

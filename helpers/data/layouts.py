@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.data.metadata import COLUMNS, NO_FINDING, SPLITS, UNSPECIFIED
+from helpers.data.metadata import COLUMNS, NO_FINDING, SPLIT_SPELLINGS, UNSPECIFIED
 from helpers.data.report import Report
 
 SUPPORTED = """\
@@ -111,7 +111,9 @@ def entry_csvs(source: Path) -> list[str]:
 def split_folders(source: Path) -> list[tuple[str, str]]:
     """Return each split folder's name with the split that it means (``val`` means valid)."""
     return [
-        (name, SPLITS[name.lower()]) for name in list_folder(source)[0] if name.lower() in SPLITS
+        (name, SPLIT_SPELLINGS[name.lower()])
+        for name in list_folder(source)[0]
+        if name.lower() in SPLIT_SPELLINGS
     ]
 
 

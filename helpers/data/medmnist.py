@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers.data.metadata import FINDINGS, NO_FINDING
+from helpers.data.metadata import FINDINGS, NO_FINDING, SPLIT_SPELLINGS
 from helpers.data.report import Report
 
-_SPLITS = {"train": "train", "val": "valid", "test": "test"}  # the arrays' names -> ours
+_SPLITS = ("train", "val", "test")  # as the arrays call them
 _BROKEN = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
@@ -116,5 +116,5 @@ def _split_table(
         for row in rows.tolist()
     ]
     image = [f"{split}/{index}" for index in range(shape[0])]
-    columns = {"image": image, "findings": findings, "split": [_SPLITS[split]] * shape[0]}
+    columns = {"image": image, "findings": findings, "split": [SPLIT_SPELLINGS[split]] * shape[0]}
     return pd.DataFrame(columns, dtype="str")

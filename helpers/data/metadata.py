@@ -77,7 +77,8 @@ _HEADERS = {
 _MISSING = {"", "na", "nan", "n/a", "none", "null", "<na>"}
 _SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
 _VIEWS = {"pa": "PA", "ap": "AP"}
-SPLITS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
+SPLITS = ("train", "valid", "test")
+SPLIT_SPELLINGS = {name: name for name in SPLITS} | {"val": "valid"}
 _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
@@ -177,7 +178,7 @@ def _tidy_columns(
             "findings": tidy("findings", _parse_findings, "str"),
             "follow_up": tidy("follow_up", _parse_follow_up, "float64").astype("Int64"),
             "hospital": tidy("hospital", _parse_name, "str"),
-            "split": tidy("split", _choose("split", SPLITS), "str"),
+            "split": tidy("split", _choose("split", SPLIT_SPELLINGS), "str"),
         }
     )
     if "weight" in texts:

@@ -4,6 +4,8 @@ A patient is known by the number in the column ``patient``. Films without a numb
 each, which is an assumption: :func:`has_patients` tells whether it was made.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -39,6 +41,14 @@ def has_patients(table: pd.DataFrame) -> bool:
     return bool(table["patient"].notna().all())
 
 
+def number_names(names: pd.Series | np.ndarray) -> np.ndarray:
+    """Give each name a number from 0, and each missing one a number of its own after them."""
+    numbers = pd.factorize(names)[0].astype(np.int64)
+    unnamed = numbers < 0
+    numbers[unnamed] = numbers.max(initial=-1) + 1 + np.arange(unnamed.sum())
+    return numbers
+
+
 def number_patients(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Give each patient a number, in the order of their first film.
 
@@ -55,12 +65,10 @@ def number_patients(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         Name of each patient, ``object`` of shape (n_patients,): its number in the table, or
         ``"film …"`` for a film without one.
     """
-    numbers = pd.factorize(table["patient"])[0].astype(np.int64)
-    unnamed = numbers < 0
-    numbers[unnamed] = numbers.max(initial=-1) + 1 + np.arange(unnamed.sum())
-    numbers = pd.factorize(numbers)[0].astype(np.int64)
+    numbers = pd.factorize(number_names(table["patient"]))[0].astype(np.int64)
     first = np.unique(numbers, return_index=True)[1]
     names = table["patient"].to_numpy(dtype=object, copy=True)
+    unnamed = table["patient"].isna().to_numpy()
     names[unnamed] = [f"film {image}" for image in table["image"].to_numpy()[unnamed]]
     return numbers, names[first]
 
@@ -193,7 +201,7 @@ def check_whole(table: pd.DataFrame, column: str) -> None:
             )
 
 
-def name_some(names, total: int | None = None) -> str:
+def name_some(names: Sequence[str] | np.ndarray, total: int | None = None) -> str:
     """Join the first few names and say how many more there are.
 
     Parameters

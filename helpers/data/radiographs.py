@@ -144,7 +144,7 @@ def read_radiographs(
     if table.empty:
         raise ValueError(
             f"Expected at least one film in {source.name!r}. Received none that can be used.\n"
-            f"{report}\nMend the files named above."
+            f"{report}\nFix the files named above."
         )
     radiographs = Radiographs(table, source, layout, report)
     print(radiographs)

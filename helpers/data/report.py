@@ -65,7 +65,7 @@ class Report:
             raise ValueError(
                 "Expected radiographs without faults. Received:\n"
                 + "\n".join(self.fault_lines())
-                + "\nMend the files named above, or read with strict=False to leave these films "
+                + "\nFix the files named above, or read with strict=False to leave these films "
                 "out."
             )
 

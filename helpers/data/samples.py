@@ -18,10 +18,14 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from helpers.data.arguments import check_integer
 from helpers.data.cache import cache_folder
-from helpers.data.hospitals import SPLITS, check_names, check_no_leak
+from helpers.data.files import hash_file
+from helpers.data.hospitals import check_known, check_names, check_no_leak, check_split_names
 from helpers.data.images import resize_image
-from helpers.data.patients import check_labels, name_some
+from helpers.data.metadata import SPLITS
+from helpers.data.patients import check_labels
+from helpers.data.radiographs import Radiographs
 
 # The opener, which is stored alone, has the same two values.
 FORMAT = "chest X-ray sample"
@@ -33,7 +37,7 @@ _DAY = 24 * 3600  # seconds
 
 
 def prepare_samples(
-    radiographs,
+    radiographs: Radiographs,
     table: pd.DataFrame,
     labels: pd.Series,
     *,
@@ -81,13 +85,14 @@ def prepare_samples(
 
     Raises
     ------
+    TypeError
+        If ``size`` is not a whole number.
     ValueError
-        If a film has no hospital or split, a patient is on both sides of a border, no film has a
-        label, or films cannot be read. The message names all kinds and the first few files;
-        nothing is written then.
+        If ``size`` is not positive, a film has no hospital or split, a patient is on both sides of
+        a border, no film has a label, or films cannot be read. The message names all kinds and the
+        first few files; nothing is written then.
     """
-    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-        raise ValueError(f"Expected size as a positive number of pixels. Received {size!r}.")
+    size = check_integer("size", size, 1)
     labels = check_labels(table, labels)
     films = table.assign(label=labels)[labels.notna()].astype({"label": "int64"})
     _check_films(films)
@@ -99,7 +104,7 @@ def prepare_samples(
         if len(rows := of_hospital[of_hospital["split"] == split])
     }
     abouts = {
-        place: _describe(rows, radiographs, int(size), task, place) for place, rows in parts.items()
+        place: _describe(rows, radiographs, size, task, place) for place, rows in parts.items()
     }
     if folder is None:
         digest = hashlib.sha256("".join(a["fingerprint"] for a in abouts.values()).encode())
@@ -167,7 +172,7 @@ def verify_sample(folder: str | Path) -> dict:
         raise refuse(f"the format {FORMAT!r}, version {VERSION},", known or type(about).__name__)
     try:
         for name in ("images.npy", "metadata.csv"):
-            received = _hash_file(folder / name)
+            received = hash_file(folder / name)
             if received != about["checksums"][name]:
                 raise refuse(f"{name} with the sha256 {about['checksums'][name]}", received)
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
@@ -186,15 +191,8 @@ def _check_films(films: pd.DataFrame) -> None:
             "Expected at least one film with a label. Received none. Choose another task."
         )
     for column, advice in (("hospital", "assign_hospitals"), ("split", "split_patients")):
-        unknown = films[column].isna()
-        if unknown.any():
-            raise ValueError(
-                f"Expected a {column} for each film. Received {unknown.sum():,} films without "
-                f"one: {name_some(films['image'][unknown].tolist())}. Call {advice} first."
-            )
-    strange = sorted(set(films["split"]) - set(SPLITS))
-    if strange:
-        raise ValueError(f"Expected the splits {', '.join(SPLITS)}. Received {name_some(strange)}.")
+        check_known(films, column, f"Call {advice} first.")
+    check_split_names(films)
     check_names(films["hospital"])
     check_no_leak(films)
 
@@ -269,7 +267,7 @@ def _write_samples(jobs: dict, radiographs, folder: Path) -> None:
                     continue
                 _write_text(staged / "metadata.csv", _to_csv(rows))
                 names = ("images.npy", "metadata.csv")
-                checksums = {name: _hash_file(staged / name) for name in names}
+                checksums = {name: hash_file(staged / name) for name in names}
                 text = json.dumps(about | {"checksums": checksums}, indent=2, ensure_ascii=False)
                 _write_text(staged / "sample.json", text + "\n")
                 whole.append((staged, target, about["fingerprint"]))
@@ -280,7 +278,7 @@ def _write_samples(jobs: dict, radiographs, folder: Path) -> None:
                 f"Expected {bar.total:,} readable films. Received {len(faults):,} that are not:\n"
                 + "\n".join(lines)
                 + (f"\n  and {more:,} more" if more else "")
-                + "\nMend these files, or leave them out with read_radiographs(strict=False). "
+                + "\nFix these files, or leave them out with read_radiographs(strict=False). "
                 "No sample was written."
             )
     finally:
@@ -331,11 +329,6 @@ def _publish(staged: Path, target: Path, fingerprint: str) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -222,10 +222,7 @@ def share_out(total: int, shares: np.ndarray, at_least: int = 0) -> np.ndarray:
     >>> share_out(10, np.array([0.6, 0.15, 0.25])).tolist()
     [6, 2, 2]
     """
-    exact = total * shares / np.sum(shares)
-    counts = np.floor(exact).astype(np.int64)
-    order = np.argsort(counts - exact, kind="stable")
-    counts[order[: total - counts.sum()]] += 1
+    counts = _round_to_sum(total * shares / np.sum(shares), total)
     while counts.min() < at_least:
         counts[np.argmax(counts)] -= 1
         counts[np.argmin(counts)] += 1
@@ -258,10 +255,14 @@ def _fit_total(
             low = middle
         else:
             high = middle
-    exact = expected(high)
+    return _round_to_sum(expected(high), n_positive)
+
+
+def _round_to_sum(exact: np.ndarray, total: int) -> np.ndarray:
+    """Round numbers to whole ones with this sum: up those with the largest remainders."""
     counts = np.floor(exact).astype(np.int64)
     order = np.argsort(counts - exact, kind="stable")
-    counts[order[: n_positive - counts.sum()]] += 1
+    counts[order[: total - counts.sum()]] += 1
     return counts
 
 

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from helpers.data.arguments import check_integer
 from helpers.data.patients import check_labels, number_patients, patient_labels
 
 _AGES = {0: "0-17", 18: "18-39", 40: "40-59", 60: "60+"}  # lowest age in years: name
@@ -17,7 +18,7 @@ _AGES = {0: "0-17", 18: "18-39", 40: "40-59", 60: "60+"}  # lowest age in years:
 UNKNOWN = "unknown"
 
 
-def fill_unknown(values):
+def fill_unknown(values: pd.Series | pd.DataFrame) -> pd.Series | pd.DataFrame:
     """Put the group "unknown" in place of missing values.
 
     Parameters
@@ -139,12 +140,21 @@ def share_labels(table: pd.DataFrame, labels: pd.Series, column: str) -> pd.Data
             "positive": groups["label"].sum().astype(np.int64),
         }
     )
+    return shares.join(share_with_interval(shares["positive"], shares["films"]))
+
+
+def share_with_interval(
+    positive: pd.Series, total: pd.Series, *, level: float = 0.95
+) -> pd.DataFrame:
+    """Return ``share``, ``low`` and ``high`` (Wilson); NaN where counts are hidden or zero."""
     limits = [
-        binomtest(int(k), int(n)).proportion_ci(method="wilson")
-        for k, n in zip(shares["positive"], shares["films"], strict=True)
+        binomtest(int(k), int(n)).proportion_ci(level, method="wilson")
+        if pd.notna(n) and n > 0
+        else (np.nan, np.nan)
+        for k, n in zip(positive, total, strict=True)
     ]
     low, high = np.reshape(limits, (-1, 2)).T
-    return shares.assign(share=shares["positive"] / shares["films"], low=low, high=high)
+    return pd.DataFrame({"share": (positive / total).astype(float), "low": low, "high": high})
 
 
 def measure_association(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -205,8 +215,11 @@ def score_columns(
     Raises
     ------
     ValueError
-        If fewer patients than folds have a positive film, or a negative one only.
+        If ``n_folds`` is below 2, the seed is negative, or fewer patients than folds have a
+        positive film, or a negative one only.
     """
+    check_integer("n_folds", n_folds, 2)
+    check_integer("seed", seed, 0)
     labels = check_labels(table, labels)
     films = table[labels.notna()]
     target = labels.dropna().to_numpy(dtype=np.int64)

@@ -24,12 +24,13 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
+from helpers.data.arguments import check_integer
 from helpers.data.cache import cache_folder
 from helpers.phantom.anatomy import draw_anatomy, draw_pose
 from helpers.phantom.film import expose
 from helpers.phantom.findings import draw_lesions
 from helpers.phantom.marker import add_marker
-from helpers.phantom.population import HOSPITALS, draw_films
+from helpers.phantom.population import HOSPITALS, FilmRecord, draw_films
 from helpers.phantom.shapes import FIELD
 from helpers.phantom.thorax import project_chest
 
@@ -46,7 +47,9 @@ VERSION = 1  # to be raised whenever the same seed gives other films
 _ANATOMY, _FILM, _LESION = 1000, 1001, 1002
 
 
-def make_radiographs(folder=None, *, n_films=2000, size=64, seed=0) -> Path:
+def make_radiographs(
+    folder: str | Path | None = None, *, n_films: int = 2000, size: int = 64, seed: int = 0
+) -> Path:
     """Write a synthetic collection of chest radiographs, or find it where it was written.
 
     Four invented hospitals of unequal size (:data:`helpers.phantom.HOSPITALS`) see
@@ -78,9 +81,12 @@ def make_radiographs(folder=None, *, n_films=2000, size=64, seed=0) -> Path:
     TypeError
         If a parameter is not an integer.
     """
-    parameters = {"n_films": n_films, "size": size, "seed": seed}
-    _check(parameters)
-    parameters = {name: int(value) for name, value in parameters.items()} | {"version": VERSION}
+    parameters = {
+        "n_films": check_integer("n_films", n_films, 1),
+        "size": check_integer("size", size, 32, 1024),
+        "seed": check_integer("seed", seed, 0),
+        "version": VERSION,
+    }
     if folder is None:
         folder = cache_folder() / f"synthetic-v{VERSION}-{n_films}-films-{size}px-seed{seed}"
     folder = Path(folder)
@@ -109,23 +115,6 @@ def make_radiographs(folder=None, *, n_films=2000, size=64, seed=0) -> Path:
     return folder
 
 
-def _check(parameters):
-    """Refuse parameters that are no integers or out of range, all of them at once."""
-    limits = {"n_films": (1, None), "size": (32, 1024), "seed": (0, None)}
-    faults = []
-    for name, value in parameters.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(
-                f"Expected {name} to be an integer. Received {value!r}. Pass a whole number."
-            )
-        low, high = limits[name]
-        if value < low or (high is not None and value > high):
-            wanted = f"at least {low}" if high is None else f"between {low} and {high}"
-            faults.append(f"Expected {name} to be {wanted}. Received {value}.")
-    if faults:
-        raise ValueError(" ".join([*faults, "Change it in the call of make_radiographs."]))
-
-
 def _is_finished(folder, parameters):
     """Whether the folder holds these films already; refuse one that holds anything else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -144,7 +133,9 @@ def _is_finished(folder, parameters):
     )
 
 
-def write_films(folder, films, *, size, seed, workers=None):
+def write_films(
+    folder: Path, films: list[FilmRecord], *, size: int, seed: int, workers: int | None = None
+) -> None:
     """Render films and write them with their csv in NIH's layout.
 
     Parameters
@@ -257,7 +248,7 @@ def _csv_line(film, size):
     )
 
 
-def render_film(film, size, seed):
+def render_film(film: FilmRecord, size: int, seed: int) -> np.ndarray:
     """Render one film.
 
     Anatomy and lesions are drawn from the patient's own streams, so they last over the

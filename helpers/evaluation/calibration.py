@@ -6,14 +6,24 @@ of ill patients. A calibration moves the logits by two numbers at most. It keeps
 that a hospital's AUC stays what it was, and it is fitted on validation films.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from helpers.evaluation.metrics import align_scores, labels_of
+from helpers.data.arguments import check_integer
+from helpers.evaluation.metrics import (
+    Labels,
+    align_scores,
+    check_both_classes,
+    check_finite,
+    check_length,
+    labels_of,
+)
 
 METHODS = ("temperature", "platt")
 _TEMPERATURES = (0.02, 50.0)
@@ -34,7 +44,7 @@ class Calibration:
     slope: float = 1.0
     intercept: float = 0.0
 
-    def apply(self, logits):
+    def apply(self, logits: ArrayLike) -> np.ndarray:
         """Turn logits into calibrated probabilities.
 
         Parameters
@@ -46,15 +56,20 @@ class Calibration:
         -------
         numpy.ndarray of float64, shape (n,)
             In [0, 1].
+
+        Raises
+        ------
+        ValueError
+            If a logit is not finite.
         """
-        return expit(self.slope * np.ravel(logits).astype(np.float64) + self.intercept)
+        return expit(self.slope * check_finite(np.ravel(logits), "logits") + self.intercept)
 
 
-def fit_temperature(labels, logits):
+def fit_temperature(labels: Labels, logits: ArrayLike) -> Calibration:
     r"""Fit a temperature: one number that makes all logits smaller or larger.
 
     :math:`T` minimizes the cross entropy of :math:`\sigma(z / T)` (Guo et al. 2017 [1]_,
-    Section 4.2). It mends a model that is too sure of itself, not one that expects too many ill
+    Section 4.2). It fixes a model that is too sure of itself, not one that expects too many ill
     patients.
 
     Parameters
@@ -72,7 +87,7 @@ def fit_temperature(labels, logits):
     Raises
     ------
     ValueError
-        If the films are all of one class, or the lengths differ.
+        If the films are all of one class, the lengths differ, or a logit is not finite.
 
     References
     ----------
@@ -91,7 +106,7 @@ def fit_temperature(labels, logits):
     return Calibration(slope=float(np.exp(-found.x)))
 
 
-def fit_platt(labels, logits):
+def fit_platt(labels: Labels, logits: ArrayLike) -> Calibration:
     r"""Fit a slope and an intercept: Platt's scaling.
 
     :math:`\sigma(a z + b)` is fitted by maximum likelihood to targets that are not quite 0 and 1,
@@ -114,7 +129,7 @@ def fit_platt(labels, logits):
     Raises
     ------
     ValueError
-        If the films are all of one class, or the lengths differ.
+        If the films are all of one class, the lengths differ, or a logit is not finite.
 
     References
     ----------
@@ -134,7 +149,9 @@ def fit_platt(labels, logits):
     return Calibration(float(regression.coef_[0, 0]), float(regression.intercept_[0]))
 
 
-def fit_hospitals(labels, logits, hospitals, *, method="platt"):
+def fit_hospitals(
+    labels: Labels, logits: ArrayLike, hospitals: ArrayLike, *, method: str = "platt"
+) -> dict[str, Calibration]:
     """Fit a calibration at each hospital, on its own validation films; none leave it.
 
     Parameters
@@ -156,12 +173,16 @@ def fit_hospitals(labels, logits, hospitals, *, method="platt"):
     Raises
     ------
     ValueError
-        If the method is unknown, or a hospital has films of one class only.
+        If the method is unknown, a hospital has films of one class only, the lengths differ, or a
+        logit is not finite.
     """
     if method not in METHODS:
         raise ValueError(f"Expected one of the methods {METHODS}. Received {method!r}.")
     fit = fit_platt if method == "platt" else fit_temperature
-    labels, logits, hospitals = labels_of(labels), np.ravel(logits), np.asarray(hospitals)
+    logits = check_finite(np.ravel(logits), "logits")
+    labels, hospitals = labels_of(labels), np.asarray(hospitals)
+    check_length(logits, "logit", labels, "labels")
+    check_length(hospitals, "hospital", labels, "labels")
     calibrations = {}
     for name in np.unique(hospitals):
         own = hospitals == name
@@ -172,7 +193,9 @@ def fit_hospitals(labels, logits, hospitals, *, method="platt"):
     return calibrations
 
 
-def apply_hospitals(logits, hospitals, calibrations):
+def apply_hospitals(
+    logits: ArrayLike, hospitals: ArrayLike, calibrations: Mapping[str, Calibration]
+) -> np.ndarray:
     """Turn logits into probabilities, each with the calibration of its hospital.
 
     Parameters
@@ -192,9 +215,10 @@ def apply_hospitals(logits, hospitals, calibrations):
     Raises
     ------
     ValueError
-        If a hospital has no calibration.
+        If a hospital has no calibration, the lengths differ, or a logit is not finite.
     """
-    logits, hospitals = np.ravel(logits), np.asarray(hospitals)
+    logits, hospitals = check_finite(np.ravel(logits), "logits"), np.asarray(hospitals)
+    check_length(hospitals, "hospital", logits, "logits")
     unknown = sorted(set(map(str, np.unique(hospitals))) - set(calibrations))
     if unknown:
         raise ValueError(
@@ -208,7 +232,7 @@ def apply_hospitals(logits, hospitals, calibrations):
     return probabilities
 
 
-def calibration_error(labels, probabilities, *, n_bins=10):
+def calibration_error(labels: Labels, probabilities: ArrayLike, *, n_bins: int = 10) -> float:
     r"""Measure the expected calibration error (ECE).
 
     Films are put into bins of equal width by their probability; the error is
@@ -223,7 +247,7 @@ def calibration_error(labels, probabilities, *, n_bins=10):
     probabilities : array, shape (n,) or (n, 1)
         In [0, 1].
     n_bins : int, default=10
-        Number of bins.
+        Number of bins, at least 1.
 
     Returns
     -------
@@ -233,14 +257,16 @@ def calibration_error(labels, probabilities, *, n_bins=10):
     Raises
     ------
     ValueError
-        If a probability lies outside [0, 1], or the lengths differ.
+        If a probability is not finite or lies outside [0, 1], the lengths differ, or there is no
+        bin.
 
     Examples
     --------
     >>> calibration_error([1, 1, 0, 1], [0.75, 0.75, 0.75, 0.75])
     0.0
     """
-    labels, probabilities = align_scores(labels, probabilities)
+    check_integer("n_bins", n_bins, 1)
+    labels, probabilities = align_scores(labels, probabilities, "probabilities")
     if not len(labels):
         return float("nan")
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
@@ -254,10 +280,6 @@ def calibration_error(labels, probabilities, *, n_bins=10):
 
 
 def _check(labels, logits):
-    labels, logits = align_scores(labels, logits)
-    if len(np.unique(labels)) < 2:
-        raise ValueError(
-            f"Expected films of both classes to fit a calibration. Received {len(labels):,} films "
-            f"with the labels {np.unique(labels).tolist()}. Use more films."
-        )
+    labels, logits = align_scores(labels, logits, "logits")
+    check_both_classes(labels, "fit a calibration")
     return labels, logits

@@ -7,12 +7,15 @@ Films of one patient resemble each other, so that patients are drawn, with all t
    Statistical Society B 69, 2007.
 """
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
+from numpy.typing import ArrayLike
 
-from helpers.evaluation.metrics import labels_of
+from helpers.data.arguments import check_integer
+from helpers.data.patients import number_names
+from helpers.evaluation.metrics import Labels, check_finite, check_length, labels_of
 
 
 class Interval(NamedTuple):
@@ -23,7 +26,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def resample_patients(patients, *, n=1000, seed=0):
+def resample_patients(patients: ArrayLike, *, n: int = 1000, seed: int = 0) -> Iterator[np.ndarray]:
     """Draw as many patients as there are, with replacement, again and again.
 
     Parameters
@@ -43,15 +46,13 @@ def resample_patients(patients, *, n=1000, seed=0):
     Raises
     ------
     ValueError
-        If there is no film, or ``n`` is not positive.
+        If there is no film, ``n`` is not positive, or the seed is negative.
     """
-    numbers = pd.factorize(np.ravel(np.asarray(patients, dtype=object)))[0].astype(np.int64)
-    if len(numbers) == 0 or n < 1:
-        raise ValueError(
-            f"Expected at least one film and one resample. Received {len(numbers)} films and n={n}."
-        )
-    unnamed = numbers < 0
-    numbers[unnamed] = numbers.max(initial=-1) + 1 + np.arange(unnamed.sum())
+    check_integer("n", n, 1)
+    check_integer("seed", seed, 0)
+    numbers = number_names(np.ravel(np.asarray(patients, dtype=object)))
+    if len(numbers) == 0:
+        raise ValueError("Expected at least one film to resample. Received none.")
     n_patients = numbers.max() + 1
     films = np.arange(len(numbers))
     rng = np.random.default_rng(seed)
@@ -60,7 +61,7 @@ def resample_patients(patients, *, n=1000, seed=0):
         yield np.repeat(films, drawn[numbers])
 
 
-def interval_of(value, draws, *, level=0.95):
+def interval_of(value: float, draws: ArrayLike, *, level: float = 0.95) -> Interval:
     """Make an interval from the values of resamples.
 
     Parameters
@@ -93,7 +94,16 @@ def interval_of(value, draws, *, level=0.95):
     return Interval(float(value), float(low), float(high))
 
 
-def bootstrap_patients(metric, labels, scores, patients, *, n=1000, seed=0, level=0.95):
+def bootstrap_patients(
+    metric: Callable[..., float],
+    labels: Labels,
+    scores: ArrayLike,
+    patients: ArrayLike,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
     """Measure a score with its interval over patients, and over seeds if there are several.
 
     Parameters
@@ -124,7 +134,7 @@ def bootstrap_patients(metric, labels, scores, patients, *, n=1000, seed=0, leve
     Raises
     ------
     ValueError
-        If the lengths differ.
+        If the lengths differ, or a score is not finite.
 
     Examples
     --------
@@ -135,13 +145,23 @@ def bootstrap_patients(metric, labels, scores, patients, *, n=1000, seed=0, leve
     >>> interval.value, interval.low < 0.75 < interval.high
     (0.75, True)
     """
-    labels, (scores,), patients = _align(labels, [scores], patients)
+    labels, (scores,), patients = _align(labels, {"scores": scores}, patients)
     value = np.mean([metric(labels, row) for row in scores])
     draws = _draw(metric, labels, [scores], patients, n, seed)
     return interval_of(value, draws, level=level)
 
 
-def bootstrap_difference(metric, labels, scores, baseline, patients, *, n=1000, seed=0, level=0.95):
+def bootstrap_difference(
+    metric: Callable[..., float],
+    labels: Labels,
+    scores: ArrayLike,
+    baseline: ArrayLike,
+    patients: ArrayLike,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
     """Measure by how much one model beats another on the same films, with its interval.
 
     Every resample judges both models on the same patients (and takes the same seeds of both), so
@@ -169,9 +189,10 @@ def bootstrap_difference(metric, labels, scores, baseline, patients, *, n=1000, 
     Raises
     ------
     ValueError
-        If the lengths or the numbers of seeds differ.
+        If the lengths or the numbers of seeds differ, or a score is not finite.
     """
-    labels, models, patients = _align(labels, [scores, baseline], patients)
+    models = {"scores": scores, "baseline": baseline}
+    labels, models, patients = _align(labels, models, patients)
     ours, theirs = ([metric(labels, row) for row in model] for model in models)
     draws = _draw(metric, labels, models, patients, n, seed)
     return interval_of(np.mean(ours) - np.mean(theirs), draws, level=level)
@@ -195,12 +216,8 @@ def _align(labels, models, patients):
     """Return flat labels and patients, and the models' scores of shape (n_seeds, n_films)."""
     labels = labels_of(labels)
     patients = np.ravel(np.asarray(patients, dtype=object))
-    if len(patients) != len(labels):
-        raise ValueError(
-            f"Expected a patient for each of {len(labels):,} labels. Received {len(patients):,}. "
-            "Take both from the same films."
-        )
-    models = [np.asarray(model, dtype=float) for model in models]
+    check_length(patients, "patient", labels, "labels")
+    models = [check_finite(scores, name) for name, scores in models.items()]
     models = [model.reshape(1, -1) if 1 in model.shape[1:] else model for model in models]
     models = [np.atleast_2d(model) for model in models]
     shapes = [model.shape for model in models]

@@ -4,12 +4,17 @@ They are scikit-learn's, to the last digit but one, in a few lines of NumPy: an 
 a metric thousands of times, and scikit-learn takes longer to check its inputs than to compute.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+# Labels 0 and 1, or what the opener returned.
+Labels = ArrayLike | Mapping[str, Any]
 
 
-def auc(data_from_opener, predictions):
+def auc(data_from_opener: Labels, predictions: ArrayLike) -> float:
     """Area under the ROC curve.
 
     The probability that the model scores a film with the finding above one without. It needs
@@ -30,9 +35,10 @@ def auc(data_from_opener, predictions):
     Raises
     ------
     ValueError
-        If a score is NaN.
+        If a score is not finite.
     """
-    positive, scores = _read(data_from_opener, predictions)
+    labels, scores = align_scores(data_from_opener, predictions, "predictions")
+    positive = labels == 1
     n_pairs = positive.sum() * (~positive).sum()
     if n_pairs == 0:
         return float("nan")
@@ -43,7 +49,7 @@ def auc(data_from_opener, predictions):
     return float((below + not_above) / 2 / n_pairs)
 
 
-def balanced_accuracy(data_from_opener, predictions):
+def balanced_accuracy(data_from_opener: Labels, predictions: ArrayLike) -> float:
     """Mean of sensitivity and specificity of a model of logits, at probability one half.
 
     Parameters
@@ -62,16 +68,19 @@ def balanced_accuracy(data_from_opener, predictions):
     Raises
     ------
     ValueError
-        If a score is NaN.
+        If a score is not finite.
     """
-    positive, scores = _read(data_from_opener, predictions)
-    if positive.all() or not positive.any():
-        return float("nan")
-    decisions = scores > 0
-    return float((decisions[positive].mean() + (~decisions[~positive]).mean()) / 2)
+    labels, scores = align_scores(data_from_opener, predictions, "predictions")
+    positive, called = labels == 1, scores > 0
+    return (share_of(called[positive]) + share_of(~called[~positive])) / 2
 
 
-def labels_of(data_from_opener):
+def share_of(flags: np.ndarray) -> float:
+    """Measure the share of films that something is true of; NaN without films."""
+    return float(flags.mean()) if len(flags) else float("nan")
+
+
+def labels_of(data_from_opener: Labels) -> np.ndarray:
     """Take the labels out of what the opener returned.
 
     Parameters
@@ -88,7 +97,50 @@ def labels_of(data_from_opener):
     return np.ravel(data_from_opener["labels"] if is_data else data_from_opener)
 
 
-def align_scores(labels, scores):
+def check_finite(scores: ArrayLike, name: str = "scores") -> np.ndarray:
+    """Take scores as numbers that can be put in order; refuse NaN and infinity.
+
+    No metric or threshold means anything with them: a NaN is neither above nor below a threshold,
+    so that its film would be called negative without a word.
+
+    Parameters
+    ----------
+    scores : array
+        Logits, probabilities or decisions, of any shape.
+    name : str, default="scores"
+        What the message calls them.
+
+    Returns
+    -------
+    numpy.ndarray of float64
+        The same scores in the same shape.
+
+    Raises
+    ------
+    ValueError
+        If some are not finite; the message says how many, and which is the first.
+
+    Examples
+    --------
+    >>> check_finite([[1], [0]]).tolist()
+    [[1.0], [0.0]]
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    wrong = ~np.isfinite(scores)
+    if wrong.any():
+        first = tuple(np.argwhere(wrong)[0])
+        raise ValueError(
+            f"Expected {name} that are finite. Received {wrong.sum():,} of {scores.size:,} that "
+            f"are not; the first, {name}[{', '.join(map(str, first))}], is {scores[first]}. "
+            "A training that diverged gives such values: lower its learning rate, or clip its "
+            "gradients."
+        )
+    return scores
+
+
+def align_scores(
+    labels: Labels, scores: ArrayLike, name: str = "scores"
+) -> tuple[np.ndarray, np.ndarray]:
     """Take labels and scores that belong to the same films.
 
     Parameters
@@ -97,6 +149,8 @@ def align_scores(labels, scores):
         As for :func:`labels_of`.
     scores : array, shape (n,) or (n, 1)
         Logits or probabilities.
+    name : str, default="scores"
+        What messages call them.
 
     Returns
     -------
@@ -108,23 +162,27 @@ def align_scores(labels, scores):
     Raises
     ------
     ValueError
-        If their numbers differ.
+        If their numbers differ, or a score is not finite.
     """
-    labels, scores = labels_of(labels), np.ravel(scores).astype(np.float64)
-    if len(labels) != len(scores):
-        raise ValueError(
-            f"Expected one score for each of {len(labels):,} labels. Received {len(scores):,}. "
-            "Take both from the same films."
-        )
+    labels, scores = labels_of(labels), check_finite(np.ravel(scores), name)
+    check_length(scores, "score", labels, "labels")
     return labels, scores
 
 
-def _read(data_from_opener, predictions):
-    """Return which films are positive, and their scores."""
-    labels, scores = align_scores(data_from_opener, predictions)
-    if np.isnan(scores).any():
+def check_length(values: Sized, name: str, films: Sized, of: str) -> None:
+    """Refuse values that are more or fewer than the films' labels or scores."""
+    if len(values) != len(films):
         raise ValueError(
-            f"Expected a score for every film. Received {np.isnan(scores).sum():,} that are NaN. "
-            "Did the training diverge?"
+            f"Expected a {name} for each of {len(films):,} {of}. Received {len(values):,}. "
+            "Take both from the same films."
         )
-    return labels == 1, scores
+
+
+def check_both_classes(labels: np.ndarray, purpose: str) -> None:
+    """Refuse labels that are all the same, with which the purpose cannot be reached."""
+    found = np.unique(labels).tolist()
+    if len(found) < 2:
+        raise ValueError(
+            f"Expected films of both classes to {purpose}. Received {len(labels):,} films with "
+            f"the labels {found}. Use more films."
+        )

@@ -7,9 +7,16 @@ validation films and judged on test films; a score on the films that chose it is
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.metrics import roc_curve
 
-from helpers.evaluation.metrics import align_scores
+from helpers.evaluation.metrics import (
+    Labels,
+    align_scores,
+    check_both_classes,
+    check_finite,
+    share_of,
+)
 
 
 class Rates(NamedTuple):
@@ -19,7 +26,13 @@ class Rates(NamedTuple):
     specificity: float
 
 
-def choose_threshold(labels, scores, *, specificity=None, sensitivity=None):
+def choose_threshold(
+    labels: Labels,
+    scores: ArrayLike,
+    *,
+    specificity: float | None = None,
+    sensitivity: float | None = None,
+) -> np.float64:
     """Choose a threshold: the best balanced accuracy, or a rate that must be held.
 
     Thresholds lie midway between neighboring scores. With ``specificity`` it is the lowest that
@@ -45,7 +58,8 @@ def choose_threshold(labels, scores, *, specificity=None, sensitivity=None):
     Raises
     ------
     ValueError
-        If both rates are given, one lies outside [0, 1], or the films are all of one class.
+        If both rates are given, one lies outside [0, 1], the films are all of one class, or a
+        score is not finite.
 
     Examples
     --------
@@ -63,11 +77,7 @@ def choose_threshold(labels, scores, *, specificity=None, sensitivity=None):
         if rate is not None and not 0 <= rate <= 1:
             raise ValueError(f"Expected {name} in [0, 1]. Received {rate}. Give a share, not %.")
     labels, scores = align_scores(labels, scores)
-    if len(np.unique(labels)) < 2:
-        raise ValueError(
-            "Expected films of both classes to choose a threshold. Received "
-            f"{len(labels):,} films with the labels {np.unique(labels).tolist()}. Use more films."
-        )
+    check_both_classes(labels, "choose a threshold")
     false_alarms, found, thresholds = roc_curve(labels, scores, drop_intermediate=False)
     if specificity is not None:
         place = np.flatnonzero(1 - false_alarms >= specificity - 1e-12)[-1]
@@ -84,7 +94,7 @@ def choose_threshold(labels, scores, *, specificity=None, sensitivity=None):
     return np.float64(middle if middle > below else above)
 
 
-def decide(scores, threshold):
+def decide(scores: ArrayLike, threshold: ArrayLike) -> np.ndarray:
     """Call films positive whose score is at least the threshold.
 
     Parameters
@@ -98,12 +108,17 @@ def decide(scores, threshold):
     -------
     numpy.ndarray of int64, shape (n,)
         0 or 1.
+
+    Raises
+    ------
+    ValueError
+        If a score is not finite.
     """
     # In float64: float32 scores would round the threshold to one of them.
-    return (np.ravel(scores).astype(np.float64) >= threshold).astype(np.int64)
+    return (check_finite(np.ravel(scores)) >= threshold).astype(np.int64)
 
 
-def rates_at_threshold(labels, scores, threshold):
+def rates_at_threshold(labels: Labels, scores: ArrayLike, threshold: ArrayLike) -> Rates:
     """Measure sensitivity and specificity of a threshold that was chosen elsewhere.
 
     Parameters
@@ -119,13 +134,20 @@ def rates_at_threshold(labels, scores, threshold):
     -------
     Rates
         ``sensitivity`` and ``specificity`` in [0, 1]; NaN where no film has the label.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or a score is not finite.
     """
     labels, scores = align_scores(labels, scores)
     called = decide(scores, threshold)
-    return Rates(*(_share(called[labels == label] == label) for label in (1, 0)))
+    return Rates(*(share_of(called[labels == label] == label) for label in (1, 0)))
 
 
-def sensitivity_at_specificity(labels, scores, *, specificity=0.9):
+def sensitivity_at_specificity(
+    labels: Labels, scores: ArrayLike, *, specificity: float = 0.9
+) -> float:
     """Measure the sensitivity that these films allow at a specificity.
 
     The threshold is chosen on these very films, so that models with scores on different scales
@@ -145,13 +167,14 @@ def sensitivity_at_specificity(labels, scores, *, specificity=0.9):
     -------
     float
         In [0, 1]; NaN when the films are all of one class.
+
+    Raises
+    ------
+    ValueError
+        If ``specificity`` lies outside [0, 1], the lengths differ, or a score is not finite.
     """
     labels, scores = align_scores(labels, scores)
     if len(np.unique(labels)) < 2:
         return float("nan")
     threshold = choose_threshold(labels, scores, specificity=specificity)
     return rates_at_threshold(labels, scores, threshold).sensitivity
-
-
-def _share(right):
-    return float(right.mean()) if len(right) else float("nan")

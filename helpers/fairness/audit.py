@@ -1,11 +1,15 @@
 """Audit: what goes along with the label, and with what else, from counts alone."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.stats import binomtest, chi2, ncx2, norm
+from scipy.stats import chi2, ncx2, norm
+
+from helpers.data.summary import share_with_interval
 
 
 class OddsRatio(NamedTuple):
@@ -16,7 +20,7 @@ class OddsRatio(NamedTuple):
     high: float
 
 
-def measure_imbalance(counts, column, *, level=0.95):
+def measure_imbalance(counts: pd.DataFrame, column: str, *, level: float = 0.95) -> pd.DataFrame:
     """Measure how large each group is, and its share of positives.
 
     Parameters
@@ -37,26 +41,19 @@ def measure_imbalance(counts, column, *, level=0.95):
     """
     cells = _cross(counts, column, "label").reindex(columns=[0, 1], fill_value=0)
     total, positive = cells.sum(axis=1, skipna=False), cells[1]
-    limits = [
-        binomtest(int(k), int(n)).proportion_ci(level, method="wilson")
-        if pd.notna(n) and n > 0
-        else (np.nan, np.nan)
-        for k, n in zip(positive, total, strict=True)
-    ]
-    low, high = np.array(limits, dtype=float).T
-    return pd.DataFrame(
+    groups = pd.DataFrame(
         {
             "count": total.astype("Int64"),
             "of_all": (total / total.sum()).astype(float),
             "positive": positive.astype("Int64"),
-            "share": (positive / total).astype(float),
-            "low": low,
-            "high": high,
         }
     )
+    return groups.join(share_with_interval(positive, total, level=level))
 
 
-def find_associations(tables, *, within=None, alpha=0.05):
+def find_associations(
+    tables: Iterable[pd.DataFrame], *, within: str | list[str] | None = None, alpha: float = 0.05
+) -> pd.DataFrame:
     r"""Test pairs of variables for association, all together.
 
     Each pair gets the Cochran–Mantel–Haenszel statistic of general association (Landis et al.
@@ -135,7 +132,7 @@ def find_associations(tables, *, within=None, alpha=0.05):
     return found
 
 
-def correct_holm(p_values):
+def correct_holm(p_values: ArrayLike) -> np.ndarray:
     """Correct p-values for having looked many times (Holm 1979).
 
     Parameters
@@ -161,7 +158,14 @@ def correct_holm(p_values):
     return corrected
 
 
-def measure_odds_ratio(counts, column, values, *, within=None, level=0.95):
+def measure_odds_ratio(
+    counts: pd.DataFrame,
+    column: str,
+    values: tuple,
+    *,
+    within: str | list[str] | None = None,
+    level: float = 0.95,
+) -> OddsRatio:
     r"""Measure how the odds of a positive label differ between two groups.
 
     Without ``within`` it is the odds ratio of one table, with Woolf's interval. With it, it is
@@ -218,7 +222,9 @@ def measure_odds_ratio(counts, column, values, *, within=None, level=0.95):
     return OddsRatio(float(value), float(value * np.exp(-half)), float(value * np.exp(half)))
 
 
-def explain_association(counts, column, values, *, within):
+def explain_association(
+    counts: pd.DataFrame, column: str, values: tuple, *, within: str | list[str]
+) -> pd.Series:
     """Tell whether an association survives within strata, or is one of their mixture.
 
     Parameters

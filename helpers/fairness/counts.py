@@ -5,6 +5,8 @@ A table of counts has a column for each variable and the column ``count`` (``Int
 cell is missing.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -12,7 +14,9 @@ from helpers.data.patients import check_labels, number_patients
 from helpers.data.summary import fill_unknown
 
 
-def count_groups(table, labels, columns, *, unit="patients"):
+def count_groups(
+    table: pd.DataFrame, labels: pd.Series | None, columns: list[str], *, unit: str = "patients"
+) -> pd.DataFrame:
     """Count the films or patients of each group and label; runs where the films are.
 
     Films of one patient are not independent, so that a test takes them for more than they are.
@@ -86,7 +90,7 @@ def count_groups(table, labels, columns, *, unit="patients"):
     return counts.reindex(cells, fill_value=0).astype("Int64").rename("count").reset_index()
 
 
-def sum_counts(tables):
+def sum_counts(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Add the counts of several hospitals.
 
     Parameters
@@ -117,7 +121,7 @@ def sum_counts(tables):
     return groups.agg(lambda counts: counts.sum(skipna=False)).astype("Int64").reset_index()
 
 
-def suppress(counts, minimum=5):
+def suppress(counts: pd.DataFrame, minimum: int = 5) -> pd.DataFrame:
     """Hide small cells, and the larger ones from which they could be worked out.
 
     Cells from 1 to ``minimum - 1`` are hidden. Somebody who knows the sums of the table (from

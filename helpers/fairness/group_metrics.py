@@ -1,14 +1,11 @@
 """Group metrics: how a model does for each group of patients, and how far the groups are apart."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
-from fairlearn.metrics import (
-    MetricFrame,
-    count,
-    false_positive_rate,
-    selection_rate,
-    true_positive_rate,
-)
+from fairlearn.metrics import MetricFrame, count
+from numpy.typing import ArrayLike
 
 from helpers.data.summary import fill_unknown
 from helpers.evaluation import (
@@ -18,30 +15,28 @@ from helpers.evaluation import (
     interval_of,
     resample_patients,
 )
-from helpers.evaluation.metrics import labels_of
+from helpers.evaluation.metrics import Labels, check_finite, labels_of, share_of
 
-METRICS = (
-    "selection_rate",
-    "true_positive_rate",
-    "false_positive_rate",
-    "balanced_accuracy",
-    "auc",
-    "calibration_error",
-)
+# Of decisions, then of probabilities: a resample is measured thousands of times, so in NumPy.
 _RATES = {
-    "selection_rate": lambda labels, called: selection_rate(labels, called),
-    "true_positive_rate": lambda labels, called: (
-        true_positive_rate(labels, called, pos_label=1) if 1 in labels else np.nan
-    ),
-    "false_positive_rate": lambda labels, called: (
-        false_positive_rate(labels, called, pos_label=1) if 0 in labels else np.nan
-    ),
-    "balanced_accuracy": lambda labels, called: balanced_accuracy(labels, called),
+    "selection_rate": lambda labels, called: share_of(called == 1),
+    "true_positive_rate": lambda labels, called: share_of(called[labels == 1] == 1),
+    "false_positive_rate": lambda labels, called: share_of(called[labels == 0] == 1),
+    "balanced_accuracy": lambda labels, called: balanced_accuracy(labels, called == 1),
 }
 _SCORES = {"auc": auc, "calibration_error": calibration_error}
+METRICS = (*_RATES, *_SCORES)
 
 
-def measure_groups(labels, decisions, groups, patients, *, probabilities=None, minimum=10):
+def measure_groups(
+    labels: Labels,
+    decisions: ArrayLike,
+    groups: pd.Series | pd.DataFrame,
+    patients: ArrayLike,
+    *,
+    probabilities: ArrayLike | None = None,
+    minimum: int = 10,
+) -> pd.DataFrame:
     """Measure a model for each group, with fairlearn's ``MetricFrame``.
 
     Parameters
@@ -72,7 +67,7 @@ def measure_groups(labels, decisions, groups, patients, *, probabilities=None, m
     Raises
     ------
     ValueError
-        If the lengths differ.
+        If the lengths differ, or a decision or probability is not finite.
     """
     labels, decisions, groups, patients, scores = _align(
         labels, decisions, groups, patients, probabilities
@@ -113,18 +108,18 @@ def measure_groups(labels, decisions, groups, patients, *, probabilities=None, m
 
 
 def measure_gaps(
-    labels,
-    decisions,
-    groups,
-    patients,
+    labels: Labels,
+    decisions: ArrayLike,
+    groups: pd.Series | pd.DataFrame,
+    patients: ArrayLike,
     *,
-    probabilities=None,
-    minimum=10,
-    metrics=METRICS,
-    n=1000,
-    seed=0,
-    level=0.95,
-):
+    probabilities: ArrayLike | None = None,
+    minimum: int = 10,
+    metrics: Sequence[str] = METRICS,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
     """Measure how far the groups are apart, with intervals over patients.
 
     The gap of a metric is the largest value minus the smallest, among groups that are not too
@@ -153,7 +148,7 @@ def measure_gaps(
     Raises
     ------
     ValueError
-        If the lengths differ, or a metric is unknown.
+        If the lengths differ, a metric is unknown, or a decision or probability is not finite.
     """
     metrics = [name for name in metrics if probabilities is not None or name not in _SCORES]
     unknown = [name for name in metrics if name not in METRICS]
@@ -194,19 +189,10 @@ def measure_gaps(
 
 
 def _metric(name, labels, decisions, scores, films):
-    """Compute what MetricFrame does, for a resample of one group, in NumPy."""
-    labels = labels[films]
-    if not len(labels):
-        return np.nan
+    """Compute what MetricFrame does, for a resample of one group."""
     if name in _SCORES:
-        return _SCORES[name](labels, scores[films])
-    called = decisions[films] == 1
-    if name == "selection_rate":
-        return called.mean()
-    if name == "balanced_accuracy":
-        return balanced_accuracy(labels, called)
-    called = called[labels == (1 if name == "true_positive_rate" else 0)]
-    return called.mean() if len(called) else np.nan
+        return _SCORES[name](labels[films], scores[films])
+    return _RATES[name](labels[films], decisions[films])
 
 
 def _say(key):
@@ -215,11 +201,13 @@ def _say(key):
 
 def _align(labels, decisions, groups, patients, probabilities):
     """Return arrays of one length, and the groups as a table of text."""
-    labels, decisions = labels_of(labels), np.ravel(decisions)
+    labels, decisions = labels_of(labels), check_finite(np.ravel(decisions), "decisions")
     groups = groups.to_frame() if isinstance(groups, pd.Series) else pd.DataFrame(groups)
     groups = fill_unknown(groups.reset_index(drop=True)).astype(str)
     patients = np.ravel(np.asarray(patients, dtype=object))
-    scores = None if probabilities is None else np.ravel(probabilities).astype(np.float64)
+    scores = None
+    if probabilities is not None:
+        scores = check_finite(np.ravel(probabilities), "probabilities")
     received = [len(x) for x in (decisions, groups, patients, scores) if x is not None]
     if any(length != len(labels) for length in received):
         raise ValueError(

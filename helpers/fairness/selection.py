@@ -1,11 +1,22 @@
 """Selection: films that are left out because of who is on them, so that a bias is known."""
 
 import numpy as np
+import pandas as pd
 
+from helpers.data.arguments import check_integer
 from helpers.data.patients import check_labels
 
 
-def leave_out(table, labels, column, value, *, share, split="train", seed=0):
+def leave_out(
+    table: pd.DataFrame,
+    labels: pd.Series,
+    column: str,
+    value: object,
+    *,
+    share: float,
+    split: str = "train",
+    seed: int = 0,
+) -> pd.DataFrame:
     """Leave out ill patients of one group and healthy ones of the others, in one split.
 
     As when one group comes to be filmed in a screening and the others as emergencies: label and
@@ -38,7 +49,7 @@ def leave_out(table, labels, column, value, *, share, split="train", seed=0):
     Raises
     ------
     ValueError
-        If ``share`` is out of range, or nobody has the value.
+        If ``share`` or ``seed`` is out of range, or nobody has the value.
     """
     if not 0 <= share < 1:
         raise ValueError(f"Expected share in [0, 1). Received {share}. Some films must stay.")
@@ -47,6 +58,7 @@ def leave_out(table, labels, column, value, *, share, split="train", seed=0):
             f"Expected films with {column} {value!r}. Received {table[column].unique().tolist()}. "
             "Name a value that occurs."
         )
+    check_integer("seed", seed, 0)
     labels = check_labels(table, labels)
     own = (table[column] == value).to_numpy(dtype=bool)
     positive = (labels == 1).fillna(False).to_numpy(dtype=bool)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from fairlearn.postprocessing import ThresholdOptimizer
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from helpers.evaluation import choose_threshold, decide
-from helpers.evaluation.metrics import align_scores
+from helpers.evaluation.metrics import Labels, align_scores, check_finite, check_length
 
 PARITIES = {
     "demographic_parity": "all groups are called positive equally often",
@@ -35,7 +36,7 @@ class Thresholds:
 
     by_group: dict
 
-    def decide(self, scores, groups=None):
+    def decide(self, scores: ArrayLike, groups: ArrayLike | None = None) -> np.ndarray:
         """Decide for each film.
 
         Parameters
@@ -53,19 +54,15 @@ class Thresholds:
         Raises
         ------
         ValueError
-            If a group has no threshold.
+            If a group has no threshold, or a score is not finite.
         """
         scores = np.ravel(scores)
         groups = np.full(len(scores), None) if groups is None else np.asarray(groups, dtype=object)
-        _check_groups(scores, groups)
+        check_length(groups, "group", scores, "scores")
         rest = self.by_group.get(None)
         found = [self.by_group.get(name, rest) for name in groups]
-        unknown = sorted({str(g) for g, t in zip(groups, found, strict=True) if t is None})
-        if unknown:
-            raise ValueError(
-                f"Expected films of the groups {sorted(map(str, self.by_group))}. Received "
-                f"{unknown}. Fit thresholds on validation films of these groups, too."
-            )
+        unknown = {str(g) for g, t in zip(groups, found, strict=True) if t is None}
+        _check_known(unknown, self.by_group)
         return decide(scores, np.array(found, dtype=np.float64))
 
 
@@ -81,7 +78,7 @@ class RandomizedThresholds:
 
     optimizer: Any
 
-    def decide(self, scores, groups, *, seed=0):
+    def decide(self, scores: ArrayLike, groups: ArrayLike, *, seed: int = 0) -> np.ndarray:
         """Decide for each film; some of the decisions are drawn at random.
 
         Parameters
@@ -101,24 +98,21 @@ class RandomizedThresholds:
         Raises
         ------
         ValueError
-            If a group is not one that was fitted.
+            If a group is not one that was fitted, or a score is not finite.
         """
-        scores, groups = np.ravel(scores).astype(np.float64), _names(groups)
-        _check_groups(scores, groups)
+        scores, groups = check_finite(np.ravel(scores)), _names(groups)
+        check_length(groups, "group", scores, "scores")
         known = set(self.optimizer.interpolated_thresholder_.interpolation_dict)
-        unknown = sorted(set(groups) - known)
-        if unknown:
-            raise ValueError(
-                f"Expected films of the groups {sorted(known)}. Received {unknown}. Fit "
-                "thresholds on validation films of these groups, too."
-            )
+        _check_known(set(groups) - known, known)
         decisions = self.optimizer.predict(
             scores[:, None], sensitive_features=groups, random_state=seed
         )
         return np.asarray(decisions).astype(np.int64)
 
 
-def fit_thresholds(labels, scores, groups, method="one"):
+def fit_thresholds(
+    labels: Labels, scores: ArrayLike, groups: ArrayLike, method: str = "one"
+) -> Thresholds | RandomizedThresholds:
     """Fit thresholds to validation films.
 
     - ``"one"``: one threshold with the best balanced accuracy over all films;
@@ -150,8 +144,8 @@ def fit_thresholds(labels, scores, groups, method="one"):
     Raises
     ------
     ValueError
-        If the method is unknown, the lengths differ, or a group (all films, for ``"one"``) has
-        films of one class only.
+        If the method is unknown, the lengths differ, a group (all films, for ``"one"``) has
+        films of one class only, or a score is not finite.
 
     References
     ----------
@@ -169,7 +163,7 @@ def fit_thresholds(labels, scores, groups, method="one"):
     if method not in METHODS:
         raise ValueError(f"Expected one of the methods {METHODS}. Received {method!r}.")
     groups = _names(groups)
-    _check_groups(np.ravel(scores), groups)
+    check_length(groups, "group", np.ravel(scores), "scores")
     labels, scores = align_scores(labels, scores)
     if method == "one":
         return Thresholds({None: choose_threshold(labels, scores)})
@@ -211,7 +205,7 @@ def _fit_reject_option(labels, scores, groups, n_margins=100):
 
     found = sensitivities({None: middle})
     # The closest to the threshold, from none to half of all films.
-    distances = np.abs(scores[np.isfinite(scores)] - middle)
+    distances = np.abs(scores - middle)
     margins = np.quantile(distances, np.linspace(0, 0.5, n_margins))
     choices = [{str(name): middle for name in names}]
     choices += [
@@ -244,9 +238,10 @@ def _names(groups):
     return np.array([str(name) for name in np.asarray(groups, dtype=object).ravel()], dtype=object)
 
 
-def _check_groups(scores, groups):
-    if len(groups) != len(scores):
+def _check_known(unknown, known):
+    """Refuse groups that no threshold was fitted for."""
+    if unknown:
         raise ValueError(
-            f"Expected a group for each of {len(scores):,} scores. Received {len(groups):,}. "
-            "Take both from the same films."
+            f"Expected films of the groups {sorted(map(str, known))}. Received {sorted(unknown)}. "
+            "Fit thresholds on validation films of these groups, too."
         )

@@ -19,7 +19,7 @@ SCHEMES = {
 }
 
 
-def compute_weights(counts, scheme):
+def compute_weights(counts: pd.DataFrame, scheme: str) -> pd.DataFrame:
     r"""Compute the weight of a film from its group and label.
 
     With :math:`n_{gy}` films of group :math:`g` and label :math:`y`, their sums :math:`n_g`,
@@ -108,7 +108,7 @@ def compute_weights(counts, scheme):
     return films[[*groups, "label"]].assign(weight=weight)
 
 
-def weigh_films(table, labels, weights):
+def weigh_films(table: pd.DataFrame, labels: pd.Series, weights: pd.DataFrame | str) -> pd.Series:
     """Look up the weight of each film.
 
     Put it into the samples with ``prepare_samples(radiographs, table.assign(weight=...), ...)``;

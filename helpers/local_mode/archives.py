@@ -43,7 +43,7 @@ class Archives:
                 uncompress(archive_path, original)
                 add_bytecode(original)
                 self._unpacked[archive_path] = original, _moments(original)
-        shutil.copytree(original, folder, copy_function=_link, dirs_exist_ok=True)
+        shutil.copytree(original, folder, copy_function=link_file, dirs_exist_ok=True)
 
 
 def add_bytecode(folder):
@@ -82,8 +82,18 @@ def _moments(folder):
     }
 
 
-def _link(source, target):
-    """Make a hard link, or a copy where the disk knows none."""
+def link_file(source, target):
+    """Give a file a second name, in place of what had it; copy it where the disk cannot.
+
+    Parameters
+    ----------
+    source : path
+        An existing file.
+    target : path
+        The second name, in an existing folder.
+    """
+    # Copying onto a name that is a link already would write into the other file.
+    Path(target).unlink(missing_ok=True)
     try:
         os.link(source, target)
     except OSError:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from helpers.data.arguments import check_integer
+
 
 class _Task(NamedTuple):
     round: int
@@ -44,6 +46,8 @@ def count_tasks(n_hospitals, n_rounds, *, n_test_hospitals=None, eval_every=1):
 
     Raises
     ------
+    TypeError
+        If a count is not a whole number.
     ValueError
         If a count is too small, or ``eval_every`` larger than ``n_rounds``.
 
@@ -56,8 +60,7 @@ def count_tasks(n_hospitals, n_rounds, *, n_test_hospitals=None, eval_every=1):
     """
     _check(n_hospitals=n_hospitals, n_rounds=n_rounds, eval_every=eval_every)
     n_test_hospitals = n_hospitals if n_test_hospitals is None else n_test_hospitals
-    if n_test_hospitals < 0:
-        raise ValueError(f"Expected n_test_hospitals of 0 or more. Received {n_test_hospitals}.")
+    check_integer("n_test_hospitals", n_test_hospitals, 0)
     return {
         "initialize": n_hospitals,
         "train": n_hospitals * (n_rounds + 1),
@@ -99,6 +102,8 @@ def predict_tasks(tasks, n_rounds, *, cores, n_hospitals=None, eval_every=1):
 
     Raises
     ------
+    TypeError
+        If a count is not a whole number.
     ValueError
         If an argument is too small, or a hospital's operation was not measured.
     """
@@ -250,12 +255,7 @@ def _tabulate(plan, costs, ready, start, waited_for):
 
 
 def _check(*, eval_every, n_rounds, **counts):
-    """Refuse counts below 1, all in one report, and what SubstraFL would refuse."""
-    counts |= {"n_rounds": n_rounds, "eval_every": eval_every}
-    small = {name: count for name, count in counts.items() if count < 1}
-    if small:
-        raise ValueError(f"Expected counts of 1 or more. Received {small}.")
-    if eval_every > n_rounds:
-        raise ValueError(
-            f"Expected eval_every of at most n_rounds, {n_rounds}. Received {eval_every}."
-        )
+    """Refuse counts below 1, and what SubstraFL would refuse."""
+    for name, count in (counts | {"n_rounds": n_rounds}).items():
+        check_integer(name, count, 1)
+    check_integer("eval_every", eval_every, 1, n_rounds)

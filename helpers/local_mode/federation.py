@@ -4,7 +4,9 @@ The flagship page spells these steps out once; the other pages and the tests tak
 """
 
 import contextlib
+import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -16,13 +18,14 @@ from substrafl.experiment import execute_experiment, simulate_experiment
 from substrafl.nodes import AggregationNode, TestDataNode, TrainDataNode
 
 import helpers
+from helpers.data.arguments import check_integer
 from helpers.local_mode.clean_up import remove_local_files
 from helpers.local_mode.runner import run_tasks_fast
 from helpers.local_mode.store import TaskStore
 from helpers.openers import chest_xray_opener
 
 _HELPERS = Path(helpers.__file__).parent
-# Rooms that no task enters: a change in them is no reason to run tasks again, and every task
+# Subpackages that no task needs: a change in them is no reason to run tasks again, and every task
 # unpacks fewer files.
 _STAYS = ("course", "local_mode", "plots", "references", "results.py")
 
@@ -53,6 +56,14 @@ class Federation:
         One for each hospital.
     folder : pathlib.Path
         Where Substra keeps its files while the federation lives.
+
+    Raises
+    ------
+    TypeError
+        If ``samples`` are not dictionaries, or a hospital's name is not text.
+    ValueError
+        If there is no hospital, one has no name or no split, or a folder or the opener is not
+        there.
     """
 
     def __init__(
@@ -66,6 +77,7 @@ class Federation:
         time_limit=None,
         fresh=None,
     ):
+        samples, opener = _list_folders(samples), _find_opener(opener)
         store = store if isinstance(store, TaskStore) else TaskStore(store)
         with contextlib.ExitStack() as stack:
             self.folder = stack.enter_context(store.run_folder())
@@ -92,7 +104,7 @@ class Federation:
                 for hospital, client in self.clients.items()
             }
             self._assets = {
-                hospital: _register(self.clients[hospital], Path(opener), splits, list(self._names))
+                hospital: _register(self.clients[hospital], opener, splits, list(self._names))
                 for hospital, splits in samples.items()
             }
             self._exit = stack.pop_all()
@@ -140,8 +152,13 @@ class Federation:
         -------
         list of substrafl.nodes.TrainDataNode
             In the order of the names.
+
+        Raises
+        ------
+        ValueError
+            If a hospital is not known, is named twice, or does not have the split.
         """
-        return [TrainDataNode(*self._node(name, split)) for name in hospitals or self.clients]
+        return [TrainDataNode(*node) for node in self._nodes(hospitals, split)]
 
     def test_nodes(self, *hospitals, split="test"):
         """Make the nodes that evaluate.
@@ -157,8 +174,13 @@ class Federation:
         -------
         list of substrafl.nodes.TestDataNode
             In the order of the names.
+
+        Raises
+        ------
+        ValueError
+            If a hospital is not known, is named twice, or does not have the split.
         """
-        return [TestDataNode(*self._node(name, split)) for name in hospitals or self.clients]
+        return [TestDataNode(*node) for node in self._nodes(hospitals, split)]
 
     def execute(self, strategy, *, train_on=(), test_on=(), split="test", num_rounds, eval_every=1):
         """Run an experiment through real tasks, each in a process of its own.
@@ -173,9 +195,10 @@ class Federation:
         split : str, default="test"
             The split that is evaluated.
         num_rounds : int
-            Number of rounds.
+            Number of rounds, at least 1.
         eval_every : int, default=1
-            Evaluate every so many rounds, round 0 (before training) included.
+            Evaluate every so many rounds, round 0 (before training) included; at most
+            ``num_rounds``.
 
         Returns
         -------
@@ -183,13 +206,21 @@ class Federation:
             The finished compute plan; all intermediate models are kept.
         scores : pandas.DataFrame
             Columns ``round``, ``hospital``, ``metric``, ``value``.
+
+        Raises
+        ------
+        TypeError
+            If a number is not whole, or ``train_on`` or ``test_on`` is a single text.
+        ValueError
+            If a number is out of range, or a hospital is not known, is named twice, or does not
+            have its split.
         """
         experiment = self._experiment(strategy, train_on, test_on, split, num_rounds, eval_every)
         with self._inside():
             compute_plan = execute_experiment(
                 **experiment,
                 dependencies=_Dependency(
-                    local_code=[_HELPERS], excluded_paths=[_HELPERS / room for room in _STAYS]
+                    local_code=[_HELPERS], excluded_paths=[_HELPERS / name for name in _STAYS]
                 ),
             )
         performances = experiment["client"].get_performances(compute_plan.key)
@@ -211,6 +242,11 @@ class Federation:
             The state of every training hospital after every round.
         scores : pandas.DataFrame
             Columns ``round``, ``hospital``, ``metric``, ``value``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in :meth:`execute`.
         """
         experiment = self._experiment(strategy, train_on, test_on, split, num_rounds, eval_every)
         with self._inside():
@@ -227,22 +263,36 @@ class Federation:
         finally:
             tempfile.tempdir = elsewhere
 
-    def _node(self, hospital, split):
-        """Arguments of a node: organization, opener, samples."""
-        if hospital not in self.clients:
-            raise ValueError(
-                f"Expected one of the hospitals {list(self.clients)}. Received {hospital!r}."
-            )
-        opener_key, sample_keys = self._assets[hospital]
-        if split not in sample_keys:
-            raise ValueError(
-                f"Expected a split of {hospital}: {list(sample_keys)}. Received {split!r}."
-            )
-        organization = self.clients[hospital].organization_info().organization_id
-        return organization, opener_key, sample_keys[split]
+    def _nodes(self, hospitals, split):
+        """Arguments of each hospital's node: organization, opener, samples."""
+        if len(set(hospitals)) < len(hospitals):
+            raise ValueError(f"Expected each hospital once. Received {list(hospitals)}.")
+        nodes = []
+        for hospital in hospitals or self.clients:
+            if hospital not in self.clients:
+                raise ValueError(
+                    f"Expected one of the hospitals {list(self.clients)}. Received {hospital!r}."
+                )
+            opener_key, sample_keys = self._assets[hospital]
+            if split not in sample_keys:
+                raise ValueError(
+                    f"Expected a split of {hospital}: {list(sample_keys)}. Received {split!r}. "
+                    "Name only hospitals that have it, or prepare its samples."
+                )
+            organization = self.clients[hospital].organization_info().organization_id
+            nodes.append((organization, opener_key, sample_keys[split]))
+        return nodes
 
     def _experiment(self, strategy, train_on, test_on, split, num_rounds, eval_every):
         """Arguments that executing and simulating have in common."""
+        num_rounds = check_integer("num_rounds", num_rounds, 1)
+        eval_every = check_integer("eval_every", eval_every, 1, num_rounds)
+        for name, hospitals in (("train_on", train_on), ("test_on", test_on)):
+            if isinstance(hospitals, str):
+                raise TypeError(
+                    f"Expected {name} as a list of hospitals. Received {hospitals!r}. Put the "
+                    f"name into one: [{hospitals!r}]."
+                )
         train_nodes = self.train_nodes(*train_on)
         first = self._names[train_nodes[0].organization_id]
         return {
@@ -277,6 +327,57 @@ class _Dependency(Dependency):
         """Leave the copy: it goes with the folder, which may be gone already."""
 
 
+def _list_folders(samples):
+    """Return the sample folders of each hospital and split as lists; refuse what is not there."""
+    if not isinstance(samples, Mapping):
+        raise TypeError(
+            "Expected samples as a dictionary of hospitals, as prepare_samples returns it. "
+            f"Received {samples!r}."
+        )
+    if not samples:
+        raise ValueError("Expected samples of at least one hospital. Received none.")
+    listed = {}
+    for hospital, splits in samples.items():
+        if not isinstance(hospital, str):
+            raise TypeError(f"Expected hospitals that have text as names. Received {hospital!r}.")
+        if not hospital.strip():
+            raise ValueError(f"Expected a name for each hospital. Received {hospital!r}.")
+        if not isinstance(splits, Mapping):
+            raise TypeError(
+                f"Expected the samples of {hospital} as a dictionary of splits, such as "
+                f"{{'train': folder}}. Received {splits!r}."
+            )
+        if not splits:
+            raise ValueError(f"Expected at least one split of {hospital}. Received none.")
+        listed[hospital] = {
+            split: [
+                Path(f) for f in ([folders] if isinstance(folders, str | os.PathLike) else folders)
+            ]
+            for split, folders in splits.items()
+        }
+        for split, folders in listed[hospital].items():
+            absent = [str(folder) for folder in folders if not folder.is_dir()]
+            if absent or not folders:
+                raise ValueError(
+                    f"Expected sample folders of {hospital}, {split}. Received "
+                    f"{f'{absent}, not there' if absent else 'none'}. Prepare them with "
+                    "helpers.data.prepare_samples."
+                )
+    return listed
+
+
+def _find_opener(opener):
+    """Return the opener's path; Substra wants a description beside it."""
+    opener = Path(opener)
+    for path in (opener, opener.with_name("description.md")):
+        if not path.is_file():
+            raise ValueError(
+                f"Expected the opener's script and a description.md beside it. Received no file "
+                f"{str(path)!r}."
+            )
+    return opener
+
+
 def _register(client, opener, splits, partners):
     """Register opener and samples at one hospital; return the opener's key and the samples'."""
     private = Permissions(public=False, authorized_ids=partners)
@@ -291,9 +392,8 @@ def _register(client, opener, splits, partners):
     )
     sample_keys = {}
     for split, folders in splits.items():
-        folders = [folders] if isinstance(folders, str | Path) else folders
         sample_keys[split] = [
-            client.add_data_sample(DataSampleSpec(path=Path(f), data_manager_keys=[opener_key]))
-            for f in folders
+            client.add_data_sample(DataSampleSpec(path=folder, data_manager_keys=[opener_key]))
+            for folder in folders
         ]
     return opener_key, sample_keys

@@ -266,12 +266,12 @@ class TaskRunner:
             fingerprint = task_fingerprint(
                 archive_path, lines, volumes[VOLUME_INPUTS], samples or {}, environment
             )
-            about = None if self._fresh else self._store.recall(fingerprint, outputs)
+            about = None if self._fresh else self._store.get(fingerprint, outputs)
             record.recalled = about is not None
             if about is None:
                 usage = spawner.spawn(name, archive_path, arguments, samples, volumes, envs)
                 about = usage or {}
-                self._store.keep(fingerprint, outputs, about)
+                self._store.put(fingerprint, outputs, about)
         record.cpu = about.get("cpu", record.cpu)
         record.peak_memory = about.get("peak_memory", record.peak_memory)
         if "shared" in outputs:

@@ -11,7 +11,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from helpers.data.cache import cache_folder
-from helpers.local_mode.fingerprint import file_fingerprint
+from helpers.data.files import hash_file
+from helpers.local_mode.archives import link_file
 
 MANIFEST = "manifest.json"
 LIMIT = 2 * 2**30
@@ -64,7 +65,7 @@ class TaskStore:
                 shutil.rmtree(folder, ignore_errors=True)
                 Path(lock.lock_file).unlink(missing_ok=True)
 
-    def recall(self, fingerprint, outputs):
+    def get(self, fingerprint, outputs):
         """Put a stored result where the task would have written it.
 
         Parameters
@@ -77,7 +78,7 @@ class TaskStore:
         Returns
         -------
         dict or None
-            What :meth:`keep` was told about the task; None if there is no such result.
+            What :meth:`put` was told about the task; None if there is no such result.
 
         Warns
         -----
@@ -91,7 +92,7 @@ class TaskStore:
             manifest = json.loads((result / MANIFEST).read_text(encoding="utf-8"))
             files = {name: result / manifest["files"][name] for name in outputs}
             for name, file in files.items():
-                checksum = file_fingerprint(file)
+                checksum = hash_file(file)
                 if checksum != manifest["checksums"][name]:
                     raise ValueError(f"the checksum of {name!r} is {checksum}")
             about = manifest["about"]
@@ -103,10 +104,10 @@ class TaskStore:
             return None
         os.utime(result)  # the date of the last use
         for name, file in files.items():
-            _link(file, outputs[name])
+            link_file(file, outputs[name])
         return about
 
-    def keep(self, fingerprint, outputs, about):
+    def put(self, fingerprint, outputs, about):
         """Store the result of a task.
 
         Parameters
@@ -116,7 +117,7 @@ class TaskStore:
         outputs : dict of str to path
             File of each output, by its name.
         about : dict
-            JSON-serializable; returned by :meth:`recall`.
+            JSON-serializable; returned by :meth:`get`.
         """
         result = self._results / fingerprint
         result.mkdir(exist_ok=True)
@@ -124,8 +125,8 @@ class TaskStore:
         (result / MANIFEST).unlink(missing_ok=True)
         files = {name: f"output-{number}" for number, name in enumerate(sorted(outputs))}
         for name, path in outputs.items():
-            _link(path, result / files[name])
-        checksums = {name: file_fingerprint(path) for name, path in outputs.items()}
+            link_file(path, result / files[name])
+        checksums = {name: hash_file(path) for name, path in outputs.items()}
         manifest = {"files": files, "checksums": checksums, "about": about}
         new = result / f"{MANIFEST}.new"
         new.write_text(json.dumps(manifest), encoding="utf-8")
@@ -151,12 +152,3 @@ class TaskStore:
             with contextlib.suppress(Timeout, OSError), FileLock(lock, timeout=0):
                 shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                 lock.unlink(missing_ok=True)
-
-
-def _link(source, target):
-    """Give a file a second name; copy it where the file system cannot."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy(source, target)

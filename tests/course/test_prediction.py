@@ -71,6 +71,17 @@ def test_unreadable_films_are_gathered_and_nothing_is_written(films, ckpt_path):
     assert not (films / "preds.csv").exists()
 
 
+def test_a_model_that_answers_with_nan_is_refused_and_nothing_is_written(films, ckpt_path):
+    model, about = load_checkpoint(ckpt_path)
+    model.layers[-1].bias.assign([np.nan])
+    save_checkpoint(model, films / "diverged.keras", about)
+    csv = films / "in.csv"
+    csv.write_text("image\ndark.png\nbright.png\n")
+    with pytest.raises(ValueError, match=r"Received 2 of 2 .*logits\[0\], is nan"):
+        course.pred_classifieur(films, csv, films / "preds.csv", films / "diverged.keras")
+    assert not (films / "preds.csv").exists()
+
+
 def test_other_files_are_no_checkpoints(films, ckpt_path, tmp_path):
     csv = films / "in.csv"
     csv.write_text("image\ndark.png\n")

@@ -218,7 +218,7 @@ def test_another_layout_is_refused(tmp_path, class_folders, table):
         _train(source, tmp_path / "log", csv=csv)
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}])
-def test_numbers_below_one_are_refused(class_folders, tmp_path, wrong):
-    with pytest.raises(ValueError, match=r"Expected epochs and batch_size of at least 1"):
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}, {"seed": -1}])
+def test_numbers_that_are_too_small_are_refused(class_folders, tmp_path, wrong):
+    with pytest.raises(ValueError, match=rf"Expected {next(iter(wrong))} to be at least"):
         _train(class_folders, tmp_path, **wrong)

@@ -272,7 +272,7 @@ def test_unknown_ways_and_numbers_are_refused():
     table, _ = make_table()
     with pytest.raises(ValueError, match=r"Expected by to be one of .*'dirichlet'.*'luck'"):
         assign_hospitals(table, "luck")
-    with pytest.raises(ValueError, match=r"n_hospitals of at least 1\. Received 0"):
+    with pytest.raises(ValueError, match=r"n_hospitals to be at least 1\. Received 0"):
         assign_hospitals(table, "iid", n_hospitals=0)
     with pytest.raises(ValueError, match="at least one film"):
         assign_hospitals(table.iloc[:0], "iid")

@@ -232,7 +232,7 @@ def test_one_report_tells_everything_that_is_wrong(dirty_nih):
         assert name in line
     assert "old.png" not in text
     assert "surplus" not in text
-    assert "Mend the files named above, or read with strict=False" in text
+    assert "Fix the files named above, or read with strict=False" in text
 
 
 def test_not_strict_drops_and_reports(dirty_nih, capsys):

@@ -106,9 +106,15 @@ def test_wrong_arguments_are_refused():
         fit_hospitals([0, 1], [1.0, 2.0], ["A", "A"], method="isotonic")
     with pytest.raises(ValueError, match=r"hospitals \['A'\]\. Received films of \['B'\]"):
         apply_hospitals([1.0], ["B"], {"A": Calibration()})
+    with pytest.raises(ValueError, match=r"a hospital for each of 2 logits\. Received 1\."):
+        apply_hospitals([1.0, 2.0], ["A"], {"A": Calibration()})
+    with pytest.raises(ValueError, match=r"a hospital for each of 2 labels\. Received 1\."):
+        fit_hospitals([0, 1], [1.0, 2.0], ["A"])
+    with pytest.raises(ValueError, match=r"a logit for each of 2 labels\. Received 3\."):
+        fit_hospitals([0, 1], [1.0, 2.0, 3.0], ["A", "A"])
     with pytest.raises(ValueError, match=r"probabilities in \[0, 1\]\. Received .* from -3 to 2"):
         calibration_error([0, 1], [-3.0, 2.0])
-    with pytest.raises(ValueError, match=r"one score for each of 2 labels\. Received 1\."):
+    with pytest.raises(ValueError, match=r"a score for each of 2 labels\. Received 1\."):
         calibration_error([0, 1], [0.5])
-    with pytest.raises(ValueError, match=r"one score for each of 2 labels\. Received 1\."):
+    with pytest.raises(ValueError, match=r"a score for each of 2 labels\. Received 1\."):
         fit_temperature([0, 1], [0.5])

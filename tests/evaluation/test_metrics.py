@@ -62,8 +62,6 @@ def test_labels_may_come_alone():
 
 
 @pytest.mark.parametrize("metric", [auc, balanced_accuracy])
-def test_a_film_without_a_score_is_refused(metric):
-    with pytest.raises(ValueError, match=r"Expected a score for every film\. Received 1"):
-        metric([0, 1], [0.5, np.nan])
-    with pytest.raises(ValueError, match=r"one score for each of 2 labels\. Received 3\."):
+def test_another_number_of_scores_is_refused(metric):
+    with pytest.raises(ValueError, match=r"a score for each of 2 labels\. Received 3\."):
         metric([0, 1], [0.5, 0.1, 0.2])

@@ -98,5 +98,5 @@ def test_impossible_rates_are_refused(arguments, message):
 def test_one_class_or_other_lengths_are_refused():
     with pytest.raises(ValueError, match=r"films of both classes .* 2 films with the labels \[1\]"):
         choose_threshold([1, 1], [0.1, 0.2])
-    with pytest.raises(ValueError, match=r"one score for each of 2 labels\. Received 1\."):
+    with pytest.raises(ValueError, match=r"a score for each of 2 labels\. Received 1\."):
         choose_threshold([1, 0], [0.1])

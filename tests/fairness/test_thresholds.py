@@ -115,7 +115,7 @@ def test_wrong_arguments_are_refused(films):
         fit_thresholds(labels, scores, groups, "fair")
     with pytest.raises(ValueError, match=r"a group for each of 2,000 scores\. Received 1\."):
         fit_thresholds(labels, scores, ["F"], "per_group")
-    with pytest.raises(ValueError, match=r"one score for each of 1 labels\. Received 2,000\."):
+    with pytest.raises(ValueError, match=r"a score for each of 1 labels\. Received 2,000\."):
         fit_thresholds([1], scores, groups, "per_group")
     for method in ("per_group", "equalized_odds", "reject_option"):
         with pytest.raises(

@@ -188,9 +188,16 @@ def test_a_round_can_be_predicted_from_a_prediction():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_hospitals": 0, "n_rounds": 0}, r"of 1 or more. Received .*'n_hospitals': 0.*rounds"),
-        ({"n_hospitals": 2, "n_rounds": 1, "eval_every": 2}, r"at most n_rounds, 1. Received 2"),
-        ({"n_hospitals": 2, "n_rounds": 1, "n_test_hospitals": -1}, r"of 0 or more. Received -1"),
+        ({"n_hospitals": 0, "n_rounds": 1}, r"Expected n_hospitals to be at least 1\. Received 0"),
+        ({"n_hospitals": 2, "n_rounds": 0}, r"Expected n_rounds to be at least 1\. Received 0"),
+        (
+            {"n_hospitals": 2, "n_rounds": 1, "eval_every": 2},
+            r"Expected eval_every to be between 1 and 1\. Received 2",
+        ),
+        (
+            {"n_hospitals": 2, "n_rounds": 1, "n_test_hospitals": -1},
+            r"Expected n_test_hospitals to be at least 0\. Received -1",
+        ),
     ],
 )
 def test_counts_are_checked(arguments, message):
@@ -199,7 +206,9 @@ def test_counts_are_checked(arguments, message):
 
 
 def test_what_was_not_measured_is_named():
-    with pytest.raises(ValueError, match=r"'cores': 0"):
+    with pytest.raises(TypeError, match=r"Expected n_rounds to be an integer\. Received 1\.5"):
+        predict_tasks(measure("AB"), 1.5, cores=1)
+    with pytest.raises(ValueError, match=r"Expected cores to be at least 1\. Received 0"):
         predict_tasks(measure("AB"), 1, cores=0)
     with pytest.raises(ValueError, match=r"none that ran of \[\('train', 'A'\).*fresh=True"):
         predict_tasks(measure("A").assign(recalled=lambda t: t["operation"] == "train"), 1, cores=1)

@@ -75,7 +75,73 @@ def test_names_are_checked_and_nothing_is_left(tiny_samples):
             federation.train_nodes("D")
         with pytest.raises(ValueError, match=r"a split of A: .*Received 'exam'"):
             federation.test_nodes("A", split="exam")
+        with pytest.raises(ValueError, match=r"each hospital once\. Received \['A', 'B', 'A'\]"):
+            federation.train_nodes("A", "B", "A")
     assert not folder.exists()
+
+
+@pytest.fixture(scope="module")
+def federation(tiny_samples):
+    """The hospitals A and B, which train, and C, which has nothing to train on."""
+    samples = {**tiny_samples, "C": {"test": tiny_samples["C"]["test"]}}
+    with Federation(samples) as federation:
+        yield federation
+
+
+@pytest.mark.parametrize("run", ["execute", "simulate"])
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"num_rounds": 0}, ValueError, r"num_rounds to be at least 1\. Received 0\."),
+        ({"num_rounds": -1}, ValueError, r"num_rounds to be at least 1\. Received -1\."),
+        ({"num_rounds": 1.5}, TypeError, r"num_rounds to be an integer\. Received 1\.5\."),
+        ({"num_rounds": True}, TypeError, r"num_rounds to be an integer\. Received True\."),
+        ({"num_rounds": "3"}, TypeError, r"num_rounds to be an integer\. Received '3'\."),
+        ({"num_rounds": None}, TypeError, r"num_rounds to be an integer\. Received None\."),
+        ({"eval_every": 0}, ValueError, r"eval_every to be between 1 and 2\. Received 0\."),
+        ({"eval_every": 3}, ValueError, r"eval_every to be between 1 and 2\. Received 3\."),
+        ({"eval_every": None}, TypeError, r"eval_every to be an integer\. Received None\."),
+        ({"train_on": "A"}, TypeError, r"train_on as a list of hospitals\. Received 'A'\."),
+        ({"test_on": "B"}, TypeError, r"test_on as a list of hospitals\. Received 'B'\."),
+        ({"train_on": ["A", "A"]}, ValueError, r"each hospital once\. Received \['A', 'A'\]"),
+        ({}, ValueError, r"a split of C: \['test'\]\. Received 'train'\. Name only hospitals"),
+    ],
+)
+def test_an_experiment_that_cannot_run_is_refused_before_any_task(
+    federation, run, arguments, error, message
+):
+    with pytest.raises(error, match=f"^Expected {message}"):
+        # Without a strategy: nothing is asked of it.
+        getattr(federation, run)(None, **{"num_rounds": 2} | arguments)
+
+
+@pytest.mark.parametrize(
+    ("samples", "error", "message"),
+    [
+        ({}, ValueError, r"samples of at least one hospital\. Received none"),
+        (["A"], TypeError, r"samples as a dictionary of hospitals, .*Received \['A'\]"),
+        ({"": {}}, ValueError, r"a name for each hospital\. Received ''"),
+        ({1: {}}, TypeError, r"hospitals that have text as names\. Received 1\."),
+        ({"A": "films"}, TypeError, r"the samples of A as a dictionary .*Received 'films'"),
+        ({"A": {}}, ValueError, r"at least one split of A\. Received none"),
+        ({"A": {"train": []}}, ValueError, r"sample folders of A, train\. Received none\."),
+        (
+            {"A": {"train": "films", "test": Path(__file__)}},
+            ValueError,
+            r"sample folders of A, train\. Received \['films'\], not there\. Prepare them",
+        ),
+    ],
+)
+def test_hospitals_without_samples_are_refused(tmp_path, samples, error, message):
+    with pytest.raises(error, match=f"^Expected {message}"):
+        Federation(samples, store=tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_opener_without_a_description_is_refused(tmp_path, tiny_samples):
+    (tmp_path / "opener.py").touch()
+    with pytest.raises(ValueError, match=r"a description\.md beside it\. .*description\.md'"):
+        Federation(tiny_samples, opener=tmp_path / "opener.py")
 
 
 def test_a_failing_task_shows_its_own_traceback(tiny_samples):

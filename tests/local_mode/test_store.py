@@ -18,33 +18,33 @@ def store(tmp_path):
     return TaskStore(tmp_path / "store")
 
 
-def keep(store, fingerprint, content="weights", **about):
+def put(store, fingerprint, content="weights", **about):
     file = store.folder / "task-output"
     file.write_text(content)
-    store.keep(fingerprint, {"a/shared": file, "local": file}, about)
+    store.put(fingerprint, {"a/shared": file, "local": file}, about)
     file.unlink()
 
 
-def recall(store, fingerprint, folder):
+def get(store, fingerprint, folder):
     outputs = {name: folder / name.replace("/", "-") for name in ("a/shared", "local")}
-    return store.recall(fingerprint, outputs), outputs
+    return store.get(fingerprint, outputs), outputs
 
 
-def test_what_was_kept_is_recalled(store, tmp_path):
-    assert recall(store, "f1", tmp_path)[0] is None
-    keep(store, "f1", cpu=1.5)
-    about, outputs = recall(store, "f1", tmp_path)
+def test_what_was_put_is_what_one_gets(store, tmp_path):
+    assert get(store, "f1", tmp_path)[0] is None
+    put(store, "f1", cpu=1.5)
+    about, outputs = get(store, "f1", tmp_path)
     assert about == {"cpu": 1.5}
     assert [path.read_text() for path in outputs.values()] == ["weights"] * 2
-    keep(store, "f1", "newer weights")
-    about, outputs = recall(store, "f1", tmp_path)
+    put(store, "f1", "newer weights")
+    about, outputs = get(store, "f1", tmp_path)
     assert about == {}
     assert outputs["local"].read_text() == "newer weights"
 
 
 @pytest.mark.parametrize("damage", ["truncate", "alter", "remove", "manifest", "unfinished"])
-def test_what_is_damaged_is_not_recalled(store, tmp_path, damage):
-    keep(store, "f1")
+def test_what_is_damaged_is_not_returned(store, tmp_path, damage):
+    put(store, "f1")
     folder = store.folder / "results" / "f1"
     if damage == "truncate":
         (folder / "output-1").write_text("weigh")
@@ -56,20 +56,20 @@ def test_what_is_damaged_is_not_recalled(store, tmp_path, damage):
         (folder / "manifest.json").write_text('{"files": {}')
     else:  # killed before the end: no manifest, and nothing to complain about
         (folder / "manifest.json").unlink()
-        assert recall(store, "f1", tmp_path)[0] is None
-        keep(store, "f1")
-        assert recall(store, "f1", tmp_path)[0] == {}
+        assert get(store, "f1", tmp_path)[0] is None
+        put(store, "f1")
+        assert get(store, "f1", tmp_path)[0] == {}
         return
     with pytest.warns(UserWarning, match="damaged and will be computed again"):
-        assert recall(store, "f1", tmp_path)[0] is None
+        assert get(store, "f1", tmp_path)[0] is None
     assert not folder.exists()
 
 
 def test_the_oldest_results_go_when_the_limit_is_reached(store, tmp_path):
     for number in range(4):
-        keep(store, f"f{number}", "x" * 1000)
+        put(store, f"f{number}", "x" * 1000)
         os.utime(store.folder / "results" / f"f{number}", (number, number))
-    recall(store, "f0", tmp_path)  # used just now
+    get(store, "f0", tmp_path)  # used just now
     store.limit = 5000
     store.prune()
     assert sorted(path.name for path in (store.folder / "results").iterdir()) == ["f0", "f3"]
