@@ -31,7 +31,7 @@ endif
 endif
 endif
 
-.PHONY: help install html html-noplot test proofs lint benchmark upstream clean rebuild
+.PHONY: help install html html-noplot test stress lint benchmark upstream clean rebuild
 
 help:  ## List the targets
 	@echo 'Usage: make TARGET [PYTHON=python3.12] [O="options"] [PATTERN=page]'
@@ -52,11 +52,11 @@ html-noplot: install  ## Build the site without running the pages
 	$(SPHINX) -D plot_gallery=0 docs docs/_build/html $(O)
 	@echo "The site is ready: docs/_build/html/index.html"
 
-test: install  ## Run every test but the proofs that take minutes
+test: install  ## Run every test but the stress tests
 	$(PY) -m pytest $(WORKERS) $(O)
 
-proofs: install  ## Run the tests that take minutes: killed runs, thousands of damaged files
-	$(PY) -m pytest $(WORKERS) -m proof $(O)
+stress: install  ## Run the stress tests, which take minutes: killed runs, thousands of damaged files
+	$(PY) -m pytest $(WORKERS) -m stress $(O)
 
 lint: install  ## Check style, formatting, the layers of the package, and spelling
 	$(PY) -m ruff check .

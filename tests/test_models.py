@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from helpers.algorithms.pairing import has_logits
+from helpers.algorithms.loss_checks import has_logits
 from helpers.exchange import exchanged_variables, get_parameters
 from helpers.models import build_cnn, freeze_layers, start_from
 

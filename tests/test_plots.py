@@ -79,7 +79,7 @@ def tasks():
         ("e", 1, "B", "train", True, 6, 6, 6, "d"),
         ("f", 1, "A", "own", False, 6, 7, 10, "d"),
     ]
-    columns = ["task", "round", "hospital", "operation", "recalled", "ready", "start", "end"]
+    columns = ["task", "round", "hospital", "operation", "cached", "ready", "start", "end"]
     return pd.DataFrame(rows, columns=[*columns, "waited_for"])
 
 
@@ -87,11 +87,11 @@ def test_timeline_has_bars_waiting_and_arrows_between_hospitals(tasks):
     _, ax = plt.subplots()
     assert plots.plot_timeline(tasks, ax=ax) is ax
     names = ax.get_legend_handles_labels()[1]
-    assert names == ["train", "evaluate", "aggregate", "recalled", "own", "waits for a core"]
+    assert names == ["train", "evaluate", "aggregate", "cached", "own", "waits for a core"]
     bars = dict(zip(names, ax.containers, strict=True))
     spans = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars["train"]]
     assert spans == [(0, 4), (1, 5)]
-    assert bars["recalled"][0].get_hatch()
+    assert bars["cached"][0].get_hatch()
     assert [bar.get_width() for bar in bars["waits for a core"]] == [0, 1, 3, 0, 0, 1]
     arrows = [text for text in ax.texts if isinstance(text, mpl.text.Annotation)]
     assert [(arrow.xyann[0], arrow.xy[0]) for arrow in arrows] == [(5, 5), (6, 6)]

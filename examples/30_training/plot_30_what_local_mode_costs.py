@@ -138,15 +138,15 @@ print(f"one round in memory: {in_memory:.1f} s")
 # One round, timed
 # ----------------
 #
-# ``side_by_side`` says how many tasks may run at the same time. ``fresh=True`` forgets results
-# of former runs: otherwise a task whose result is known would be *recalled*, which is what one
-# wants after a crash, and not when one measures.
+# ``max_workers`` says how many tasks may run at the same time. ``use_cache=False`` forgets results
+# of former runs: otherwise a task whose result is known would be *cached*, not run, which is what
+# one wants after a crash, and not when one measures.
 
 CORES = min(2, os.cpu_count())
 
 
-def run(n_rounds, side_by_side=CORES):
-    with Federation(samples, side_by_side=side_by_side, fresh=True) as federation:
+def run(n_rounds, max_workers=CORES):
+    with Federation(samples, max_workers=max_workers, use_cache=False) as federation:
         began = time.perf_counter()
         _, scores = federation.execute(
             FedAvg(algo=ChestXrayAlgo(), metric_functions=METRICS), num_rounds=n_rounds
@@ -197,7 +197,7 @@ plt.show()
 # That is how Substra's own local mode runs them. Here, though, each of them still begins with
 # TensorFlow imported, and may use all cores for itself.
 
-serial, serial_scores, _ = run(n_rounds=1, side_by_side=1)
+serial, serial_scores, _ = run(n_rounds=1, max_workers=1)
 
 seconds = {
     "in memory, no tasks": in_memory,
@@ -367,7 +367,7 @@ results.pivot_table(index=["arm", "round"], columns="metric", values="value", so
 #
 # .. seealso::
 #
-#    :class:`~helpers.local_mode.Federation` holds ``side_by_side``, ``fresh`` and ``tasks``. How
+#    :class:`~helpers.local_mode.Federation` holds ``max_workers``, ``use_cache`` and ``tasks``. How
 #    the exchanged arrays look is told in
 #    :ref:`sphx_glr_auto_examples_30_training_plot_20_how_the_weights_travel.py`.
 #

@@ -89,13 +89,13 @@ def settings(**changes):
 
 # %%
 # The other side has the same films as rows of a matrix, and takes the same batches. It is made of
-# :class:`~helpers.references.LinearHospitals`, which know nothing of Keras, tasks or exchange, and
-# of one function for each paper.
+# :class:`~helpers.numpy_reference.LinearHospitals`, which know nothing of Keras, tasks or exchange,
+# and of one function for each paper.
 
 import copy
 
+from helpers.numpy_reference import LinearHospitals
 from helpers.openers.chest_xray_opener import ChestXrayOpener
-from helpers.references import LinearHospitals
 
 opened = [ChestXrayOpener().get_data([samples[hospital]["train"]]) for hospital in hospitals]
 rows = [
@@ -128,7 +128,7 @@ def in_numpy(rows=rows[:3], **changes):
 
 import inspect
 
-from helpers.references import fed_avg
+from helpers.numpy_reference import fed_avg
 
 source = inspect.getsource(fed_avg)
 print(source[source.rindex('"""') + 4 :])
@@ -211,7 +211,7 @@ note("FedAvg", "the same, without tasks", "FedAvg through tasks", averaged, thro
 # optimizers :footcite:p:`reddi2021`, Algorithm 2.
 
 from helpers.algorithms import FedAdagrad, FedAdam, FedAvgM, FedYogi
-from helpers.references import fed_opt, fed_prox
+from helpers.numpy_reference import fed_opt, fed_prox
 
 found = weights_after(FedAvg(algo=TFFedAvgAlgo(**settings(proximal_mu=2.0))))
 expected = fed_prox(in_numpy(), start, N_ROUNDS, mu=2.0)
@@ -237,7 +237,7 @@ import functools
 
 from helpers.algorithms import DPSGD, PoissonIndexGenerator
 from helpers.exchange import Int8, TopK
-from helpers.references import fed_avg_with_feedback, keep_largest, round_to_int8
+from helpers.numpy_reference import fed_avg_with_feedback, keep_largest, round_to_int8
 
 CLIP = 0.5
 drawn = PoissonIndexGenerator(batch_size=5, num_updates=N_UPDATES, seed=SEED)
@@ -266,7 +266,7 @@ for compression, compress, equation in (
 from substrafl.remote import remote_data
 
 from helpers.algorithms import TFCyclicAlgo
-from helpers.references import cyclic_transfer, multi_krum, robust_fed_avg, trimmed
+from helpers.numpy_reference import cyclic_transfer, multi_krum, robust_fed_avg, trimmed
 from helpers.strategies import (
     CyclicTransfer,
     FedMedian,
@@ -329,7 +329,7 @@ from helpers.algorithms import (
     TFScaffoldAlgo,
     TFSingleOrganizationAlgo,
 )
-from helpers.references import fed_pca, newton_raphson, scaffold, train_alone
+from helpers.numpy_reference import fed_pca, newton_raphson, scaffold, train_alone
 
 corrected = simulate(Scaffold(algo=TFScaffoldAlgo(**settings()), aggregation_lr=0.8))
 expected, *_ = scaffold(in_numpy(), start, N_ROUNDS, n_updates=N_UPDATES, aggregation_rate=0.8)
@@ -577,7 +577,7 @@ federation.close()
 #
 # .. seealso::
 #
-#    :mod:`helpers.references` has the other half of each comparison.
+#    :mod:`helpers.numpy_reference` has the other half of each comparison.
 #
 # References
 # ----------

@@ -127,7 +127,7 @@ update = {
 }
 state = FedAvgSharedState(n_samples=200, parameters_update=list(update.values()))
 
-packed = pack_state(state, names=list(update), hospital=CULPRIT, round=3)
+packed = pack_state(state, names=list(update), organization=CULPRIT, round=3)
 raw = sum(tensor.nbytes for tensor in update.values())
 print(f"raw arrays {raw:,} bytes, pickled {len(pickle.dumps(state)) / raw:.4f} of that, ", end="")
 print(f"packed {len(packed) / raw:.4f}")
@@ -137,7 +137,7 @@ print(f"packed {len(packed) / raw:.4f}")
 # header is a manifest, which the reader checks before it uses anything.
 
 _, manifest = unpack_state(packed, origin=CULPRIT)
-print(manifest.state, manifest.counts, "round", manifest.round, "from", manifest.hospital)
+print(manifest.state, manifest.counts, "round", manifest.round, "from", manifest.organization)
 pd.DataFrame({"shape": manifest.shapes, "dtype": manifest.dtypes}, index=manifest.names).head(4)
 
 # %%
@@ -215,7 +215,7 @@ for spoil in ("NaN", "another shape"):
     try:
         federation.simulate(strategy, train_on=hospitals[1:4], test_on=["everyone"], num_rounds=1)
     except UpdateError as error:
-        print(f"{error}\nIs it the culprit ({CULPRITS_ID})? {error.hospital == CULPRITS_ID}")
+        print(f"{error}\nIs it the culprit ({CULPRITS_ID})? {error.organization == CULPRITS_ID}")
 
 # %%
 # With ``on_fault="skip"`` the average is that of the others, and the run goes on; the reason is
@@ -390,7 +390,7 @@ small = []
 for arm, compressor in COMPRESSORS.items():
     sent, _ = compressor.compress(update)
     compact = FedAvgSharedState(n_samples=200, parameters_update=list(sent.values()))
-    sizes[arm] = len(pack_state(compact, names=list(update), hospital=CULPRIT, round=3))
+    sizes[arm] = len(pack_state(compact, names=list(update), organization=CULPRIT, round=3))
     small.append(run(arm, participant=Participant(compression=compressor)))
 
 comparison = pd.DataFrame({"bytes": sizes})

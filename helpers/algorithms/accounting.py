@@ -5,26 +5,27 @@
 _STEP = 1e-3
 
 
-def spent_epsilon(n_films, batch_size, n_updates, noise_multiplier, delta):
-    r"""Compute the :math:`\varepsilon` that a hospital's training has spent.
+def spent_epsilon(n_samples, batch_size, n_updates, noise_multiplier, delta):
+    r"""Compute the :math:`\varepsilon` that an organization's training has spent.
 
-    Neighbors are two sets of films of which one has one film more. The accountant adds up privacy
-    loss distributions (Koskela et al. 2020), by the package dp-accounting; its result is an upper
-    bound. Hospitals with different films do not add up: each has an :math:`\varepsilon` of its own.
+    Neighbors are two sets of samples of which one has one sample more. The accountant adds up
+    privacy loss distributions (Koskela et al. 2020), by the package dp-accounting; its result is an
+    upper bound. Organizations with different samples do not add up: each has an :math:`\varepsilon`
+    of its own.
 
     Parameters
     ----------
-    n_films : int
-        Films that the hospital trains on.
+    n_samples : int
+        Samples that the organization trains on.
     batch_size : int
-        Expected number of films of a batch.
+        Expected number of samples of a batch.
     n_updates : int
         All updates: those of one round times the rounds. SubstraFL trains once more than it
         averages: N rounds are N + 1 trainings.
     noise_multiplier : float
         :math:`\sigma`. With 0 the result is infinite.
     delta : float in (0, 1)
-        :math:`\delta`; it should be well below 1 / n_films.
+        :math:`\delta`; it should be well below 1 / n_samples.
 
     Returns
     -------
@@ -41,23 +42,23 @@ def spent_epsilon(n_films, batch_size, n_updates, noise_multiplier, delta):
     >>> round(spent_epsilon(1000, 20, 500, noise_multiplier=1.0, delta=1e-4), 2)
     2.31
     """
-    _check_run(n_films, batch_size, n_updates, delta)
+    _check_run(n_samples, batch_size, n_updates, delta)
     if noise_multiplier < 0:
         raise ValueError(f"Expected a noise_multiplier of 0 or more. Received {noise_multiplier}.")
     if noise_multiplier == 0:
         return float("inf")
-    spent = _accountant().compose(_event(n_films, batch_size, n_updates, noise_multiplier))
+    spent = _accountant().compose(_event(n_samples, batch_size, n_updates, noise_multiplier))
     return float(spent.get_epsilon(delta))
 
 
-def find_noise(epsilon, n_films, batch_size, n_updates, delta):
+def find_noise(epsilon, n_samples, batch_size, n_updates, delta):
     r"""Find the noise multiplier with which a training spends at most :math:`\varepsilon`.
 
     Parameters
     ----------
     epsilon : float
         What may be spent, above 0.
-    n_films, batch_size, n_updates, delta
+    n_samples, batch_size, n_updates, delta
         As in :func:`spent_epsilon`.
 
     Returns
@@ -72,12 +73,12 @@ def find_noise(epsilon, n_films, batch_size, n_updates, delta):
     """
     from dp_accounting import LowerEndpointAndGuess, calibrate_dp_mechanism
 
-    _check_run(n_films, batch_size, n_updates, delta)
+    _check_run(n_samples, batch_size, n_updates, delta)
     if not epsilon > 0:
         raise ValueError(f"Expected an epsilon above 0. Received {epsilon}.")
     return calibrate_dp_mechanism(
         _accountant,
-        lambda noise: _event(n_films, batch_size, n_updates, noise),
+        lambda noise: _event(n_samples, batch_size, n_updates, noise),
         epsilon,
         delta,
         LowerEndpointAndGuess(0.1, 1.0),
@@ -92,19 +93,19 @@ def _accountant():
     return PLDAccountant(value_discretization_interval=_STEP)
 
 
-def _event(n_films, batch_size, n_updates, noise_multiplier):
+def _event(n_samples, batch_size, n_updates, noise_multiplier):
     """Describe a training to the accountant."""
     import dp_accounting
 
     update = dp_accounting.GaussianDpEvent(noise_multiplier)
-    share = min(1.0, batch_size / n_films)
+    share = min(1.0, batch_size / n_samples)
     sampled = dp_accounting.PoissonSampledDpEvent(share, update)
     return dp_accounting.SelfComposedDpEvent(sampled, n_updates)
 
 
-def _check_run(n_films, batch_size, n_updates, delta):
-    """Refuse numbers of films, updates or failures that make no sense."""
-    numbers = {"n_films": n_films, "batch_size": batch_size, "n_updates": n_updates}
+def _check_run(n_samples, batch_size, n_updates, delta):
+    """Refuse numbers of samples, updates or failures that make no sense."""
+    numbers = {"n_samples": n_samples, "batch_size": batch_size, "n_updates": n_updates}
     for name, number in numbers.items():
         if number < 1:
             raise ValueError(f"Expected {name} of at least 1. Received {number}.")

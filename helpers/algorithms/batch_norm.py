@@ -1,8 +1,8 @@
 """Batch normalization: what of it is trained, exchanged and kept, as one choice.
 
 BatchNorm layers hold two kinds of numbers: a trained scale and shift (gamma and beta), and moving
-statistics of the films that passed. The second kind depends on a hospital's films, and in the
-first it adapts to them. There is no single right way to federate them.
+statistics of the samples that passed. The second kind depends on an organization's samples, and in
+the first it adapts to them. There is no single right way to federate them.
 """
 
 import enum
@@ -26,14 +26,14 @@ class BatchNorm(enum.Enum):
     STATISTICS_LOCAL
         Gamma and beta are averaged, moving statistics stay where they are: SubstraFL's
         ``with_batch_norm_parameters=False``. The evaluated model mixes averaged weights with
-        the statistics that the last local training left at that hospital.
+        the statistics that the last local training left at that organization.
     AVERAGED
         Everything is averaged: SubstraFL's ``with_batch_norm_parameters=True``.
     LOCAL
-        FedBN (Li et al. 2021): gamma, beta and statistics never leave a hospital. After round r
-        it holds the global model of round r with the BatchNorm that its own training of the
-        round before ended with. A hospital that only tests gets the local state of the first
-        hospital that trains, which is SubstraFL's rule, and so that hospital's BatchNorm.
+        FedBN (Li et al. 2021): gamma, beta and statistics never leave an organization. After round
+        r it holds the global model of round r with the BatchNorm that its own training of the
+        round before ended with. An organization that only tests gets the local state of the first
+        organization that trains, which is SubstraFL's rule, and so that organization's BatchNorm.
     FROZEN
         The layers work as in inference, with the statistics that they start with, and are not
         trained. It needs a model whose statistics mean something, see
@@ -122,7 +122,7 @@ class BatchNorm(enum.Enum):
         callable
             A function without arguments; ``build`` itself if nothing in the model changes.
         """
-        changes = {BatchNorm.FROZEN: _build_frozen, BatchNorm.GROUP: _build_with_groups}
+        changes = {BatchNorm.FROZEN: _freeze_batch_norm, BatchNorm.GROUP: _build_with_groups}
         return functools.partial(changes[self], build) if self in changes else build
 
 
@@ -196,7 +196,7 @@ def batch_norm_layers(model):
     return [layer for layer in flatten_layers(model) if isinstance(layer, kind)]
 
 
-def _build_frozen(build):
+def _freeze_batch_norm(build):
     """Build a model and freeze its BatchNorm layers: Keras then runs them as in inference."""
     model = build()
     for layer in batch_norm_layers(model):

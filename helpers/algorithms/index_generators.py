@@ -27,20 +27,20 @@ def index_all_samples(n_samples, batch_size):
 
 
 class PoissonIndexGenerator(BaseIndexGenerator):
-    """Draw every film into every batch with the same small probability, independently.
+    """Draw every sample into every batch with the same small probability, independently.
 
-    It is the sampling for which privacy is accounted. A batch has ``batch_size`` films on average,
-    and may be empty.
+    It is the sampling for which privacy is accounted. A batch has ``batch_size`` samples on
+    average, and may be empty.
 
     Parameters
     ----------
     batch_size : int
-        Expected number of films of a batch, at least 1. At a hospital with fewer films than that,
-        all of them are in every batch.
+        Expected number of samples of a batch, at least 1. At an organization with fewer samples
+        than that, all of them are in every batch.
     num_updates : int
         Batches of a round.
     seed : int, optional
-        By default every hospital draws anew, and secretly, as the accounting presumes. With a
+        By default every organization draws anew, and secretly, as the accounting presumes. With a
         number all of them repeat their batches, and who knows it knows who took part.
 
     Raises

@@ -73,7 +73,7 @@ def check_builder(model):
         raise TypeError(
             "Expected model to be a function that builds the Keras model, for example "
             f"model=build_cnn. Received {type(model).__name__}: a live model would travel with "
-            "the code and be shared by the hospitals of a simulation."
+            "the code and be shared by the organizations of a simulation."
         )
 
 

@@ -1,13 +1,13 @@
 r"""Privacy: training with clipped and noised gradients (DP-SGD), and what it spends.
 
-An update that leaves a hospital tells something about its films. Abadi et al. 2016 bound how much:
-each film's gradient is clipped, noise covers the sum, and which films take part is drawn at
-random. The bound is a pair :math:`(\varepsilon, \delta)`: whatever is made of all that was sent, no
-outcome becomes more than :math:`e^{\varepsilon}` times as likely, apart from a chance of
-:math:`\delta`, because one film was there. It holds for *one film*. For a patient with :math:`k`
-films it is :math:`k\varepsilon` and :math:`k e^{(k - 1)\varepsilon}\delta`, so that to train on one
-film of each patient is the simple choice. Nothing covers the number of films, which is sent as it
-is, nor the scores of an evaluation.
+An update that leaves an organization tells something about its samples. Abadi et al. 2016 bound how
+much: each sample's gradient is clipped, noise covers the sum, and which samples take part is drawn
+at random. The bound is a pair :math:`(\varepsilon, \delta)`: whatever is made of all that was sent,
+no outcome becomes more than :math:`e^{\varepsilon}` times as likely, apart from a chance of
+:math:`\delta`, because one sample was there. It holds for *one sample*. For a patient with
+:math:`k` samples it is :math:`k\varepsilon` and :math:`k e^{(k - 1)\varepsilon}\delta`, so that to
+train on one sample of each patient is the simple choice. Nothing covers the number of samples,
+which is sent as it is, nor the scores of an evaluation.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ class DPSGD:
         + \mathcal{N}(0, \sigma^2 C^2 I) \right)
 
     in place of the mean gradient. The norm is that of all trainable weights together. The proximal
-    term of FedProx knows no film: its gradient is added afterwards, as it is.
+    term of FedProx knows no sample: its gradient is added afterwards, as it is.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ class DPSGD:
     noise_multiplier : float
         :math:`\sigma`, 0 or more; 0 clips only, and protects nothing.
     seed : int, optional
-        By default every hospital draws a secret when it first trains, and keeps it in its local
-        state. With a number the noise follows from it and from the hospital's first films, to
+        By default every organization draws a secret when it first trains, and keeps it in its local
+        state. With a number the noise follows from it and from the organization's first samples, to
         repeat a run; it protects nothing from somebody who knows the number.
 
     Raises
@@ -110,7 +110,7 @@ class DPSGD:
 
 
 class NoisedGradients:
-    """Gradients that were clipped film by film and noised, with the memory of the noise.
+    """Gradients that were clipped sample by sample and noised, with the memory of the noise.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class NoisedGradients:
     Attributes
     ----------
     memory : keras.Variable of int64, shape (2,)
-        A key, which the hospital draws when it first trains, and a count of updates; together
+        A key, which the organization draws when it first trains, and a count of updates; together
         they seed the noise, and no pair is used twice. It belongs into the local state.
     """
 
@@ -135,7 +135,8 @@ class NoisedGradients:
         Parameters
         ----------
         dataset : object
-            The hospital's films: with a seed, the first eight of them tell hospitals apart.
+            The organization's samples: with a seed, the first eight of them tell organizations
+            apart.
         """
         if not self.memory.numpy().any():
             self.memory.assign([_draw_key(self.settings.seed, dataset), 0])
@@ -163,32 +164,32 @@ class NoisedGradients:
             )
 
     def __call__(self, loss_of, variables, batch, batch_size):
-        """Clip the gradient of each film, add them, add noise, divide by the expected batch size.
+        """Clip the gradient of each sample, add them, add noise, divide by the expected batch size.
 
-        The films are taken one by one, so that a gradient is exactly that of the film alone,
+        The samples are taken one by one, so that a gradient is exactly that of the sample alone,
         whatever the layers of the model are, and a batch may have any size.
 
         Parameters
         ----------
         loss_of : callable
-            Called with the elements of a batch of one film; it returns the loss, shape ().
+            Called with the elements of a batch of one sample; it returns the loss, shape ().
         variables : list of keras.Variable
             What is trained.
         batch : tuple
             Tensors of shape (n, …) or structures of them.
         batch_size : float
-            Expected number of films.
+            Expected number of samples.
 
         Returns
         -------
         loss : tensor, shape (), float32
-            Mean loss over the films, 0 if there is none. It is not noised, and stays.
+            Mean loss over the samples, 0 if there is none. It is not noised, and stays.
         gradients : list of tensor, float32
             They take the place of the mean gradients.
         """
-        n_films = tf.shape(tf.nest.flatten(batch)[0])[0]
+        n_samples = tf.shape(tf.nest.flatten(batch)[0])[0]
 
-        def add_film(number, loss_sum, sums):
+        def add_sample(number, loss_sum, sums):
             with tf.GradientTape() as tape:
                 loss = loss_of(*tf.nest.map_structure(lambda part: part[number, None], batch))
             gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
@@ -198,7 +199,7 @@ class NoisedGradients:
             return number + 1, loss_sum + tf.cast(loss, tf.float32), sums
 
         start = (0, 0.0, [tf.zeros(variable.shape) for variable in variables])
-        _, loss, sums = tf.while_loop(lambda number, *_: number < n_films, add_film, start)
+        _, loss, sums = tf.while_loop(lambda number, *_: number < n_samples, add_sample, start)
         self.memory.assign_add([0, 1])
         sizes = [total.shape.num_elements() for total in sums]
         noise = tf.random.stateless_normal([sum(sizes)], self.memory.value, alg="philox")
@@ -207,11 +208,11 @@ class NoisedGradients:
             (total + tf.reshape(part, total.shape)) / batch_size
             for total, part in zip(sums, tf.split(noise, sizes), strict=True)
         ]
-        return tf.math.divide_no_nan(loss, tf.cast(n_films, tf.float32)), gradients
+        return tf.math.divide_no_nan(loss, tf.cast(n_samples, tf.float32)), gradients
 
 
 def _draw_key(seed, dataset):
-    """Draw 64 bits from the operating system; with a seed, from it and from the first films."""
+    """Draw 64 bits from the operating system; with a seed, from it and from the first samples."""
     if seed is None:
         return int.from_bytes(os.urandom(8), "little", signed=True)
     digest = hashlib.sha256(f"{seed} {len(dataset)}".encode())

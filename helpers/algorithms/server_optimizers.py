@@ -1,9 +1,9 @@
 """Server optimizers: what is made of the average of the updates, beyond adding it.
 
 The average is taken for a gradient, and an optimizer with a memory decides the step. SubstraFL's
-aggregation has no memory: every task of it is new. The memory is therefore kept by the hospitals,
-each of which receives the same averages and makes the same steps; nothing more is sent than with
-Federated Averaging, and any strategy may have made the average.
+aggregation has no memory: every task of it is new. The memory is therefore kept by the
+organizations, each of which receives the same averages and makes the same steps; nothing more is
+sent than with Federated Averaging, and any strategy may have made the average.
 """
 
 import abc
@@ -26,7 +26,7 @@ class ServerOptimizer(abc.ABC):
         Parameters
         ----------
         average : dict of str to numpy.ndarray
-            The average of the hospitals' updates.
+            The average of the organizations' updates.
         memory : object, optional
             What the last step returned; None before the first one.
 

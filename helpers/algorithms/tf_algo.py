@@ -13,13 +13,13 @@ from substrafl.exceptions import BatchSizeNotFoundError, OptimizerValueError
 
 from helpers.algorithms.arguments import describe, describe_settings, name_unknown_arguments
 from helpers.algorithms.local_state import assign_variables, model_variables, read_variables
+from helpers.algorithms.loss_checks import check_loss, check_targets
 from helpers.algorithms.model_checks import (
     check_builder,
     check_dataset,
     check_model,
     check_optimizer,
 )
-from helpers.algorithms.pairing import check_pairing, check_targets
 from helpers.algorithms.pickling import check_that_it_travels, pickle_whole_objects
 from helpers.algorithms.process_settings import build_as_in_a_task, grow_gpu_memory
 from helpers.algorithms.randomness import get_random_state, set_random_state, with_seed
@@ -43,12 +43,12 @@ class TFAlgo(Algo):
     loss : keras.losses.Loss or str
         What Keras' ``compile`` takes as loss (``criterion`` in the PyTorch interface); the object
         itself trains in every task, not what its ``get_config`` says of it. It must fit the
-        model's outputs, see :func:`helpers.algorithms.pairing.check_pairing`.
+        model's outputs, see :func:`helpers.algorithms.loss_checks.check_loss`.
     index_generator : substrafl.index_generator.BaseIndexGenerator or None
         Draws the indices of each batch, and how many batches a round has.
     dataset : type
         A class with ``__init__(self, data_from_opener, is_inference)``, ``__len__`` (number of
-        films) and ``__getitem__``, which takes an array of indices and returns one batch:
+        samples) and ``__getitem__``, which takes an array of indices and returns one batch:
         ``(x, y)`` or ``(x, y, sample_weight)`` for training, ``x`` for inference.
     optimizer : keras.optimizers.Optimizer or str, optional
         A new one, that no model was trained with. Every task works with a copy of it, with all
@@ -57,7 +57,7 @@ class TFAlgo(Algo):
         loss scale.
     seed : int, optional
         Seeds Python, NumPy and TensorFlow when the algorithm is built. With None these stay as
-        they are, but the *initial weights* are drawn with seed 0 all the same: hospitals that
+        they are, but the *initial weights* are drawn with seed 0 all the same: organizations that
         start from different weights cannot be averaged.
     disable_gpu : bool, default=False
         Stay on the CPU. Otherwise a GPU is used when there is one, and takes only the memory
@@ -81,9 +81,10 @@ class TFAlgo(Algo):
     that it reads stays what it was in the first round. What changes from round to round belongs
     into a ``keras.Variable``, which ``_step_variables`` lists and ``_get_state_to_save`` keeps.
 
-    ``simulate_experiment`` runs all hospitals in one process. Draws from the *global* generators
-    of Python, NumPy or TensorFlow (inside a dataset, say) are interleaved there, and differ from
-    those of real tasks. Dropout and the index generator have generators of their own and do not.
+    ``simulate_experiment`` runs all organizations in one process. Draws from the *global*
+    generators of Python, NumPy or TensorFlow (inside a dataset, say) are interleaved there, and
+    differ from those of real tasks. Dropout and the index generator have generators of their own
+    and do not.
     """
 
     # Attributes that a child class keeps from task to task, besides those of _get_state_to_save.
@@ -131,7 +132,7 @@ class TFAlgo(Algo):
             model = build_as_in_a_task(self._build_model)
             check_model(model, is_trained=self._given_optimizer is not None)
             if self._loss is not None:
-                check_pairing(model, self._loss)
+                check_loss(model, self._loss)
             if self._given_optimizer is not None:
                 optimizer = copy.deepcopy(self._given_optimizer)
                 model.compile(optimizer=optimizer, loss=self._loss, jit_compile=False)
@@ -204,7 +205,7 @@ class TFAlgo(Algo):
         raise NotImplementedError
 
     def predict(self, data_from_opener, shared_state=None):
-        """Predict every film of the opener's data.
+        """Predict every sample of the opener's data.
 
         Parameters
         ----------
@@ -226,7 +227,7 @@ class TFAlgo(Algo):
         dataset = self._dataset(data_from_opener, is_inference=is_inference)
         if not len(dataset):
             raise ValueError(
-                f"Expected at least one sample (film) to {'predict' if is_inference else 'train'} "
+                f"Expected at least one sample to {'predict' if is_inference else 'train'} "
                 f"on. Received none: {self._dataset.__name__} has the length 0 with this "
                 "organization's data."
             )
@@ -242,12 +243,12 @@ class TFAlgo(Algo):
                 "No batch size to predict with: give the algorithm an index_generator, or "
                 "override its _local_predict method."
             )
-        n_films = len(predict_dataset)
-        size = self._index_generator.batch_size or n_films
+        n_samples = len(predict_dataset)
+        size = self._index_generator.batch_size or n_samples
         with tf.device(self._device):
             batches = [
-                self._predict_batch(predict_dataset[np.arange(start, min(start + size, n_films))])
-                for start in range(0, n_films, size)
+                self._predict_batch(predict_dataset[np.arange(start, min(start + size, n_samples))])
+                for start in range(0, n_samples, size)
             ]
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *batches)
 
@@ -298,9 +299,9 @@ class TFAlgo(Algo):
         Parameters
         ----------
         x, y : tensor, shape (n, …)
-            Films and targets, or structures of them.
+            Samples and targets, or structures of them.
         sample_weight : tensor, shape (n,), optional
-            Weight of each film in the loss.
+            Weight of each sample in the loss.
 
         Returns
         -------
@@ -375,7 +376,7 @@ class TFAlgo(Algo):
         return checkpoint
 
     def save_local_state(self, path):
-        """Write the local state; it never leaves the hospital.
+        """Write the local state; it never leaves the organization.
 
         Parameters
         ----------

@@ -9,11 +9,11 @@ from helpers.strategies.cyclic import CYCLIC_WEIGHT_TRANSFER, CyclicState
 
 
 class TFCyclicAlgo(TFAlgo):
-    """Train a Keras model that goes from hospital to hospital (Chang et al. 2018).
+    """Train a Keras model that goes from organization to organization (Chang et al. 2018).
 
     For the strategy :class:`helpers.strategies.CyclicTransfer`. The weights go round; the
-    optimizer's slots, its schedule and the index generator stay at each hospital and go on there
-    when the model comes back. With one hospital it is ordinary training.
+    optimizer's slots, its schedule and the index generator stay at each organization and go on
+    there when the model comes back. With one organization it is ordinary training.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class TFCyclicAlgo(TFAlgo):
         As in :class:`~helpers.algorithms.TFAlgo`.
     with_batch_norm_parameters : bool, default=True
         Whether the moving mean and variance of BatchNorm layers go round with the weights. With
-        False every hospital keeps its own, and evaluates with them.
+        False every organization keeps its own, and evaluates with them.
     """
 
     @name_unknown_arguments
@@ -54,7 +54,8 @@ class TFCyclicAlgo(TFAlgo):
         data_from_opener : dict
             What the opener's ``get_data`` returns.
         shared_state : helpers.strategies.cyclic.CyclicState, optional
-            The weights of the hospital before; None for the first hospital of the first round.
+            The weights of the organization before; None for the first organization of the first
+            round.
 
         Returns
         -------
@@ -81,7 +82,7 @@ class TFCyclicAlgo(TFAlgo):
         data_from_opener : dict
             Not used.
         shared_state : helpers.strategies.cyclic.CyclicState
-            The weights of the hospital before.
+            The weights of the organization before.
 
         Returns
         -------
@@ -100,7 +101,7 @@ class TFCyclicAlgo(TFAlgo):
         parameters = get_parameters(self._exchanged)
         if shared_state is not None:
             parameters = name_parameters(
-                shared_state.parameters, parameters, origin="the weights of the hospital before"
+                shared_state.parameters, parameters, origin="the weights of the organization before"
             )
             set_parameters(self._exchanged, parameters)
         return parameters

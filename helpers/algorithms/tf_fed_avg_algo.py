@@ -15,14 +15,14 @@ from helpers.algorithms.tf_update_algo import TFUpdateAlgo
 class TFFedAvgAlgo(TFUpdateAlgo):
     r"""Train a Keras model with the Federated Averaging strategy.
 
-    In round :math:`t` hospital :math:`k` starts from the global weights :math:`w_t`, makes
+    In round :math:`t` organization :math:`k` starts from the global weights :math:`w_t`, makes
     ``num_updates`` local updates that lead to :math:`w^k_{t+1}`, and shares the difference
     :math:`\Delta^k = w^k_{t+1} - w_t`. SubstraFL's ``FedAvg`` strategy averages them over the
-    films, :math:`w_{t+1} = w_t + \sum_k \frac{n_k}{n} \Delta^k` (McMahan et al. 2017,
-    Algorithm 1), and every hospital adds that average in its next task.
+    samples, :math:`w_{t+1} = w_t + \sum_k \frac{n_k}{n} \Delta^k` (McMahan et al. 2017,
+    Algorithm 1), and every organization adds that average in its next task.
 
     Before a task ends the weights are **set back** to :math:`w_t`, so that the local state of
-    every hospital after round :math:`t`, and whatever is evaluated with it, is the global model
+    every organization after round :math:`t`, and whatever is evaluated with it, is the global model
     of round :math:`t`.
 
     Parameters
@@ -32,12 +32,12 @@ class TFFedAvgAlgo(TFUpdateAlgo):
     with_batch_norm_parameters : bool, default=False
         Whether the moving mean and variance of BatchNorm layers are averaged too. With False
         they are neither sent nor set back: the evaluated model then mixes averaged weights with
-        the statistics that the last local training left at that hospital, as in SubstraFL's
+        the statistics that the last local training left at that organization, as in SubstraFL's
         PyTorch class.
     proximal_mu : float, default=0.0
         FedProx (Li et al. 2020, Equation 2) adds :math:`\frac{\mu}{2} \lVert w - w_t \rVert^2`
-        to the loss of every local update, over the trainable weights, which keeps a hospital from
-        drifting away from the global weights :math:`w_t`. 0 is Federated Averaging.
+        to the loss of every local update, over the trainable weights, which keeps an organization
+        from drifting away from the global weights :math:`w_t`. 0 is Federated Averaging.
     server_optimizer : ServerOptimizer, optional
         What is made of the averaged update, for example
         ``helpers.algorithms.FedAdam(learning_rate=0.1)``; by default it is added as it is. Moving
@@ -50,8 +50,8 @@ class TFFedAvgAlgo(TFUpdateAlgo):
         :class:`~helpers.algorithms.PoissonIndexGenerator`.
     compression : Compressor, optional
         How updates travel, for example ``helpers.exchange.Int8()``; by default as float32. What
-        is not sent is remembered at the hospital, see :class:`~helpers.exchange.Compressor`. The
-        average comes back as float32.
+        is not sent is remembered at the organization, see :class:`~helpers.exchange.Compressor`.
+        The average comes back as float32.
 
     Raises
     ------
@@ -216,12 +216,12 @@ class TFFedAvgAlgo(TFUpdateAlgo):
         data_from_opener : dict
             What the opener's ``get_data`` returns.
         shared_state : substrafl.strategies.schemas.FedAvgAveragedState, optional
-            The average of all hospitals' updates; None in the first round.
+            The average of all organizations' updates; None in the first round.
 
         Returns
         -------
         substrafl.strategies.schemas.FedAvgSharedState
-            Number of films, and the update as arrays in the order of
+            Number of samples, and the update as arrays in the order of
             :func:`helpers.exchange.exchanged_variables`.
 
         Raises
@@ -240,7 +240,7 @@ class TFFedAvgAlgo(TFUpdateAlgo):
 
     @remote_data
     def receive(self, data_from_opener, shared_state=None):
-        """Add the averaged update and send nothing: the hospital sits a round out.
+        """Add the averaged update and send nothing: the organization sits a round out.
 
         See :class:`helpers.strategies.Participation`.
 

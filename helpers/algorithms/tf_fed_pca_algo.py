@@ -14,26 +14,26 @@ from helpers.algorithms.tf_algo import TFAlgo
 
 
 class TFFedPCAAlgo(TFAlgo):
-    r"""Find the principal components of all hospitals' films, none of which is sent.
+    r"""Find the principal components of all organizations' samples, none of which is sent.
 
-    Algorithm 3 of Hartebrodt & Röttger 2022. In the first round each hospital shares the mean of
-    its films, in the second :math:`C_k G_0` and in all others :math:`C_k G_{r-1}`, where
-    :math:`C_k` is the covariance of its films around the common mean, and :math:`G_r` the QR
-    factor of the average over the films. :math:`G_r` converges to the components of the pooled
-    films; the further the eigenvalues lie apart, the faster.
+    Algorithm 3 of Hartebrodt & Röttger 2022. In the first round each organization shares the mean
+    of its samples, in the second :math:`C_k G_0` and in all others :math:`C_k G_{r-1}`, where
+    :math:`C_k` is the covariance of its samples around the common mean, and :math:`G_r` the QR
+    factor of the average over the samples. :math:`G_r` converges to the components of the pooled
+    samples; the further the eigenvalues lie apart, the faster.
 
     Parameters
     ----------
     dataset, disable_gpu
-        As in :class:`~helpers.algorithms.TFAlgo`. Films are flattened; targets are not looked at.
+        As in :class:`~helpers.algorithms.TFAlgo`. Samples are flattened; targets are not looked at.
     in_features : int
-        Numbers in a film.
+        Numbers in a sample.
     out_features : int
         Components to find, at most ``in_features``.
     batch_size : int, optional
-        Films at a time, so that memory suffices; None takes all at once.
+        Samples at a time, so that memory suffices; None takes all at once.
     seed : int, default=1
-        Draws where the iteration starts, :math:`G_0`, the same at every hospital.
+        Draws where the iteration starts, :math:`G_0`, the same at every organization.
     """
 
     _own_state = ("local_mean", "local_covmat")
@@ -55,7 +55,7 @@ class TFFedPCAAlgo(TFAlgo):
         super().__init__(
             functools.partial(_build_projection, in_features, out_features),
             None,
-            NpIndexGenerator(batch_size, num_updates=1),  # until the number of films is known
+            NpIndexGenerator(batch_size, num_updates=1),  # until the number of samples is known
             dataset,
             None,
             seed,
@@ -78,12 +78,12 @@ class TFFedPCAAlgo(TFAlgo):
         """numpy.ndarray, shape (out_features, in_features): the components, one a row."""
         return self._model.get_weights()[0].T
 
-    def transform(self, films):
-        """Project films on the components.
+    def transform(self, samples):
+        """Project samples on the components.
 
         Parameters
         ----------
-        films : array, shape (n, …)
+        samples : array, shape (n, …)
             ``in_features`` numbers each.
 
         Returns
@@ -91,24 +91,24 @@ class TFFedPCAAlgo(TFAlgo):
         numpy.ndarray, shape (n, out_features), float32
             Coordinates. As in SubstraFL's class the mean is not subtracted.
         """
-        return self._model(self._flatten(films)).numpy()
+        return self._model(self._flatten(samples)).numpy()
 
     def _predict_batch(self, batch):
         """Project one batch of the dataset."""
         return super()._predict_batch(self._flatten(batch))
 
-    def _flatten(self, films):
-        """Write each film as a row."""
-        rows = np.asarray(films, np.float32).reshape(len(films), -1)
+    def _flatten(self, samples):
+        """Write each sample as a row."""
+        rows = np.asarray(samples, np.float32).reshape(len(samples), -1)
         if rows.shape[1] != self.in_features:
             raise ValueError(
-                f"Expected films of in_features={self.in_features} numbers. Received films of "
-                f"shape {np.shape(films)[1:]}, which are {rows.shape[1]}."
+                f"Expected samples of in_features={self.in_features} numbers. Received samples of "
+                f"shape {np.shape(samples)[1:]}, which are {rows.shape[1]}."
             )
         return rows
 
     def _batches(self, train_dataset):
-        """Go through all films once, as rows of float64."""
+        """Go through all samples once, as rows of float64."""
         for indices in self._index_generator:
             yield self._flatten(train_dataset[indices][0]).astype(np.float64)
 
@@ -126,21 +126,21 @@ class TFFedPCAAlgo(TFAlgo):
         Returns
         -------
         substrafl.strategies.schemas.FedPCASharedState
-            Number of films, and one array: float64 (in_features,) in the first round, then
+            Number of samples, and one array: float64 (in_features,) in the first round, then
             (out_features, in_features).
 
         Raises
         ------
         ValueError
-            If the films have another size than ``in_features``.
+            If the samples have another size than ``in_features``.
         """
         train_dataset = self._open(data_from_opener)
-        n_films = len(train_dataset)
+        n_samples = len(train_dataset)
         if shared_state is None:
-            self._index_generator = index_all_samples(n_films, self._batch_size)
+            self._index_generator = index_all_samples(n_samples, self._batch_size)
         if self.local_mean is None:
             self._index_generator.reset_counter()
-            self.local_mean = sum(rows.sum(0) for rows in self._batches(train_dataset)) / n_films
+            self.local_mean = sum(rows.sum(0) for rows in self._batches(train_dataset)) / n_samples
             update = self.local_mean
         elif self.local_covmat is None:
             self._index_generator.reset_counter()
@@ -153,14 +153,14 @@ class TFFedPCAAlgo(TFAlgo):
             components = shared_state.avg_parameters_update[0]
             self._model.set_weights([components.T])
             update = components @ self.local_covmat
-        return FedPCASharedState(n_samples=n_films, parameters_update=[update])
+        return FedPCASharedState(n_samples=n_samples, parameters_update=[update])
 
 
 def _build_projection(in_features, out_features):
     """Build the linear model whose weights are the components."""
     return keras.Sequential(
         [
-            keras.Input((in_features,), name="film"),
+            keras.Input((in_features,), name="sample"),
             keras.layers.Dense(out_features, use_bias=False, name="eigen_vectors"),
         ]
     )

@@ -18,18 +18,18 @@ _MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 class TFNewtonRaphsonAlgo(TFUpdateAlgo):
     r"""Train a small Keras model with a convex loss by Newton's method.
 
-    Each hospital shares the gradient :math:`g_k` and the Hessian :math:`H_k` of its loss at the
-    global weights, over all its films. SubstraFL's ``NewtonRaphson`` averages both over the
-    films and answers with :math:`-\eta H^{-1} g`, which every hospital adds. A logistic
+    Each organization shares the gradient :math:`g_k` and the Hessian :math:`H_k` of its loss at the
+    global weights, over all its samples. SubstraFL's ``NewtonRaphson`` averages both over the
+    samples and answers with :math:`-\eta H^{-1} g`, which every organization adds. A logistic
     regression is there in a few rounds; the Hessian has as many rows and columns as the model has
     weights, so that a network of any depth is out of reach, and would not be convex either.
 
     Parameters
     ----------
     model, loss, dataset, seed, disable_gpu
-        As in :class:`~helpers.algorithms.TFAlgo`. The loss must be a mean over the films.
+        As in :class:`~helpers.algorithms.TFAlgo`. The loss must be a mean over the samples.
     batch_size : int or None
-        Films at a time, so that memory suffices; it has no influence on the result. None takes
+        Samples at a time, so that memory suffices; it has no influence on the result. None takes
         all at once.
     l2_coeff : float, default=0.0
         Adds ``l2_coeff / 2 * sum(weights ** 2)`` to the loss, biases included, which keeps the
@@ -62,7 +62,7 @@ class TFNewtonRaphsonAlgo(TFUpdateAlgo):
         super().__init__(
             model,
             loss,
-            # Until the number of films is known it only tells the batch size of predictions.
+            # Until the number of samples is known it only tells the batch size of predictions.
             NpIndexGenerator(batch_size, num_updates=1),
             dataset,
             None,
@@ -71,8 +71,8 @@ class TFNewtonRaphsonAlgo(TFUpdateAlgo):
         )
         if isinstance(loss, keras.losses.Loss) and loss.reduction not in _MEANS:
             raise CriterionReductionError(
-                "Expected a loss that is a mean over the films (reduction='sum_over_batch_size'). "
-                f"Received reduction={loss.reduction!r}."
+                "Expected a loss that is a mean over the samples "
+                f"(reduction='sum_over_batch_size'). Received reduction={loss.reduction!r}."
             )
         if with_batch_norm_parameters:
             raise ValueError(
@@ -96,7 +96,7 @@ class TFNewtonRaphsonAlgo(TFUpdateAlgo):
         return model
 
     def _local_train(self, train_dataset):
-        """Go through all films and add up gradient and Hessian; the weights stay as they are.
+        """Go through all samples and add up gradient and Hessian; the weights stay as they are.
 
         Override it for another loop; it must call ``_update_gradients_and_hessian`` for each
         batch.
@@ -116,9 +116,9 @@ class TFNewtonRaphsonAlgo(TFUpdateAlgo):
         Parameters
         ----------
         batch : tuple
-            Films, targets and, if there are any, weights of the films.
+            Samples, targets and, if there are any, weights of the samples.
         current_batch_size : int
-            Films in the batch.
+            Samples in the batch.
         """
         batch = tf.nest.map_structure(tf.convert_to_tensor, tuple(batch))
         derivatives = self._traces.get(
@@ -160,19 +160,19 @@ class TFNewtonRaphsonAlgo(TFUpdateAlgo):
         Returns
         -------
         substrafl.strategies.schemas.NewtonRaphsonSharedState
-            Number of films, gradient of each weight tensor, and the Hessian, float64 (p, p).
+            Number of samples, gradient of each weight tensor, and the Hessian, float64 (p, p).
 
         Raises
         ------
         ValueError
-            If the step does not fit the model, or not every film was seen once.
+            If the step does not fit the model, or not every sample was seen once.
         substrafl.exceptions.NegativeHessianMatrixError
             If the Hessian has a negative eigenvalue: the problem is not convex.
         """
         train_dataset = self._open(data_from_opener)
-        n_films = len(train_dataset)
+        n_samples = len(train_dataset)
         if shared_state is None:
-            self._index_generator = index_all_samples(n_films, self._batch_size)
+            self._index_generator = index_all_samples(n_samples, self._batch_size)
         else:
             self._add_update(shared_state.parameters_update)
         weights = [variable.numpy() for variable in self._model.trainable_variables]
@@ -182,9 +182,9 @@ class TFNewtonRaphsonAlgo(TFUpdateAlgo):
         self._hessian = self._l2_coeff * np.eye(n_weights)
         self._n_samples_done = 0
         self._train_round(train_dataset)
-        if self._n_samples_done != n_films:
+        if self._n_samples_done != n_samples:
             raise ValueError(
-                f"Expected gradient and Hessian of {n_films} films. Received those of "
+                f"Expected gradient and Hessian of {n_samples} samples. Received those of "
                 f"{self._n_samples_done}: call _update_gradients_and_hessian for each batch."
             )
         lowest = np.linalg.eigvalsh(self._hessian).min()
@@ -195,7 +195,7 @@ class TFNewtonRaphsonAlgo(TFUpdateAlgo):
                 f"l2_coeff helps (now {self._l2_coeff})."
             )
         return NewtonRaphsonSharedState(
-            n_samples=n_films, gradients=self._gradients, hessian=self._hessian
+            n_samples=n_samples, gradients=self._gradients, hessian=self._hessian
         )
 
     def summary(self):

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class CUpdateRule(IntEnum):
-    """How a hospital renews its control variate.
+    """How an organization renews its control variate.
 
     Attributes
     ----------
@@ -45,9 +45,9 @@ class CUpdateRule(IntEnum):
 class TFScaffoldAlgo(TFUpdateAlgo):
     r"""Train a Keras model with the Scaffold strategy (Karimireddy et al. 2020, Algorithm 1).
 
-    Hospitals with different films pull the weights in different directions. Hospital :math:`k`
-    keeps a control variate :math:`c_k`, its own usual gradient, and receives :math:`c`, that of
-    all hospitals. Every local update is corrected by their difference (line 10),
+    Organizations with different samples pull the weights in different directions. Organization
+    :math:`k` keeps a control variate :math:`c_k`, its own usual gradient, and receives :math:`c`,
+    that of all organizations. Every local update is corrected by their difference (line 10),
 
     .. math:: y_k \leftarrow y_k - \eta \, (g_k(y_k) - c_k + c),
 
@@ -57,7 +57,7 @@ class TFScaffoldAlgo(TFUpdateAlgo):
     .. math:: c_k^+ = c_k - c + \frac{1}{S \eta} (x - y_k).
 
     The changes of weights and control variates are shared; SubstraFL's ``Scaffold`` averages them
-    over the films and applies its ``aggregation_lr`` (lines 16 and 17).
+    over the samples and applies its ``aggregation_lr`` (lines 16 and 17).
 
     Parameters
     ----------
@@ -180,13 +180,13 @@ class TFScaffoldAlgo(TFUpdateAlgo):
         data_from_opener : dict
             What the opener's ``get_data`` returns.
         shared_state : substrafl.strategies.schemas.ScaffoldAveragedStates, optional
-            The average of all hospitals' updates and the server's control variate; None in the
+            The average of all organizations' updates and the server's control variate; None in the
             first round.
 
         Returns
         -------
         substrafl.strategies.schemas.ScaffoldSharedState
-            Number of films, update of the weights, update of the control variate, and the
+            Number of samples, update of the weights, update of the control variate, and the
             server's control variate as it was received.
 
         Raises

@@ -1,4 +1,4 @@
-"""Training at one hospital for Keras models, the twin of ``TorchSingleOrganizationAlgo``."""
+"""Training at one organization for Keras models, the twin of ``TorchSingleOrganizationAlgo``."""
 
 import numpy as np
 from substrafl.remote import remote_data
@@ -9,10 +9,10 @@ from helpers.algorithms.tf_algo import TFAlgo
 
 
 class TFSingleOrganizationAlgo(TFAlgo):
-    """Train a Keras model at one hospital alone, with the SingleOrganization strategy.
+    """Train a Keras model at one organization alone, with the SingleOrganization strategy.
 
-    It is the floor of every comparison: what the hospital reaches without the others. Each round
-    makes ``num_updates`` updates and goes on where the last one ended.
+    It is the floor of every comparison: what the organization reaches without the others. Each
+    round makes ``num_updates`` updates and goes on where the last one ended.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What leaves a hospital: named arrays, in one fixed order, checked on both sides."""
+"""What leaves an organization: named arrays, in one fixed order, checked on both sides."""
 
 from helpers.exchange.checks import Limits as Limits
 from helpers.exchange.checks import find_faults as find_faults

@@ -12,7 +12,7 @@ import numpy as np
 from helpers.exchange.faults import Fault
 from helpers.exchange.packing import list_tensors
 
-LARGEST_COUNT = 10**9  # films; more than all hospitals of the world take in a year
+LARGEST_COUNT = 10**9  # samples; more than all organizations of the world take in a year
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Limits:
     ----------
     norm_ratio : float, default=10.0
         Largest Euclidean norm of a field, as a multiple of the median of the others' norms. Asks
-        for three hospitals or more: of two, nobody can say which is the one that is off.
+        for three organizations or more: of two, nobody can say which is the one that is off.
     norm : float, optional
-        Largest norm of a field whatever the others send; the way to bound two hospitals, too.
+        Largest norm of a field whatever the others send; the way to bound two organizations, too.
     sample_ratio : float, default=1000.0
         Largest number of samples, as a multiple of the median of the others'. Asks for three
-        hospitals or more.
+        organizations or more.
 
     Raises
     ------
@@ -52,17 +52,17 @@ class Limits:
 def find_faults(received, limits=None):
     """Find the states that should not be used.
 
-    Checked in this order, and for each hospital the first fault is reported: two states from one
-    hospital; another class, other tensors, shapes or dtypes than most; another round than most,
-    as a replayed state has; values that are not finite; a number of samples that is not a
+    Checked in this order, and for each organization the first fault is reported: two states from
+    one organization; another class, other tensors, shapes or dtypes than most; another round than
+    most, as a replayed state has; values that are not finite; a number of samples that is not a
     positive whole number, or absurd; a norm far beyond the others'. A state with a fault has no
     say in what the others are compared with.
 
     Parameters
     ----------
     received : dict of str to tuple of (object, Manifest), or sequence of such pairs
-        Hospital to what :func:`~helpers.exchange.unpack_state` returned. As a sequence of
-        ``(hospital, (state, manifest))`` one hospital may occur twice.
+        Organization to what :func:`~helpers.exchange.unpack_state` returned. As a sequence of
+        ``(organization, (state, manifest))`` one organization may occur twice.
     limits : Limits, optional
         By default ``Limits()``.
 
@@ -74,13 +74,13 @@ def find_faults(received, limits=None):
     Notes
     -----
     What is compared with "most" is compared with the most frequent value. When two are equally
-    frequent, as with two hospitals that differ, nobody can tell who is right: all are at fault.
+    frequent, as with two organizations that differ, nobody can tell who is right: all are at fault.
     """
     limits = Limits() if limits is None else limits
     pairs = list(received.items() if isinstance(received, dict) else received)
     states = [
-        _Received(hospital, manifest, list_tensors(state, manifest))
-        for hospital, (state, manifest) in pairs
+        _Received(organization, manifest, list_tensors(state, manifest))
+        for organization, (state, manifest) in pairs
     ]
     found = {}
     for check in (_repeated, _shaped, _replayed, _not_finite, _miscounted, _too_large):
@@ -88,7 +88,7 @@ def find_faults(received, limits=None):
         faults = check([states[number] for number in good], limits)
         found |= {good[number]: fault for number, fault in faults.items()}
     return [
-        Fault(states[number].hospital, *found[number])
+        Fault(states[number].organization, *found[number])
         for number in range(len(states))
         if number in found
     ]
@@ -96,18 +96,21 @@ def find_faults(received, limits=None):
 
 @dataclasses.dataclass(frozen=True)
 class _Received:
-    hospital: str
+    organization: str
     manifest: object
     tensors: dict
 
 
 def _repeated(states, limits):
     """Two states under one name: one of them is somebody else's, or an old one."""
-    counts = collections.Counter(state.hospital for state in states)
+    counts = collections.Counter(state.organization for state in states)
     return {
-        number: ("", f"expected one state of this hospital, received {counts[state.hospital]}")
+        number: (
+            "",
+            f"expected one state of this organization, received {counts[state.organization]}",
+        )
         for number, state in enumerate(states)
-        if counts[state.hospital] > 1
+        if counts[state.organization] > 1
     }
 
 

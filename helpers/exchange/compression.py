@@ -3,7 +3,7 @@
 A compressor turns each tensor of an update into a :class:`CompactArray`, which is an array like
 any other, of the values that the receiver will see, and remembers the small form in which it
 travels. What compression loses now need not be lost for good: with *error feedback* (Seide et al.
-2014; Karimireddy et al. 2019) a hospital remembers what was not sent, and adds it to its next
+2014; Karimireddy et al. 2019) an organization remembers what was not sent, and adds it to its next
 update.
 """
 

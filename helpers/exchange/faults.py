@@ -1,4 +1,4 @@
-"""Faults of what was received: from which hospital, in which tensor, and why it is refused."""
+"""Faults of what was received: from which organization, in which tensor, and why it is refused."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ class Fault:
 
     Parameters
     ----------
-    hospital : str
+    organization : str
         Where the state comes from, as far as its receiver knows.
     tensor : str
         Name of the tensor at fault; empty when it is the state as a whole.
@@ -17,13 +17,13 @@ class Fault:
         What was expected and what was received.
     """
 
-    hospital: str
+    organization: str
     tensor: str
     reason: str
 
     def __str__(self):
         """Write the fault as one line."""
-        place = f"{self.hospital}, {self.tensor}" if self.tensor else self.hospital
+        place = f"{self.organization}, {self.tensor}" if self.tensor else self.organization
         return f"{place}: {self.reason}"
 
 
@@ -39,14 +39,14 @@ class UpdateError(ValueError):
     ----------
     faults : tuple of Fault
         All of them.
-    hospital, tensor, reason : str
+    organization, tensor, reason : str
         Those of the first.
     """
 
     def __init__(self, *faults):
         super().__init__(*faults)  # what an exception is pickled with
         self.faults = faults
-        self.hospital, self.tensor, self.reason = dataclasses.astuple(faults[0])
+        self.organization, self.tensor, self.reason = dataclasses.astuple(faults[0])
 
     def __str__(self):
         """List the faults, one a line."""

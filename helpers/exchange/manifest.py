@@ -22,7 +22,7 @@ class Manifest:
     ----------
     state : str
         Name of the state's class; ``"list"``, ``"dict"`` or ``"None"`` for plain ones.
-    hospital : str
+    organization : str
         Who wrote it, as the writer says.
     round : int
         The round that it belongs to, as the writer says.
@@ -41,7 +41,7 @@ class Manifest:
     """
 
     state: str
-    hospital: str
+    organization: str
     round: int
     names: tuple
     shapes: tuple
@@ -170,7 +170,7 @@ _ENTRIES = {
     "fields": _is_layout,
     "names": lambda value: _is_texts(value) and len(set(value)) == len(value),
     "encodings": lambda value: isinstance(value, dict) and all(map(_is_encoded, value.values())),
-    "hospital": _is_text,
+    "organization": _is_text,
     "round": _is_count,
     "refused": lambda value: (
         isinstance(value, list)

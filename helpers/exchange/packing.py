@@ -1,4 +1,4 @@
-"""Packed states: what hospitals send each other, as arrays and a manifest instead of a pickle.
+"""Packed states: what organizations send each other, as arrays and a manifest instead of a pickle.
 
 SubstraFL pickles shared states, and whoever loads a pickle runs what its writer wrote. A packed
 state is a `safetensors <https://github.com/huggingface/safetensors>`_ file: the arrays, and in its
@@ -40,7 +40,7 @@ _DTYPES = frozenset(
 )
 
 
-def pack_state(state, *, names=None, hospital="", round=0, refused=()):
+def pack_state(state, *, names=None, organization="", round=0, refused=()):
     """Write a shared state as bytes.
 
     Parameters
@@ -50,7 +50,7 @@ def pack_state(state, *, names=None, hospital="", round=0, refused=()):
         lists of arrays. A dictionary may hold the same; a list holds arrays.
     names : sequence of str, optional
         Names of the tensors in every list of this length; by default they are numbered.
-    hospital : str, default=""
+    organization : str, default=""
         Who writes it.
     round : int, default=0
         The round that it belongs to.
@@ -71,9 +71,9 @@ def pack_state(state, *, names=None, hospital="", round=0, refused=()):
     Examples
     --------
     >>> import numpy as np
-    >>> data = pack_state({"mean": np.float32([1, 2])}, hospital="Northfield")
-    >>> state, manifest = unpack_state(data, origin="the hospital")
-    >>> state, manifest.hospital
+    >>> data = pack_state({"mean": np.float32([1, 2])}, organization="Northfield")
+    >>> state, manifest = unpack_state(data, origin="the organization")
+    >>> state, manifest.organization
     ({'mean': array([1., 2.], dtype=float32)}, 'Northfield')
     """
     kind, fields = _fields_of(state)
@@ -108,7 +108,7 @@ def pack_state(state, *, names=None, hospital="", round=0, refused=()):
         "fields": layout,
         "names": list(names) if names is not None and len(names) in counted else [],
         "encodings": encodings,
-        "hospital": hospital,
+        "organization": organization,
         "round": int(round),
         "refused": [dataclasses.astuple(fault) for fault in refused],
     }
@@ -210,7 +210,7 @@ def _unpack(data, classes):
             fields[field] = [next(left) for _ in range(entry[0])] if entry else next(left)
     return _build(kind, fields, classes), Manifest(
         state=kind,
-        hospital=manifest["hospital"],
+        organization=manifest["organization"],
         round=manifest["round"],
         names=tuple(names),
         shapes=tuple(array.shape for array in arrays),
@@ -311,6 +311,6 @@ def _plain(array, kind):
     if array.dtype.name not in _DTYPES:
         raise TypeError(
             f"Expected arrays of numbers in {kind}. Received dtype {array.dtype}: convert it, or "
-            "keep it at the hospital."
+            "keep it at the organization."
         )
     return np.array(array, dtype=array.dtype.newbyteorder("<"), order="C", copy=None)

@@ -1,4 +1,4 @@
-"""Weights as named arrays: the only thing of a Keras model that leaves a hospital.
+"""Weights as named arrays: the only thing of a Keras model that leaves an organization.
 
 A set of parameters is a plain dictionary, tensor name to array, in the model's order: first the
 trainable variables, then, by choice, the BatchNorm moving statistics. It is the order of
@@ -256,7 +256,7 @@ def name_parameters(arrays: Sequence[np.ndarray], expected, origin="the shared s
         raise ValueError(
             f"Expected {len(expected)} tensors ({', '.join(list(expected)[:3])}, …) in {origin}. "
             f"Received {len(arrays)}. Build the same model, with the same choice of "
-            "with_batch_norm_parameters, at every hospital."
+            "with_batch_norm_parameters, at every organization."
         )
     parameters = {
         # SubstraFL's average of float32 may be float64.

@@ -128,7 +128,7 @@ def predict_tasks(tasks, n_rounds, *, cores, n_hospitals=None, eval_every=1):
 
     plan = _plan(trains, tests, names["aggregate"][0], n_rounds, eval_every)
     means = (
-        tasks[~tasks["recalled"].astype(bool)]
+        tasks[~tasks["cached"].astype(bool)]
         .groupby(["operation", "hospital"])[["wall", "cpu", "peak_memory", "sent"]]
         .mean()
     )
@@ -137,7 +137,7 @@ def predict_tasks(tasks, n_rounds, *, cores, n_hospitals=None, eval_every=1):
     if unknown:
         raise ValueError(
             f"Expected measured tasks of each hospital. Received none that ran of {unknown}: "
-            "time a round of the same hospitals with fresh=True, so that nothing is recalled."
+            "time a round of the same hospitals with use_cache=False, so that nothing is cached."
         )
     costs = means.loc[keys].reset_index(drop=True)
     return _tabulate(plan, costs, *_schedule(plan, costs["wall"].tolist(), cores))
@@ -240,7 +240,7 @@ def _tabulate(plan, costs, ready, start, waited_for):
             "hospital": [task.hospital for task in plan],
             "operation": [task.operation for task in plan],
             "rank": ranks,
-            "recalled": False,
+            "cached": False,
             "ready": ready,
             "start": start,
             "end": np.array(start) + costs["wall"],

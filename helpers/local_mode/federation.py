@@ -27,7 +27,7 @@ from helpers.openers import chest_xray_opener
 _HELPERS = Path(helpers.__file__).parent
 # Subpackages that no task needs: a change in them is no reason to run tasks again, and every task
 # unpacks fewer files.
-_STAYS = ("course", "local_mode", "plots", "references", "results.py")
+_STAYS = ("course", "local_mode", "plots", "numpy_reference", "results.py")
 
 
 class Federation:
@@ -47,7 +47,7 @@ class Federation:
         Substra: a new Python for each task, one after another, nothing stored.
     opener : path, default=the chest X-ray opener
         The opener's script.
-    store, side_by_side, time_limit, fresh
+    store, max_workers, time_limit, use_cache
         As in :func:`helpers.local_mode.run_tasks_fast`.
 
     Attributes
@@ -73,9 +73,9 @@ class Federation:
         fast=True,
         opener=chest_xray_opener.__file__,
         store=None,
-        side_by_side=None,
+        max_workers=None,
         time_limit=None,
-        fresh=None,
+        use_cache=None,
     ):
         samples, opener = _list_folders(samples), _find_opener(opener)
         store = store if isinstance(store, TaskStore) else TaskStore(store)
@@ -92,9 +92,9 @@ class Federation:
                 self._runner = run_tasks_fast(
                     self.clients,
                     store=store,
-                    side_by_side=side_by_side,
+                    max_workers=max_workers,
                     time_limit=time_limit,
-                    fresh=fresh,
+                    use_cache=use_cache,
                 )
                 stack.callback(self._runner.close)
             else:

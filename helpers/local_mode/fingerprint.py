@@ -18,6 +18,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+from helpers.data.files import hash_file
+
 # Positions in the arguments of types.CodeType that tell where code stands, not what it does.
 _CODE_PLACES = {10: "filename", 13: "first line", 14: "line table"}
 _SKELETONS = ("_make_skeleton_class", "_make_skeleton_enum")
@@ -111,23 +113,6 @@ def pickle_fingerprint(content):
     return _bytes(content, _State())
 
 
-def file_fingerprint(path):
-    """Hash the content of a file.
-
-    Parameters
-    ----------
-    path : path
-        An existing file.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits: its SHA-256.
-    """
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def folder_fingerprint(folder):
     """Hash the names and contents of all files of a folder.
 
@@ -153,7 +138,7 @@ def folder_fingerprint(folder):
 @functools.lru_cache(maxsize=4096)
 def _unchanged_file(path, size, modified, inode):
     """Hash a file once for as long as its size, date and identity stay as they are."""
-    return file_fingerprint(path)
+    return hash_file(Path(path))
 
 
 class _Symbol:

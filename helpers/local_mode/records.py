@@ -23,7 +23,7 @@ class TaskRecord:
     hospital: str
     operation: str
     rank: int
-    recalled: bool = False
+    cached: bool = False
     ready: float = math.nan
     start: float = math.nan
     end: float = math.nan
@@ -80,7 +80,7 @@ def tabulate_tasks(records):
     -------
     pandas.DataFrame
         One row per task: ``task`` (Substra's key), ``round``, ``hospital``, ``operation``
-        ("initialize", "train", "aggregate", "evaluate"), ``rank``, ``recalled`` (the result was
+        ("initialize", "train", "aggregate", "evaluate"), ``rank``, ``cached`` (the result was
         stored by an earlier run); in seconds since the plan's start ``ready`` (all parents have
         ended), ``start`` and ``end``; ``wall`` and ``cpu`` in seconds; ``peak_memory`` in bytes,
         the largest resident memory of the task's process, the libraries that it shares with its

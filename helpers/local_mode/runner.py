@@ -43,7 +43,7 @@ _SETTINGS = (
 )
 
 
-def run_tasks_fast(clients, *, store=None, side_by_side=None, time_limit=None, fresh=None):
+def run_tasks_fast(clients, *, store=None, max_workers=None, time_limit=None, use_cache=None):
     """Let the clients of a federation run their tasks fast, side by side, and resumable.
 
     Each task runs in a process of its own that is forked from a server with TensorFlow imported;
@@ -59,13 +59,14 @@ def run_tasks_fast(clients, *, store=None, side_by_side=None, time_limit=None, f
         Where finished tasks are kept, so that a run goes on where one that was killed, or a
         shorter one, stopped. Default: :class:`~helpers.local_mode.TaskStore` in the project's
         cache folder.
-    side_by_side : int, optional
+    max_workers : int, optional
         Tasks that may run at the same time. Default: as many as there are cores, and at most the
         number of clients. It changes no digit of the results.
     time_limit : float, optional
         Seconds after which a task is ended and the run fails; default: no limit.
-    fresh : bool, optional
-        Run every task again, and store the new results. Default: whether ``--fresh`` is among
+    use_cache : bool, optional
+        Whether a task is run only if no result of it is stored; otherwise all tasks are run, and
+        the new results stored. Default: True, unless ``--no-cache`` is among
         the script's arguments.
 
     Returns
@@ -94,21 +95,21 @@ def run_tasks_fast(clients, *, store=None, side_by_side=None, time_limit=None, f
     if not hasattr(clients, "items"):
         clients = {client.organization_info().organization_id: client for client in clients}
     return TaskRunner(
-        clients, store=store, side_by_side=side_by_side, time_limit=time_limit, fresh=fresh
+        clients, store=store, max_workers=max_workers, time_limit=time_limit, use_cache=use_cache
     )
 
 
 class TaskRunner:
     """Runs the tasks of some clients; made by :func:`run_tasks_fast`, with its parameters."""
 
-    def __init__(self, clients, *, store=None, side_by_side=None, time_limit=None, fresh=None):
+    def __init__(self, clients, *, store=None, max_workers=None, time_limit=None, use_cache=None):
         for hospital, client in clients.items():
             if client.backend_mode != "subprocess":
                 raise ValueError(
                     f"Expected backend_type='subprocess' for the client of {hospital}. Received "
                     f"{client.backend_mode!r}, whose tasks are not run by this machine's Python."
                 )
-        for name, value in (("side_by_side", side_by_side), ("time_limit", time_limit)):
+        for name, value in (("max_workers", max_workers), ("time_limit", time_limit)):
             if value is not None and not value > 0:
                 raise ValueError(f"Expected {name} to be positive. Received {value!r}.")
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -120,10 +121,10 @@ class TaskRunner:
                 "imports TensorFlow anew.",
                 stacklevel=3,
             )
-            side_by_side = 1
+            max_workers = 1
         at_most = max(1, min(cores, len(clients)))
-        self._side_by_side = side_by_side or at_most
-        self._fresh = "--fresh" in sys.argv[1:] if fresh is None else fresh
+        self._max_workers = max_workers or at_most
+        self._use_cache = "--no-cache" not in sys.argv[1:] if use_cache is None else use_cache
         self._store = store if isinstance(store, TaskStore) else TaskStore(store)
         self._store.prune()
         self._environment = _describe_environment(cores)
@@ -199,11 +200,11 @@ class TaskRunner:
             task.key: task for task in sorted(planned, key=lambda task: task.key not in awaited)
         }
         running, ended, failure = {}, {}, None
-        with _Progress(self._records) as progress, ThreadPoolExecutor(self._side_by_side) as pool:
+        with _Progress(self._records) as progress, ThreadPoolExecutor(self._max_workers) as pool:
             try:
                 while running or (waiting and not failure):
                     for key in list(waiting):
-                        if len(running) == self._side_by_side or failure:
+                        if len(running) == self._max_workers or failure:
                             break
                         if not parents[key] <= ended.keys():
                             continue
@@ -254,7 +255,7 @@ class TaskRunner:
         return {o.identifier: o.asset for o in outputs if isinstance(o.asset, float)}
 
     def _spawn(self, spawner, name, archive_path, arguments, samples, volumes, envs):
-        """Recall the result of a task, or run it and keep the result."""
+        """Get the stored result of a task, or run it and store the result."""
         record = self._records[Path(volumes[VOLUME_OUTPUTS]).parent.name]
         lines = [template.substitute(**volumes) for template in arguments]
         inputs, outputs = (_resources(lines, option) for option in ("--inputs", "--outputs"))
@@ -266,8 +267,8 @@ class TaskRunner:
             fingerprint = task_fingerprint(
                 archive_path, lines, volumes[VOLUME_INPUTS], samples or {}, environment
             )
-            about = None if self._fresh else self._store.get(fingerprint, outputs)
-            record.recalled = about is not None
+            about = self._store.get(fingerprint, outputs) if self._use_cache else None
+            record.cached = about is not None
             if about is None:
                 usage = spawner.spawn(name, archive_path, arguments, samples, volumes, envs)
                 about = usage or {}
@@ -320,10 +321,10 @@ class _Progress:
             self._bar.set_description_str(f"round {records[0].round}/{self._rounds} · {tasks}")
 
     def count(self, key, scores):
-        """Count a task that has ended; a recalled one says nothing on the time left."""
+        """Count a task that has ended; a cached one says nothing on the time left."""
         record = self._records[key]
         if not self._bar.disable:
-            self._bar.initial += record.recalled
+            self._bar.initial += record.cached
         for name, value in scores.items():
             self._bar.set_postfix_str(f"{record.hospital} {name} {value:.3f}", refresh=False)
         self._bar.update()

@@ -18,7 +18,7 @@ def plot_timeline(tasks, *, ax=None):
     A bar is a task, with its round, from start to end; the pale strip below it is the time that
     it was ready and waited for a core. Tasks of one hospital that overlap are drawn one below the
     other. An arrow leads from a task to one of another hospital that could not begin before it
-    had ended. What was recalled from a store, and not run, is grey and hatched.
+    had ended. What was cached, and not run, is grey and hatched.
 
     Parameters
     ----------
@@ -44,10 +44,10 @@ def plot_timeline(tasks, *, ax=None):
     length = tasks["end"].max() or 1
     others = [name for name in tasks["operation"].unique() if name not in OPERATION_COLORS]
     colors = OPERATION_COLORS | dict.fromkeys(others, "0.5")
-    for (operation, recalled), rows in tasks.groupby(["operation", "recalled"], sort=False):
+    for (operation, cached), rows in tasks.groupby(["operation", "cached"], sort=False):
         style = {"facecolor": colors[operation], "edgecolor": "white", "label": operation}
-        if recalled:
-            style = {"facecolor": "0.9", "edgecolor": "0.5", "hatch": "////", "label": "recalled"}
+        if cached:
+            style = {"facecolor": "0.9", "edgecolor": "0.5", "hatch": "////", "label": "cached"}
         if style["label"] in ax.get_legend_handles_labels()[1]:
             style.pop("label")
         ax.barh(rows["y"], rows["end"] - rows["start"], 0.6, rows["start"], **style)
@@ -61,7 +61,7 @@ def plot_timeline(tasks, *, ax=None):
         label="waits for a core",
     )
     for row in tasks[tasks["end"] - tasks["start"] > 0.02 * length].itertuples():
-        color = "black" if row.recalled else "white"
+        color = "black" if row.cached else "white"
         middle = (row.start + row.end) / 2
         ax.text(middle, row.y, row.round, color=color, fontsize=8, ha="center", va="center")
     by_key = tasks.set_index("task")

@@ -142,7 +142,7 @@ def find_refused(client, compute_plan_key):
             path = client.download_model_from_task(task.key, OutputIdentifiers.shared, folder)
             _, manifest = unpack_state(Path(path).read_bytes(), origin=_AGGREGATION)
         rows += [
-            (manifest.round, fault.hospital, fault.tensor, fault.reason)
+            (manifest.round, fault.organization, fault.tensor, fault.reason)
             for fault in manifest.refused
         ]
     return pd.DataFrame(sorted(rows), columns=["round", "hospital", "tensor", "reason"])
@@ -173,13 +173,13 @@ class _Exchange:
     def write(self, state, number, refused=()):
         """Pack a state of round ``number``."""
         return pack_state(
-            state, names=self.names, hospital=self.writer, round=number, refused=refused
+            state, names=self.names, organization=self.writer, round=number, refused=refused
         )
 
     def read_one(self, data):
         """Read a state that a hospital receives; return it with its round."""
         state, manifest = unpack_state(data, origin=_AGGREGATION, classes=self.classes)
-        origin = manifest.hospital or _AGGREGATION
+        origin = manifest.organization or _AGGREGATION
         # One state has no others to be compared with; it is checked for itself all the same.
         faults = find_faults({origin: (state, manifest)}, self.limits)
         if faults:
@@ -197,13 +197,13 @@ class _Exchange:
                 refused += error.faults
                 continue
             expected = (place,) if place in self.hospitals else self.hospitals
-            if manifest.hospital in expected:
-                read.append((manifest.hospital, (state, manifest)))
+            if manifest.organization in expected:
+                read.append((manifest.organization, (state, manifest)))
             else:
                 reason = f"expected a state of {' or '.join(expected)}"
-                refused.append(Fault(place, "", f"{reason}, received {manifest.hospital!r}"))
+                refused.append(Fault(place, "", f"{reason}, received {manifest.organization!r}"))
         refused += find_faults(read, self.limits)
-        at_fault = collections.Counter(fault.hospital for fault in refused)
+        at_fault = collections.Counter(fault.organization for fault in refused)
         good = [(state, manifest) for name, (state, manifest) in read if name not in at_fault]
         if refused and (not self.skip or not good):
             raise UpdateError(*refused)

@@ -9,8 +9,8 @@ from substrafl.model_loading import download_algo_state
 
 from helpers.data import ChestXrayDataset
 from helpers.local_mode import Federation
+from helpers.numpy_reference import LinearHospitals
 from helpers.openers.chest_xray_opener import ChestXrayOpener
-from helpers.references import LinearHospitals
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dp_accounting.rdp import RdpAccountant
 
 from helpers.algorithms import find_noise, spent_epsilon
 
-RUN = {"n_films": 500, "batch_size": 20, "n_updates": 200, "delta": 1e-4}
+RUN = {"n_samples": 500, "batch_size": 20, "n_updates": 200, "delta": 1e-4}
 
 
 def test_epsilon_is_that_of_the_accountant():
@@ -25,9 +25,9 @@ def test_epsilon_is_that_of_the_accountant():
 
 def test_more_films_more_noise_and_fewer_updates_protect_better():
     spent = spent_epsilon(**RUN, noise_multiplier=1.5)
-    for change in ({"n_films": 1000}, {"n_updates": 100}, {"noise_multiplier": 3.0}):
+    for change in ({"n_samples": 1000}, {"n_updates": 100}, {"noise_multiplier": 3.0}):
         assert spent_epsilon(**{**RUN, "noise_multiplier": 1.5} | change) < spent
-    few = {**RUN, "n_films": 10, "batch_size": 20}  # all films are in every batch
+    few = {**RUN, "n_samples": 10, "batch_size": 20}  # all films are in every batch
     assert spent_epsilon(**few, noise_multiplier=1.5) == spent_epsilon(
         **few | {"batch_size": 10}, noise_multiplier=1.5
     )
@@ -40,8 +40,8 @@ def test_the_noise_that_is_found_spends_what_was_allowed(epsilon):
 
 
 def test_senseless_numbers_are_refused():
-    with pytest.raises(ValueError, match=r"n_films of at least 1. Received 0"):
-        spent_epsilon(**RUN | {"n_films": 0}, noise_multiplier=1)
+    with pytest.raises(ValueError, match=r"n_samples of at least 1. Received 0"):
+        spent_epsilon(**RUN | {"n_samples": 0}, noise_multiplier=1)
     with pytest.raises(ValueError, match=r"delta between 0 and 1. Received 1"):
         find_noise(1.0, **RUN | {"delta": 1})
     with pytest.raises(ValueError, match=r"noise_multiplier of 0 or more. Received -1"):

@@ -7,7 +7,7 @@ from substrafl.strategies import FedAvg
 
 from helpers.algorithms import TFFedAvgAlgo
 from helpers.algorithms.traces import Traces
-from helpers.references import fed_prox
+from helpers.numpy_reference import fed_prox
 
 ROUNDS = 3
 

@@ -8,7 +8,7 @@ from substrafl.strategies.schemas import FedAvgAveragedState
 
 from helpers.algorithms import FedAdam, TFFedAvgAlgo
 from helpers.local_mode import Federation
-from helpers.references import fed_avg
+from helpers.numpy_reference import fed_avg
 from helpers.strategies import FedMedian, Participation, SafeExchange
 from helpers.strategies.participation import draw_participants
 

@@ -9,7 +9,7 @@ from substrafl.remote import remote_data
 
 from helpers.algorithms import TFFedAvgAlgo
 from helpers.local_mode import Federation
-from helpers.references import LinearHospitals, multi_krum, robust_fed_avg, trimmed
+from helpers.numpy_reference import LinearHospitals, multi_krum, robust_fed_avg, trimmed
 from helpers.strategies import FedMedian, FedTrimmedMean, MultiKrum
 
 ROUNDS = 2

@@ -7,7 +7,7 @@ from keras import layers
 from substrafl.strategies import FedAvg
 
 from helpers.algorithms import FedAdagrad, FedAdam, FedAvgM, FedYogi, TFFedAvgAlgo
-from helpers.references import fed_opt
+from helpers.numpy_reference import fed_opt
 
 ROUNDS = 3
 

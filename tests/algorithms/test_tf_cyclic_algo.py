@@ -11,7 +11,7 @@ from substrafl.strategies import FedAvg, SingleOrganization
 from helpers.algorithms import TFCyclicAlgo, TFSingleOrganizationAlgo
 from helpers.evaluation import auc
 from helpers.local_mode import Federation
-from helpers.references import cyclic_transfer
+from helpers.numpy_reference import cyclic_transfer
 from helpers.strategies import CyclicTransfer
 from helpers.strategies.cyclic import CyclicState
 
@@ -113,7 +113,7 @@ def test_moving_statistics_go_round_or_stay(data, linear):
 def test_weights_of_another_model_are_refused(data, linear):
     algo = TFCyclicAlgo(**linear())
     state = CyclicState(parameters=[np.zeros((3, 1), np.float32)])
-    with pytest.raises(ValueError, match=r"the weights of the hospital before. Received 1"):
+    with pytest.raises(ValueError, match=r"the weights of the organization before. Received 1"):
         algo.train(data_from_opener=data, shared_state=state, _skip=True)
     diverging = TFCyclicAlgo(**linear(optimizer=keras.optimizers.SGD(1e30)))
     with pytest.raises(ValueError, match=r"weights after local training"):

@@ -7,7 +7,7 @@ from substrafl.strategies import FedPCA
 from helpers.algorithms import TFFedPCAAlgo
 from helpers.data import ChestXrayDataset
 from helpers.local_mode import Federation
-from helpers.references import fed_pca
+from helpers.numpy_reference import fed_pca
 
 ROUNDS, COMPONENTS = 5, 3
 

@@ -9,7 +9,7 @@ from substrafl.strategies import NewtonRaphson
 
 from helpers.algorithms import TFNewtonRaphsonAlgo
 from helpers.data import ChestXrayDataset
-from helpers.references import newton_raphson
+from helpers.numpy_reference import newton_raphson
 
 ROUNDS, DAMPING, PENALTY = 3, 0.8, 0.1
 
@@ -80,13 +80,13 @@ def test_every_film_must_be_seen(data):
             for _ in self._index_generator:
                 pass
 
-    with pytest.raises(ValueError, match=r"Hessian of 10 films. Received those of 0"):
+    with pytest.raises(ValueError, match=r"Hessian of 10 samples. Received those of 0"):
         train(Forgetful(**settings()), data)
 
 
 def test_wrong_arguments():
     total = keras.losses.BinaryCrossentropy(from_logits=True, reduction="sum")
-    with pytest.raises(CriterionReductionError, match=r"a mean over the films.*'sum'"):
+    with pytest.raises(CriterionReductionError, match=r"a mean over the samples.*'sum'"):
         TFNewtonRaphsonAlgo(**settings(loss=total))
     with pytest.raises(ValueError, match=r"with_batch_norm_parameters=False"):
         TFNewtonRaphsonAlgo(**settings(with_batch_norm_parameters=True))

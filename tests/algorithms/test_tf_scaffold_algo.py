@@ -13,7 +13,7 @@ from substrafl.index_generator import NpIndexGenerator
 from substrafl.strategies import Scaffold
 
 from helpers.algorithms import CUpdateRule, TFScaffoldAlgo
-from helpers.references import scaffold
+from helpers.numpy_reference import scaffold
 
 ROUNDS, AGGREGATION_RATE = 3, 0.8
 UPDATES = 4  # as in conftest.py

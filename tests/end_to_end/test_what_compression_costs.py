@@ -35,7 +35,7 @@ def make_algo(seed, compression):
     )
 
 
-@pytest.mark.proof
+@pytest.mark.stress
 def test_int8_with_error_feedback_loses_next_to_nothing(monkeypatch):
     monkeypatch.delenv("CHEST_XRAYS", raising=False)
     radiographs = read_radiographs()

@@ -78,7 +78,7 @@ def test_a_model_against_itself_differs_by_nothing(rng):
     assert bootstrap_difference(auc, labels, scores, scores, patients, n=50) == (0, 0, 0)
 
 
-def test_pairing_cancels_what_makes_a_patient_hard_for_both(rng):
+def test_loss_checks_cancels_what_makes_a_patient_hard_for_both(rng):
     hard = rng.normal(size=200)
     better, worse = hard + 0.1, hard
     labels, patients = np.zeros(200), np.arange(200)

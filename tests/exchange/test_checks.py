@@ -23,7 +23,7 @@ def good():
 
 
 def faults_of(received, limits=None):
-    return [(f.hospital, f.tensor, f.reason) for f in find_faults(received, limits)]
+    return [(f.organization, f.tensor, f.reason) for f in find_faults(received, limits)]
 
 
 def test_good_states_have_no_faults(good):
@@ -74,7 +74,7 @@ def test_another_class_is_a_fault(good):
 def test_two_states_of_one_hospital(good):
     received = [*good.items(), ("B", receive(ROW))]
     assert [fault[0] for fault in faults_of(received)] == ["B", "B"]
-    assert "expected one state of this hospital, received 2" in faults_of(received)[0][2]
+    assert "expected one state of this organization, received 2" in faults_of(received)[0][2]
 
 
 def test_two_hospitals_that_differ_are_both_at_fault():

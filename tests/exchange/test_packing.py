@@ -66,9 +66,9 @@ STATES += [None, [], F4, {"None": np.array([])}, {"n": 3, "x": F4, "y": np.array
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: type(state).__name__)
 def test_round_trip(state):
-    found, manifest = unpack_state(pack_state(state, hospital="A", round=4), origin="?")
+    found, manifest = unpack_state(pack_state(state, organization="A", round=4), origin="?")
     assert_equal(found, state)
-    assert (manifest.hospital, manifest.round) == ("A", 4)
+    assert (manifest.organization, manifest.round) == ("A", 4)
 
 
 def test_every_state_of_substrafl_is_known():
@@ -121,7 +121,7 @@ def test_compressed_tensors_travel_small_and_arrive_as_they_are(compressor):
 def test_the_manifest_says_what_there_is():
     state = sample_of(schemas.ScaffoldSharedState)
     refused = [Fault("B", "w", "not finite")]
-    data = pack_state(state, names=["w", "b"], hospital="A", round=2, refused=refused)
+    data = pack_state(state, names=["w", "b"], organization="A", round=2, refused=refused)
     _, manifest = unpack_state(data, origin="?")
     assert manifest.state == "ScaffoldSharedState"
     assert manifest.names[:3] == (
@@ -164,7 +164,7 @@ def test_what_cannot_be_packed_is_refused():
             pack_state([values])
 
 
-GOOD = pack_state(sample_of(schemas.FedAvgSharedState), names=["w", "b"], hospital="A", round=1)
+GOOD = pack_state(sample_of(schemas.FedAvgSharedState), names=["w", "b"], organization="A", round=1)
 
 
 def reseal(data, change=None, *, header=None, body=None):
@@ -213,7 +213,7 @@ DAMAGED = {
     "an unusable 'fields'": with_entry(fields={"n_samples": True}),
     "an unusable 'fields' ": with_entry(fields={"parameters_update": [-1]}),
     "an unusable 'names'": with_entry(names=["w", "w"]),
-    "an unusable 'hospital'": with_entry(hospital="A" * 10_000),
+    "an unusable 'organization'": with_entry(organization="A" * 10_000),
     "an unusable 'round'": with_entry(round=-1),
     "an unusable 'round' ": with_entry(round=1.5),
     "an unusable 'refused'": with_entry(refused=[["A"]]),
@@ -265,7 +265,7 @@ def test_damage_is_refused_and_named(reason, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UpdateError, match=re.escape(reason.strip())) as caught:
         unpack_state(DAMAGED[reason], origin="Northfield")
-    assert caught.value.hospital == "Northfield"
+    assert caught.value.organization == "Northfield"
     assert not list(tmp_path.iterdir())
 
 
@@ -273,7 +273,7 @@ def test_errors_can_be_pickled_and_list_all_faults():
     error = UpdateError(Fault("A", "w", "not finite"), Fault("B", "", "truncated"))
     again = pickle.loads(pickle.dumps(error))
     assert again.faults == error.faults
-    assert (again.hospital, again.tensor, again.reason) == ("A", "w", "not finite")
+    assert (again.organization, again.tensor, again.reason) == ("A", "w", "not finite")
     assert str(again) == "Refused 2 updates:\n  A, w: not finite\n  B: truncated"
     assert isinstance(again, ValueError)
 
@@ -367,7 +367,7 @@ def read_damaged(case):
     except UpdateError as refused:
         error = refused
     if error is not None:
-        assert error.hospital == "Northfield"
+        assert error.organization == "Northfield"
         assert error.reason
         assert str(error).startswith("Refused an update: Northfield")
         return
@@ -383,7 +383,7 @@ def test_damaged_files_are_refused_or_read_the_same(case):
     read_damaged(case)
 
 
-@pytest.mark.proof
+@pytest.mark.stress
 @given(damaged())
 @settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
 def test_thousands_of_damaged_files(case):

@@ -14,7 +14,7 @@ from helpers.evaluation import auc
 from helpers.local_mode.costs import count_tasks, predict_tasks, sum_costs
 
 COLUMNS = [
-    "task", "round", "hospital", "operation", "rank", "recalled", "ready", "start", "end", "wall",
+    "task", "round", "hospital", "operation", "rank", "cached", "ready", "start", "end", "wall",
     "cpu", "peak_memory", "received", "sent", "waited_for",
 ]  # fmt: skip
 # Seconds and bytes of the tests by hand.
@@ -86,7 +86,7 @@ def measure(trains, tests=(), **columns):
         sent=table["operation"].map(SENT),
         cpu=0.5,
         peak_memory=np.nan,
-        recalled=False,
+        cached=False,
         **columns,
     )
 
@@ -163,7 +163,7 @@ def test_each_hospital_keeps_its_own_mean_and_recalled_tasks_do_not_count():
     measured = measure("AB")
     of_b = (measured["hospital"] == "B") & (measured["operation"] == "train")
     measured.loc[of_b, "wall"] = [0.0, 7.0]
-    measured.loc[of_b, "recalled"] = [True, False]
+    measured.loc[of_b, "cached"] = [True, False]
     predicted = predict_tasks(measured, 3, cores=2).set_index("task")["wall"]
     assert predicted["train 2 A"] == 4
     assert predicted["train 2 B"] == 7
@@ -210,7 +210,7 @@ def test_what_was_not_measured_is_named():
         predict_tasks(measure("AB"), 1.5, cores=1)
     with pytest.raises(ValueError, match=r"Expected cores to be at least 1\. Received 0"):
         predict_tasks(measure("AB"), 1, cores=0)
-    with pytest.raises(ValueError, match=r"none that ran of \[\('train', 'A'\).*fresh=True"):
-        predict_tasks(measure("A").assign(recalled=lambda t: t["operation"] == "train"), 1, cores=1)
+    with pytest.raises(ValueError, match=r"none that ran of \[\('train', 'A'\).*use_cache=False"):
+        predict_tasks(measure("A").assign(cached=lambda t: t["operation"] == "train"), 1, cores=1)
     with pytest.raises(ValueError, match=r"no \['aggregate'\] task"):
         predict_tasks(measure("A").query("operation != 'aggregate'"), 1, cores=1)

@@ -67,7 +67,7 @@ for store in stores:
             found |= {f"{hospital}{i}": w for i, w in enumerate(state.model.get_weights())}
         tasks = federation.tasks()
     np.savez(Path(store).with_name("weights.npz"), **found)
-    print(json.dumps([taken, int(tasks["recalled"].sum()), len(tasks)]))
+    print(json.dumps([taken, int(tasks["cached"].sum()), len(tasks)]))
 '''
 
 
@@ -97,7 +97,7 @@ class Run:
         )
 
     def finish(self, samples, **options):
-        """Run the script to its end; return seconds, recalled tasks and all tasks by store."""
+        """Run the script to its end; return seconds, cached tasks and all tasks by store."""
         process = self.start(samples, **options)
         printed, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
@@ -142,12 +142,12 @@ needs_proc = pytest.mark.skipif(
 
 
 @needs_proc
-@pytest.mark.proof
+@pytest.mark.stress
 @pytest.mark.timeout(1800)
 def test_killed_at_random_moments_the_same_weights_come_out(tiny_samples, tmp_path):
     whole = Run(tmp_path / "whole")
-    ((seconds, recalled, n_tasks),) = whole.finish(tiny_samples)
-    assert (recalled, n_tasks) == (0, N_TASKS)
+    ((seconds, cached, n_tasks),) = whole.finish(tiny_samples)
+    assert (cached, n_tasks) == (0, N_TASKS)
     runs = [Run(tmp_path / str(number)) for number in range(KILLS)]
     # Two at a time take longer than one alone.
     moments = np.random.default_rng().uniform(0, 1.6 * seconds, KILLS)
@@ -165,7 +165,7 @@ def test_killed_at_random_moments_the_same_weights_come_out(tiny_samples, tmp_pa
         stored = list(two.map(kill, runs, moments))
     # The script again: one process goes through all that was left.
     again = Run(tmp_path / "again").finish(tiny_samples, stores=[run.store for run in runs])
-    assert [(recalled, n_tasks) for _, recalled, n_tasks in again] == [(n, N_TASKS) for n in stored]
+    assert [(cached, n_tasks) for _, cached, n_tasks in again] == [(n, N_TASKS) for n in stored]
     for run in runs:
         np.testing.assert_equal(run.weights(), whole.weights())
         assert run.left() == []
@@ -174,7 +174,7 @@ def test_killed_at_random_moments_the_same_weights_come_out(tiny_samples, tmp_pa
 
 
 @needs_proc
-@pytest.mark.proof
+@pytest.mark.stress
 def test_ctrl_c_ends_a_run_at_once_and_leaves_nothing(tiny_samples, tmp_path):
     run = Run(tmp_path / "run")
     process = run.start(tiny_samples)
@@ -189,11 +189,11 @@ def test_ctrl_c_ends_a_run_at_once_and_leaves_nothing(tiny_samples, tmp_path):
     assert wait_until(lambda: not run.processes()), run.processes()
     assert run.left() == []
     # A shorter run goes on from what was finished, and a longer one from both.
-    ((_, recalled, n_tasks),) = run.finish(tiny_samples, rounds=1)
-    assert 3 <= recalled <= n_tasks == 2 + 2 * 2 * 2 + 1
+    ((_, cached, n_tasks),) = run.finish(tiny_samples, rounds=1)
+    assert 3 <= cached <= n_tasks == 2 + 2 * 2 * 2 + 1
     stored = run.n_stored()
-    ((_, recalled, n_tasks),) = run.finish(tiny_samples)
-    assert (recalled, n_tasks) == (stored, N_TASKS)
+    ((_, cached, n_tasks),) = run.finish(tiny_samples)
+    assert (cached, n_tasks) == (stored, N_TASKS)
     whole = Run(tmp_path / "whole")
     whole.finish(tiny_samples)
     np.testing.assert_equal(run.weights(), whole.weights())

@@ -60,7 +60,7 @@ def run_script(tmp_path, samples, mode):
     return ended.stdout.splitlines()[-1]
 
 
-@pytest.mark.proof
+@pytest.mark.stress
 def test_a_plain_script_gives_the_same_with_forked_and_with_stock_tasks(tmp_path, tiny_samples):
     fast = run_script(tmp_path, tiny_samples, "fast")
     assert fast == run_script(tmp_path, tiny_samples, "stock")

@@ -67,8 +67,8 @@ STEP = (24**2 + 12**2 + 18**2) / (24 + 12 + 18)
 
 
 def test_side_by_side_gives_what_one_by_one_gives(tiny_samples, tmp_path):
-    together, tasks = run(tiny_samples, tmp_path / "a", side_by_side=3)
-    alone, one_by_one = run(tiny_samples, tmp_path / "b", side_by_side=1)
+    together, tasks = run(tiny_samples, tmp_path / "a", max_workers=3)
+    alone, one_by_one = run(tiny_samples, tmp_path / "b", max_workers=1)
     pd.testing.assert_frame_equal(together, alone)
     np.testing.assert_allclose(
         together.groupby("round")["value"].unique().explode().astype(float), [0, STEP, 2 * STEP]
@@ -88,7 +88,7 @@ def test_the_table_counts_tasks_and_bytes(tiny_samples, tmp_path):
     _, tasks = run(tiny_samples, tmp_path)
     counts = tasks["operation"].value_counts().to_dict()
     assert counts == {"train": 9, "evaluate": 9, "initialize": 3, "aggregate": 2}
-    assert not tasks["recalled"].any()
+    assert not tasks["cached"].any()
     assert (tasks["cpu"] > 0).all()
     assert (tasks["peak_memory"] > 10e6).all()
     by_operation = tasks.groupby("operation")
@@ -104,32 +104,32 @@ def test_the_table_counts_tasks_and_bytes(tiny_samples, tmp_path):
 def test_a_second_and_a_longer_run_go_on_from_the_first(tiny_samples, tmp_path):
     first, _ = run(tiny_samples, tmp_path)
     again, tasks = run(tiny_samples, tmp_path)
-    assert tasks["recalled"].all()
+    assert tasks["cached"].all()
     pd.testing.assert_frame_equal(again, first)
     longer, tasks = run(tiny_samples, tmp_path, num_rounds=3)
-    assert tasks["recalled"].sum() == 3 + 9 + 9 + 2
-    assert set(tasks[~tasks["recalled"]]["round"]) == {3}
+    assert tasks["cached"].sum() == 3 + 9 + 9 + 2
+    assert set(tasks[~tasks["cached"]]["round"]) == {3}
     assert longer[longer["round"] == 3]["value"].to_list() == pytest.approx([3 * STEP] * 3)
 
 
 def test_fresh_runs_everything_again(tiny_samples, tmp_path, monkeypatch):
     run(tiny_samples, tmp_path, num_rounds=1)
-    _, tasks = run(tiny_samples, tmp_path, num_rounds=1, fresh=True)
-    assert not tasks["recalled"].any()
-    monkeypatch.setattr(sys, "argv", ["page.py", "--fresh"])
+    _, tasks = run(tiny_samples, tmp_path, num_rounds=1, use_cache=False)
+    assert not tasks["cached"].any()
+    monkeypatch.setattr(sys, "argv", ["page.py", "--no-cache"])
     _, tasks = run(tiny_samples, tmp_path, num_rounds=1)
-    assert not tasks["recalled"].any()
+    assert not tasks["cached"].any()
 
 
 def test_a_changed_hyper_parameter_or_data_set_is_noticed(tiny_samples, tmp_path):
     run(tiny_samples, tmp_path, num_rounds=1)
     _, tasks = run(tiny_samples, tmp_path, num_rounds=1, strategy=make_strategy(amount=2.0))
-    assert not tasks[tasks["operation"] != "evaluate"]["recalled"].any()
+    assert not tasks[tasks["operation"] != "evaluate"]["cached"].any()
     swapped = tiny_samples | {"B": tiny_samples["C"]}
     scores, tasks = run(swapped, tmp_path, num_rounds=1)
     step = (24**2 + 18**2 + 18**2) / (24 + 18 + 18)
     assert scores[scores["round"] == 1]["value"].to_list() == pytest.approx([step] * 3)
-    assert not tasks[tasks["operation"] == "aggregate"]["recalled"].any()
+    assert not tasks[tasks["operation"] == "aggregate"]["cached"].any()
 
 
 def test_a_damaged_result_is_computed_again(tiny_samples, tmp_path):
@@ -138,7 +138,7 @@ def test_a_damaged_result_is_computed_again(tiny_samples, tmp_path):
     damaged.write_bytes(damaged.read_bytes()[:-7])
     with pytest.warns(UserWarning, match="damaged and will be computed again"):
         again, tasks = run(tiny_samples, tmp_path, num_rounds=1)
-    assert (~tasks["recalled"]).sum() == 1
+    assert (~tasks["cached"]).sum() == 1
     pd.testing.assert_frame_equal(again, first)
 
 
@@ -157,7 +157,7 @@ def test_a_failure_names_the_task_and_loses_nothing(tiny_samples, tmp_path):
             federation.execute(make_strategy(fault=lost), num_rounds=2)
         done = federation.tasks().query("round == 0 and operation != 'evaluate'")
         assert len(done) == 6
-        assert done["recalled"].all()
+        assert done["cached"].all()
     assert list((tmp_path / "runs").iterdir()) == []
 
 
@@ -211,8 +211,8 @@ def test_wrong_arguments_are_refused(client, tmp_path):
 
     with pytest.raises(ValueError, match=r"backend_type='subprocess' for.*hospital.*'remote'"):
         run_tasks_fast({"hospital": Remote()})
-    with pytest.raises(ValueError, match=r"side_by_side to be positive\. Received 0"):
-        run_tasks_fast({"hospital": client}, side_by_side=0, store=TaskStore(tmp_path / "s"))
+    with pytest.raises(ValueError, match=r"max_workers to be positive\. Received 0"):
+        run_tasks_fast({"hospital": client}, max_workers=0, store=TaskStore(tmp_path / "s"))
     with pytest.raises(ValueError, match=r"time_limit to be positive\. Received -1"):
         run_tasks_fast({"hospital": client}, time_limit=-1, store=TaskStore(tmp_path / "s"))
     client._backend._db._tmp_dir.cleanup()

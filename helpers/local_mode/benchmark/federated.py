@@ -31,7 +31,7 @@ def run_federation(arm, work, folder):
     Raises
     ------
     RuntimeError
-        If a result was not computed but recalled.
+        If a result was not computed but cached.
     """
     if arm == "ours":
         from helpers.local_mode import start_server
@@ -70,11 +70,11 @@ def run_federation(arm, work, folder):
     # A store of its own: nothing that an earlier run has left may be used.
     with (
         tempfile.TemporaryDirectory() as store,
-        Federation(samples, store=store, fresh=True) as federation,
+        Federation(samples, store=store, use_cache=False) as federation,
     ):
         federation.execute(strategy, num_rounds=work.rounds)
         tasks = federation.tasks()
-    if tasks["recalled"].any():
+    if tasks["cached"].any():
         raise RuntimeError("Expected every task to be run. Received results from the store.")
     train_s = tasks.loc[tasks["operation"] == "train", "wall"].median()
     return {"n_tasks": len(tasks), "train_s": round(float(train_s), 4)}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, losses
 
-from helpers.algorithms.pairing import check_pairing, check_targets, has_logits
+from helpers.algorithms.loss_checks import check_loss, check_targets, has_logits
 
 
 def build(units, activation=None, last=None):
@@ -29,7 +29,7 @@ def build(units, activation=None, last=None):
     ],
 )
 def test_right_pairs_pass(model, loss):
-    check_pairing(model, loss)
+    check_loss(model, loss)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_right_pairs_pass(model, loss):
 )
 def test_wrong_pairs_are_named(model, loss, message):
     with pytest.raises(ValueError, match=message):
-        check_pairing(model, loss)
+        check_loss(model, loss)
 
 
 def test_several_outputs():
@@ -67,11 +67,11 @@ def test_several_outputs():
         "finding": losses.BinaryCrossentropy(),
         "view": losses.BinaryCrossentropy(from_logits=True),
     }
-    check_pairing(model, right)
+    check_loss(model, right)
     with pytest.raises(ValueError, match="expects a linear output"):
-        check_pairing(model, dict.fromkeys(right, losses.BinaryCrossentropy(from_logits=True)))
+        check_loss(model, dict.fromkeys(right, losses.BinaryCrossentropy(from_logits=True)))
     with pytest.raises(ValueError, match=r"one loss for each of the 2 outputs.*Received 3"):
-        check_pairing(model, ["mse"] * 3)
+        check_loss(model, ["mse"] * 3)
 
 
 def test_targets_are_not_broadcast():

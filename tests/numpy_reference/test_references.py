@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from helpers.references import (
+from helpers.numpy_reference import (
     LinearHospitals,
     cyclic_transfer,
     fed_avg,

@@ -16,7 +16,7 @@ _CATEGORICAL = (
 )
 
 
-def check_pairing(model, loss):
+def check_loss(model, loss):
     """Refuse a loss that does not fit the activation or number of the model's outputs.
 
     Only cross-entropies are judged, and only outputs whose last activation can be read off the
@@ -32,7 +32,7 @@ def check_pairing(model, loss):
     Raises
     ------
     ValueError
-        Naming the output, its activation and the loss, and how to mend the pair.
+        Naming the output, its activation and the loss, and how to fix the pair.
     """
     outputs = getattr(model, "outputs", None) or []
     for output, output_loss in zip(outputs, _one_for_each(loss, model, len(outputs)), strict=True):
@@ -91,7 +91,7 @@ def _fault(output, loss):
             "for which every softmax is 1: use BinaryCrossentropy."
         )
     if activation != expected:
-        mend = (
+        fix = (
             "leave the last layer without activation, or drop from_logits=True"
             if from_logits
             else f"give the last layer activation={probability!r}, or set from_logits=True"
@@ -100,7 +100,7 @@ def _fault(output, loss):
         )
         return (
             f"{kind}(from_logits={from_logits}) expects a {expected} output. Received a model "
-            f"whose last activation is {activation}: {mend}."
+            f"whose last activation is {activation}: {fix}."
         )
     return None
 
@@ -135,7 +135,7 @@ def check_targets(targets, predictions, loss):
     Raises
     ------
     ValueError
-        If both have the same rank and another number of values per film.
+        If both have the same rank and another number of values per sample.
     """
     if isinstance(loss, list | tuple | dict) or not hasattr(predictions, "shape"):
         return

@@ -5,7 +5,7 @@ import re
 import nbformat
 import pytest
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.stress, pytest.mark.timeout(2400)]
 
 
 def _outputs(path):
