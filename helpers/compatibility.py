@@ -38,3 +38,15 @@ def variable_tracker():
         Its objects are attributes of every optimizer, and must be copied with it.
     """
     return _find("keras.src.utils.tracking:Tracker")
+
+
+def tracked_collections():
+    """Classes that Keras puts in place of lists, dictionaries and sets in an optimizer.
+
+    Returns
+    -------
+    tuple of type
+        List, dictionary, ordered dictionary and set; each holds the tracker of its optimizer.
+    """
+    names = ("TrackedList", "TrackedDict", "TrackedOrderedDict", "TrackedSet")
+    return tuple(_find(f"keras.src.utils.tracking:{name}") for name in names)

@@ -13,7 +13,7 @@ import cloudpickle
 import keras
 import tensorflow as tf
 
-from helpers.compatibility import variable_tracker
+from helpers.compatibility import tracked_collections, variable_tracker
 from helpers.exchange.weights import snake_case
 
 
@@ -27,6 +27,8 @@ def pickle_whole_objects():
     for cls in (*_subclasses(keras.losses.Loss), *_subclasses(keras.optimizers.Optimizer)):
         copyreg.pickle(cls, _reduce_whole)
     copyreg.pickle(variable_tracker(), _reduce_tracker)
+    for cls in tracked_collections():
+        copyreg.pickle(cls, _reduce_collection)
     for cls in _subclasses(keras.Variable):
         copyreg.pickle(cls, _reduce_variable)
 
@@ -103,6 +105,17 @@ class _Ids:
 def _ids_of(values):
     """Return the places of objects."""
     return {id(value) for value in values}
+
+
+def _reduce_collection(value):
+    """Take a list, dictionary or set of an optimizer apart; it is made empty, and without tracker.
+
+    Python would fill it before it has any tracker to ask.
+    """
+    if isinstance(value, set):
+        return type(value), (list(value),), vars(value)
+    filled = (None, iter(value.items())) if isinstance(value, dict) else (iter(value),)
+    return type(value), (), vars(value), *filled
 
 
 def _reduce_variable(value):
