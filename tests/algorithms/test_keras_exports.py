@@ -16,9 +16,14 @@ import pytest
 from keras import layers, losses, optimizers
 from keras.optimizers import schedules
 from substrafl.index_generator import NpIndexGenerator
+from substrafl.model_loading import download_algo_state
+from substrafl.strategies import SingleOrganization
 
-from helpers.algorithms import TFFedAvgAlgo
+from helpers.algorithms import TFFedAvgAlgo, TFSingleOrganizationAlgo
+from helpers.data import ChestXrayDataset
 from helpers.exchange.weights import snake_case
+from helpers.local_mode import Federation
+from helpers.openers.chest_xray_opener import ChestXrayOpener
 
 SIZE, UPDATES = 8, 3
 # A lost setting moves weights of order 1 by more than VISIBLE; rounding stays far below TOLERANCE.
@@ -378,3 +383,97 @@ def test_the_base_classes_train_neither_way(module):
 def test_an_argument_that_no_table_knows_fails():
     with pytest.raises(pytest.fail.Exception, match=r"No value of New\(setting=…\).*OFF_DEFAULT"):
         move(None, "New(setting=…)")
+
+
+def build_for_films():
+    """Make a network of two layers for films of 8 px."""
+    first, second = (keras.initializers.RandomNormal(stddev=0.3, seed=seed) for seed in (1, 2))
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Flatten(),
+            layers.Dense(3, kernel_initializer=first),
+            layers.Dense(1, kernel_initializer=second, name="output"),
+        ]
+    )
+
+
+class Capped(losses.Loss):
+    """A loss as users write it: with a setting that must be given, and no get_config."""
+
+    def __init__(self, cap):
+        super().__init__(name="capped")
+        self.cap = cap
+
+    def call(self, y_true, y_pred):
+        return keras.ops.mean(keras.ops.minimum(keras.ops.abs(y_true - y_pred), self.cap), -1)
+
+
+class Halved(schedules.LearningRateSchedule):
+    """A schedule of the user's own, without get_config."""
+
+    def __init__(self, start):
+        self.start = start
+
+    def __call__(self, step):
+        return self.start / 2.0 ** keras.ops.cast(step, "float32")
+
+
+def without_decay_of_biases():
+    optimizer = optimizers.AdamW(0.05, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
+RATE = 0.03
+# Optimizer and loss; the same by Keras' configuration would be another, or none.
+IN_TASKS = {
+    "a setting of a loss": lambda: (optimizers.SGD(0.1), losses.Huber(delta=0.1)),
+    "an own loss": lambda: (optimizers.SGD(0.1), Capped(0.4)),
+    "a partial function": lambda: (
+        optimizers.SGD(0.1),
+        functools.partial(losses.huber, delta=0.2),
+    ),
+    "excluded variables": lambda: (without_decay_of_biases(), "mse"),
+    "a lambda as learning rate": lambda: (optimizers.SGD(lambda: RATE), "mse"),
+    "an own schedule": lambda: (optimizers.SGD(Halved(0.1)), "mse"),
+    "averaged weights": lambda: (optimizers.SGD(0.1, use_ema=True, ema_momentum=0.6), "mse"),
+    "a list in an optimizer": lambda: (optimizers.Muon(0.05, exclude_layers=["output"]), "mse"),
+    "several optimizers": lambda: (
+        optimizers.MultiOptimizer(
+            optimizers.OptimizerMap(optimizers.SGD(0.1), {".*output.*": optimizers.Adam(0.05)})
+        ),
+        "mse",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def one_hospital(tiny_samples):
+    """Open a federation of one hospital; return it with the films and labels of its training."""
+    films = ChestXrayOpener().get_data([tiny_samples["A"]["train"]])
+    data = ChestXrayDataset(films, is_inference=False)[np.arange(SIZE * UPDATES)]
+    with Federation({"A": tiny_samples["A"]}) as federation:
+        yield federation, data
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", IN_TASKS.values(), ids=IN_TASKS)
+def test_a_round_of_real_tasks_is_a_fit(one_hospital, make):
+    federation, (x, y) = one_hospital
+    optimizer, loss = make()
+    algo = TFSingleOrganizationAlgo(
+        model=build_for_films,
+        loss=loss,
+        optimizer=optimizer,
+        index_generator=NpIndexGenerator(SIZE, UPDATES, shuffle=False),
+        dataset=ChestXrayDataset,
+        seed=0,
+    )
+    before = flatten(algo.model.get_weights())
+    plan, _ = federation.execute(SingleOrganization(algo=algo), num_rounds=1)
+    trained = download_algo_state(federation.clients["A"], plan.key).model
+    received = flatten(trained.get_weights()) - before
+    expected = train_by_fit(build_for_films, *make(), (x, y, None))
+    assert abs(expected).max() > 1e-3
+    np.testing.assert_allclose(received, expected, rtol=0, atol=TOLERANCE)
