@@ -67,6 +67,18 @@ def variable_tracker():
     return _find("keras.src.utils.tracking:Tracker")
 
 
+def tracked_collections():
+    """Return the classes that Keras puts in place of an optimizer's lists, dictionaries and sets.
+
+    Returns
+    -------
+    tuple of type
+        List, dictionary, ordered dictionary and set; each holds the tracker of its optimizer.
+    """
+    names = ("TrackedList", "TrackedDict", "TrackedOrderedDict", "TrackedSet")
+    return tuple(_find(f"keras.src.utils.tracking:{name}") for name in names)
+
+
 def get_tensorflow_seed():
     """Read TensorFlow's global seed, and how far its eager operations have drawn from it.
 

@@ -59,6 +59,13 @@ def test_an_optimizer_holds_a_tracker():
     assert kinds.count(compatibility.variable_tracker()) == 1
 
 
+def test_collections_of_an_optimizer_are_tracked():
+    optimizer = keras.optimizers.Adam()
+    optimizer.a, optimizer.b, optimizer.c = ["one"], {"two": 2}, {3}
+    kinds = compatibility.tracked_collections()
+    assert {type(one) for one in (optimizer.a, optimizer.b, optimizer.c)} < set(kinds)
+
+
 def test_what_tensorflow_draws_is_repeated():
     tf.random.set_seed(5)
     tf.random.uniform([])

@@ -1,9 +1,16 @@
-"""Pickling of losses and optimizers, so that the object that was given trains in every task.
+"""Pickling: how an algorithm, and what it was given, gets from the script into the tasks.
 
-What an algorithm is given travels to every task as a pickle. Keras pickles its objects by their
-``get_config``, which leaves things out: the delta of a Huber loss, the variables that are excluded
-from weight decay, every setting of a class without ``get_config``. Here losses and optimizers are
-pickled as Python pickles any other object: with their class and all their attributes.
+An algorithm's life begins in the script: its constructor checks the arguments, records them, and
+builds the network. SubstraFL registers its class and its arguments as a function; every task of
+that function makes the algorithm anew from them, and loads the local state that the task before
+has saved. A strategy carries the algorithm itself into the aggregation, and a simulation copies it
+for each organization: then its attributes are pickled, the values of the network's variables among
+them, and the network is built again if it is asked for.
+
+Keras pickles its losses and optimizers by their ``get_config``, which leaves things out: the delta
+of a Huber loss, the variables that are excluded from weight decay, every setting of a class without
+``get_config``. Here they are pickled as Python pickles any other object: with their class and all
+their attributes.
 """
 
 import copyreg
@@ -13,7 +20,7 @@ import cloudpickle
 import keras
 import tensorflow as tf
 
-from helpers.compatibility import variable_tracker
+from helpers.compatibility import tracked_collections, variable_tracker
 from helpers.exchange.weights import snake_case
 
 
@@ -27,6 +34,8 @@ def pickle_whole_objects():
     for cls in (*_subclasses(keras.losses.Loss), *_subclasses(keras.optimizers.Optimizer)):
         copyreg.pickle(cls, _reduce_whole)
     copyreg.pickle(variable_tracker(), _reduce_tracker)
+    for cls in tracked_collections():
+        copyreg.pickle(cls, _reduce_collection)
     for cls in _subclasses(keras.Variable):
         copyreg.pickle(cls, _reduce_variable)
 
@@ -103,6 +112,17 @@ class _Ids:
 def _ids_of(values):
     """Return the places of objects."""
     return {id(value) for value in values}
+
+
+def _reduce_collection(value):
+    """Take a list, dictionary or set of an optimizer apart; it is made empty, and without tracker.
+
+    Python would fill it before it has any tracker to ask.
+    """
+    if isinstance(value, set):
+        return type(value), (list(value),), vars(value)
+    filled = (None, iter(value.items())) if isinstance(value, dict) else (iter(value),)
+    return type(value), (), vars(value), *filled
 
 
 def _reduce_variable(value):

@@ -128,6 +128,7 @@ class TFAlgo(Algo):
 
     def _build(self):
         """Build the model, ready to train."""
+        pickle_whole_objects()  # in the process of a copy, too
         with tf.device(self._device):
             model = build_as_in_a_task(self._build_model)
             check_model(model, is_trained=self._given_optimizer is not None)
@@ -144,6 +145,7 @@ class TFAlgo(Algo):
 
         What is cached belongs to this network, and is made anew for the other one.
         """
+        pickle_whole_objects()
         state = {
             name: value
             for name, value in vars(self).items()
