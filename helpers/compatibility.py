@@ -87,7 +87,7 @@ def get_tensorflow_seed():
     seed : int or None
         None if no global seed was set.
     state : tuple or None
-        State of the :class:`random.Random` that seeds eager operations.
+        State of the ``random.Random`` that seeds eager operations.
     """
     context = _find("tensorflow.python.eager.context:context")()
     seed = _attribute(context, "_seed")

@@ -229,7 +229,7 @@ class TFAlgo(Algo):
         dataset = self._dataset(data_from_opener, is_inference=is_inference)
         if not len(dataset):
             raise ValueError(
-                f"Expected at least one sample to {'predict' if is_inference else 'train'} "
+                f"Expected at least one sample (film) to {'predict' if is_inference else 'train'} "
                 f"on. Received none: {self._dataset.__name__} has the length 0 with this "
                 "organization's data."
             )
