@@ -1,6 +1,7 @@
 """Arguments: each is used, or refused by its name and with the one that was meant."""
 
 import functools
+import inspect
 import json
 
 import keras
@@ -18,11 +19,18 @@ ALGORITHMS = [
     algorithms.TFScaffoldAlgo,
     algorithms.TFSingleOrganizationAlgo,
 ]
-TORCH = {
-    "criterion": "Use loss, a Keras loss",
-    "scheduler": r"Use a schedule within the optimizer, such as keras\.optimizers\.SGD\(",
-    "use_gpu": "Use disable_gpu",
-    "device": "Use disable_gpu",
+# Each name, the argument that an algorithm must have for the hint, and the hint.
+ELSEWHERE = {
+    "criterion": ("loss", "loss, a Keras loss"),
+    "scheduler": ("optimizer", "a schedule within the optimizer, such as keras.optimizers.SGD("),
+    "use_gpu": ("disable_gpu", "disable_gpu."),
+    "device": ("disable_gpu", "disable_gpu."),
+    "lr": ("optimizer", "an optimizer with it"),
+    "epochs": ("index_generator", "index_generator, such as NpIndexGenerator("),
+    "batch_size": ("index_generator", "index_generator, such as NpIndexGenerator("),
+    "metrics": ("dataset", "metric_functions of the strategy."),
+    "class_weight": ("dataset", "a dataset that returns (x, y, sample_weight)."),
+    "loss_weights": ("loss", "losses that hold their weights"),
 }
 NEAR = {"dateset": "dataset", "disable_gpus": "disable_gpu", "seeds": "seed"}
 
@@ -35,12 +43,18 @@ def test_a_misspelled_argument_is_refused_with_the_one_that_was_meant(cls):
 
 
 @pytest.mark.parametrize("cls", ALGORITHMS)
-@pytest.mark.parametrize("name", TORCH)
-def test_a_name_of_the_torch_interface_is_refused_with_its_counterpart(cls, name):
-    with pytest.raises(
-        TypeError, match=rf"arguments of {cls.__name__}: .*'{name}'\. {TORCH[name]}"
-    ):
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_name_of_torch_or_of_fit_is_refused_with_its_counterpart(cls, name):
+    argument, hint = ELSEWHERE[name]
+    known = inspect.signature(cls).parameters
+    if name in known:
+        pytest.skip(f"{cls.__name__} takes {name}")
+    with pytest.raises(TypeError, match=f"arguments of {cls.__name__}: ") as error:
         cls(**{name: None})
+    # Nothing is said of an argument that this algorithm has not, and nothing else is guessed.
+    after = f" Use {hint}" if argument in known else ""
+    assert f"Received {name!r}.{after}" in str(error.value)
+    assert ("Use" in str(error.value)) == (argument in known)
 
 
 def test_an_argument_like_no_other_is_refused_with_the_list_of_all():
