@@ -79,6 +79,22 @@ def tracked_collections():
     return tuple(_find(f"keras.src.utils.tracking:{name}") for name in names)
 
 
+def excluded_from_weight_decay(optimizer):
+    """Variables that ``exclude_from_weight_decay`` was given themselves, not by their names.
+
+    Parameters
+    ----------
+    optimizer : keras.optimizers.Optimizer
+        An optimizer of which no attribute need be there.
+
+    Returns
+    -------
+    set
+        Their addresses in memory; empty if there are none.
+    """
+    return set(getattr(optimizer, "_exclude_from_weight_decay", ()))
+
+
 def get_tensorflow_seed():
     """Read TensorFlow's global seed, and how far its eager operations have drawn from it.
 

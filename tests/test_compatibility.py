@@ -66,6 +66,14 @@ def test_collections_of_an_optimizer_are_tracked():
     assert {type(one) for one in (optimizer.a, optimizer.b, optimizer.c)} < set(kinds)
 
 
+def test_variables_that_are_excluded_from_weight_decay_are_found():
+    variable = keras.Variable(1.0)
+    optimizer = keras.optimizers.AdamW()
+    assert compatibility.excluded_from_weight_decay(optimizer) == set()
+    optimizer.exclude_from_weight_decay(var_list=[variable])
+    assert len(compatibility.excluded_from_weight_decay(optimizer)) == 1
+
+
 def test_what_tensorflow_draws_is_repeated():
     tf.random.set_seed(5)
     tf.random.uniform([])

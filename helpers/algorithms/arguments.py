@@ -6,14 +6,27 @@ import inspect
 
 import numpy as np
 
-# What SubstraFL's Torch classes, or PyTorch's users, call what Keras has elsewhere.
-_TORCH = {
-    "criterion": "loss, a Keras loss",
-    "scheduler": "a schedule within the optimizer, such as "
-    "keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 100, 0.9))",
-    "use_gpu": "disable_gpu",
-    "device": "disable_gpu",
-}
+# What SubstraFL's Torch classes, PyTorch's users or Keras' compile and fit call what is elsewhere
+# here: the argument that takes it, and how to say so.
+_ELSEWHERE = {
+    "criterion": ("loss", "loss, a Keras loss"),
+    "scheduler": (
+        "optimizer",
+        "a schedule within the optimizer, such as "
+        "keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 100, 0.9))",
+    ),
+    "use_gpu": ("disable_gpu", "disable_gpu"),
+    "device": ("disable_gpu", "disable_gpu"),
+    "learning_rate": ("optimizer", "an optimizer with it, such as keras.optimizers.SGD(0.1)"),
+    "lr": ("optimizer", "an optimizer with it, such as keras.optimizers.SGD(0.1)"),
+    "class_weight": ("dataset", "a dataset that returns (x, y, sample_weight)"),
+    "sample_weight": ("dataset", "a dataset that returns (x, y, sample_weight)"),
+    "loss_weights": ("loss", "losses that hold their weights, or compute_loss of the model"),
+    "metrics": ("dataset", "metric_functions of the strategy"),
+} | dict.fromkeys(
+    ("batch_size", "epochs", "num_updates", "steps_per_epoch"),
+    ("index_generator", "index_generator, such as NpIndexGenerator(batch_size=32, num_updates=20)"),
+)
 
 
 def name_unknown_arguments(init):
@@ -28,7 +41,7 @@ def name_unknown_arguments(init):
     -------
     callable
         The same constructor; it raises a ``TypeError`` with the near match, or with what takes
-        the place of a name of the PyTorch interface.
+        the place of a name that PyTorch's interface or Keras' ``fit`` has for it.
     """
     known = list(inspect.signature(init).parameters)[1:]
 
@@ -36,8 +49,7 @@ def name_unknown_arguments(init):
     def checked(self, *args, **kwargs):
         for name in kwargs:
             if name not in known:
-                near = _TORCH.get(name) or next(iter(difflib.get_close_matches(name, known)), None)
-                instead = f" Use {near}." if near else ""
+                instead = f" Use {meant}." if (meant := _find_meant(name, known)) else ""
                 raise TypeError(
                     f"Expected arguments of {init.__qualname__.split('.')[0]}: {', '.join(known)}. "
                     f"Received {name!r}.{instead}"
@@ -45,6 +57,14 @@ def name_unknown_arguments(init):
         init(self, *args, **kwargs)
 
     return checked
+
+
+def _find_meant(name, known):
+    """Say what was meant by an unknown argument; None if it resembles nothing."""
+    argument, meant = _ELSEWHERE.get(name, (None, None))
+    if argument in known:
+        return meant
+    return None if meant else next(iter(difflib.get_close_matches(name, known)), None)
 
 
 def check_flag(name, value):

@@ -4,6 +4,8 @@ A sigmoid output under a loss that applies the sigmoid again still trains, only 
 Keras says so; this does.
 """
 
+import inspect
+
 import keras
 
 from helpers.compatibility import last_operation
@@ -13,6 +15,14 @@ _CATEGORICAL = (
     "CategoricalCrossentropy",
     "CategoricalFocalCrossentropy",
     "SparseCategoricalCrossentropy",
+)
+# What takes the number of a class, or a sequence of numbers, for several values.
+_OTHER_TARGETS = (
+    "SparseCategoricalCrossentropy",
+    "CategoricalGeneralizedCrossEntropy",
+    "Circle",
+    "CTC",
+    "Ctc",  # from keras.losses.ctc
 )
 
 
@@ -34,7 +44,9 @@ def check_loss(model, loss):
     ValueError
         Naming the output, its activation and the loss, and how to fix the pair.
     """
-    outputs = getattr(model, "outputs", None) or []
+    outputs = getattr(model, "outputs", None)
+    if not outputs:  # a subclassed model does not tell them
+        return
     for output, output_loss in zip(outputs, _one_for_each(loss, model, len(outputs)), strict=True):
         fault = _fault(output, output_loss)
         if fault:
@@ -60,7 +72,8 @@ def has_logits(model):
 def _one_for_each(loss, model, n_outputs):
     """Spread the losses over the outputs, in the order of the outputs."""
     if isinstance(loss, dict):
-        losses = [loss.get(name) for name in model.output_names]
+        # A Sequential model has one output, and no name for it.
+        losses = [loss.get(name) for name in getattr(model, "output_names", [None])]
     elif isinstance(loss, list | tuple):
         losses = list(loss)
     else:
@@ -75,9 +88,7 @@ def _one_for_each(loss, model, n_outputs):
 
 def _fault(output, loss):
     """Say in a sentence what is wrong with one output and its loss; None when nothing is."""
-    kind = type(loss).__name__
-    if kind == "function":  # keras.losses.get("binary_crossentropy") gives the bare function
-        kind = "".join(part.capitalize() for part in loss.__name__.split("_"))
+    kind = _kind(loss)
     activation = _activation(output)
     if kind not in _BINARY + _CATEGORICAL or activation is None:
         return None
@@ -105,6 +116,14 @@ def _fault(output, loss):
     return None
 
 
+def _kind(loss):
+    """Name the class of a loss; of a bare function, that of the class which wraps it."""
+    kind = type(loss).__name__
+    if kind == "function":  # keras.losses.get("binary_crossentropy") gives the bare function
+        kind = "".join(part.capitalize() for part in loss.__name__.split("_"))
+    return kind
+
+
 def _config(loss):
     """Read the configuration of a loss object; a bare function has none."""
     return loss.get_config() if hasattr(loss, "get_config") else {}
@@ -129,8 +148,9 @@ def check_targets(targets, predictions, loss):
     ----------
     targets, predictions : tensor, shape (n, …)
         One batch, of a model with a single output; other structures pass.
-    loss : keras.losses.Loss or str
-        Only losses that compare value by value are judged.
+    loss : keras.losses.Loss, str or None
+        Only losses of Keras that compare value by value are judged. One of the user's own, or of
+        the model, may want other targets than it predicts.
 
     Raises
     ------
@@ -139,7 +159,9 @@ def check_targets(targets, predictions, loss):
     """
     if isinstance(loss, list | tuple | dict) or not hasattr(predictions, "shape"):
         return
-    if type(keras.losses.get(loss)).__name__ == "SparseCategoricalCrossentropy":
+    loss = keras.losses.get(loss)
+    place = loss if inspect.isfunction(loss) else type(loss)
+    if place.__module__.partition(".")[0] != "keras" or _kind(loss) in _OTHER_TARGETS:
         return
     expected, received = tuple(predictions.shape)[1:], tuple(targets.shape)[1:]
     if len(expected) == len(received) and expected != received:

@@ -14,13 +14,20 @@ their attributes.
 """
 
 import copyreg
+import functools
+import inspect
 import re
+import types
 
 import cloudpickle
 import keras
 import tensorflow as tf
 
-from helpers.compatibility import tracked_collections, variable_tracker
+from helpers.compatibility import (
+    excluded_from_weight_decay,
+    tracked_collections,
+    variable_tracker,
+)
 from helpers.exchange.weights import snake_case
 
 
@@ -31,8 +38,10 @@ def pickle_whole_objects():
     variables, which optimizers hold. SubstraFL pickles a class of the script with the objects that
     it names, so that it must hold for its pickles too.
     """
-    for cls in (*_subclasses(keras.losses.Loss), *_subclasses(keras.optimizers.Optimizer)):
-        copyreg.pickle(cls, _reduce_whole)
+    for base in (keras.losses.Loss, keras.optimizers.Optimizer):
+        for cls in _subclasses(base):
+            if cls.__reduce__ is base.__reduce__:  # a class that says itself how it is pickled may
+                copyreg.pickle(cls, _reduce_whole)
     copyreg.pickle(variable_tracker(), _reduce_tracker)
     for cls in tracked_collections():
         copyreg.pickle(cls, _reduce_collection)
@@ -52,6 +61,8 @@ def check_that_it_travels(arguments):
     ------
     TypeError
         Naming the argument, and within it the class and setting that cannot be pickled.
+    ValueError
+        If an optimizer excludes variables from weight decay that are not in any task.
     """
     try:
         cloudpickle.dumps(arguments)
@@ -61,6 +72,13 @@ def check_that_it_travels(arguments):
             f"Expected arguments that can travel to the tasks. Received {place}, which cannot be "
             f"pickled ({reason}): make it where it is used, or leave it out."
         ) from error
+    for name, value in arguments.items():
+        if excluded_from_weight_decay(value):
+            raise ValueError(
+                f"Expected {name} to name the variables that are excluded from weight decay. "
+                "Received variables themselves, but every task builds the model with its own: call "
+                "exclude_from_weight_decay(var_names=[…])."
+            )
 
 
 def _subclasses(cls):
@@ -69,8 +87,11 @@ def _subclasses(cls):
 
 
 def _reduce_whole(value):
-    """Take an object apart: its class and all its attributes."""
-    state = dict(vars(value))
+    """Take an object apart: its class and all its attributes, or those that it chooses."""
+    chosen = value.__getstate__()
+    if not isinstance(chosen, dict):  # its class puts it together again
+        return _make_object, (type(value), ()), chosen
+    state = dict(chosen)
     base = snake_case(type(value).__name__)
     if re.fullmatch(rf"{base}_\d+", str(state.get("name"))):
         # Keras numbers unnamed optimizers in each process; nothing is computed from it.
@@ -135,13 +156,39 @@ def _make_variable(value, name, trainable, dtype):
     return keras.Variable(value, name=name, trainable=trainable, dtype=dtype)
 
 
-def _find_fault(value, error, place="them"):
+def _find_fault(value, error, place=""):
     """Follow a failure inwards; return where it is, and what Python says of it."""
-    parts = value if isinstance(value, dict) else getattr(value, "__dict__", {})
-    for name, part in parts.items():
+    for name, part in _parts(value):
         try:
             cloudpickle.dumps(part)
         except Exception as inner:
-            where = str(name) if place == "them" else f"{place.partition(' (')[0]}.{name}"
-            return _find_fault(part, inner, f"{where} ({type(part).__name__})")
-    return place, f"{type(error).__name__}: {error}"
+            where = f"{place}.{name}" if place else str(name)
+            if not isinstance(part, _NAMELESS):
+                where += f" ({type(part).__name__})"
+            if where.count(".") < _DEPTH:  # what refers to itself would never end
+                return _find_fault(part, inner, where)
+    return place or "them", f"{type(error).__name__}: {error}"
+
+
+# Where one is within these is said without their class.
+_NAMELESS = (dict, list, tuple, set, types.FunctionType, types.MethodType)
+_DEPTH = 20
+
+
+def _parts(value):
+    """List what a value is made of, by names: that without which it could not travel."""
+    if isinstance(value, dict):
+        return list(value.items())
+    if isinstance(value, list | tuple | set):
+        return list(enumerate(value))
+    if isinstance(value, functools.partial):
+        return [("func", value.func), *enumerate(value.args), *value.keywords.items()]
+    if inspect.ismethod(value):
+        return [("__self__", value.__self__)]
+    if inspect.isfunction(value):
+        used = inspect.getclosurevars(value)
+        return [*used.nonlocals.items(), *used.globals.items()]
+    if isinstance(value, keras.losses.Loss | keras.optimizers.Optimizer):
+        value = _reduce_whole(value)[2]
+        return list(value.items()) if isinstance(value, dict) else []
+    return list(getattr(value, "__dict__", {}).items())

@@ -70,12 +70,18 @@ def _check_tensorflow():
         "TF_NUM_INTEROP_THREADS": tf.config.threading.get_inter_op_parallelism_threads(),
     }
     for variable, value in given.items():
-        if value and os.environ.get(variable, "0").lower() in ("0", "false"):
+        if value and _inherited(variable) != int(value):
             raise ValueError(
                 f"Expected TensorFlow's settings in variables of the environment, which tasks "
                 f"inherit. Received {value!r} by tf.config: set {variable}={int(value)} before "
                 "Python starts."
             )
+
+
+def _inherited(variable):
+    """Read what a variable of the environment tells TensorFlow; 0 without it."""
+    text = os.environ.get(variable, "").lower()
+    return int(text) if text.isdecimal() else int(text == "true")
 
 
 def _get_settings():

@@ -85,3 +85,36 @@ def test_targets_are_not_broadcast():
 def test_has_logits():
     assert has_logits(build(1))
     assert not has_logits(build(1, "sigmoid"))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        None,  # the model's own compute_loss, or add_loss
+        losses.SparseCategoricalCrossentropy(),
+        "sparse_categorical_crossentropy",
+        losses.CategoricalGeneralizedCrossEntropy(),
+        lambda targets, predictions: predictions[:, 0] * targets[:, 1],
+        type("Own", (losses.Loss,), {})(),
+    ],
+)
+def test_targets_of_another_width_pass_where_the_loss_may_want_them(loss):
+    check_targets(np.zeros((4, 1)), np.zeros((4, 3)), loss)
+
+
+@pytest.mark.parametrize("loss", ["mse", losses.huber, losses.MeanAbsoluteError()])
+def test_targets_of_another_width_are_refused_where_values_are_compared(loss):
+    with pytest.raises(ValueError, match=r"shape \(n, 3\).*Received \(n, 1\)"):
+        check_targets(np.zeros((4, 1)), np.zeros((4, 3)), loss)
+
+
+def test_a_subclassed_model_may_have_several_losses():
+    class Two(keras.Model):
+        def call(self, x):
+            return x, 2 * x
+
+    check_pairing(Two(), ["mse", "mae"])
+
+
+def test_losses_by_name_are_not_judged_for_an_output_without_name():
+    check_pairing(build(1), {"finding": losses.BinaryCrossentropy()})
