@@ -113,8 +113,8 @@ def test_a_subclassed_model_may_have_several_losses():
         def call(self, x):
             return x, 2 * x
 
-    check_pairing(Two(), ["mse", "mae"])
+    check_loss(Two(), ["mse", "mae"])
 
 
 def test_losses_by_name_are_not_judged_for_an_output_without_name():
-    check_pairing(build(1), {"finding": losses.BinaryCrossentropy()})
+    check_loss(build(1), {"finding": losses.BinaryCrossentropy()})

@@ -16,7 +16,7 @@ from helpers.algorithms import (
     TFNewtonRaphsonAlgo,
     TFSingleOrganizationAlgo,
 )
-from helpers.exchange import get_parameters, weighted_sum_parameters
+from helpers.exchange import exchanged_variables, get_parameters, weighted_sum_parameters
 
 SIZE, UPDATES = 5, 4
 RNG = np.random.default_rng(0)
@@ -211,10 +211,12 @@ def test_a_dataset_without_any_sample_is_named():
 def test_an_average_in_float64_is_cast():
     algo = make(TFFedAvgAlgo)
     update = train(algo).parameters_update
-    start = list(get_parameters(algo.model).values())
+    start = list(get_parameters(exchanged_variables(algo.model)).values())
     average = [np.full(one.shape, 0.1, np.float64) for one in update]
     train(algo, FedAvgAveragedState(avg_parameters_update=average))
-    for one, other in zip(get_parameters(algo.model).values(), start, strict=True):
+    for one, other in zip(
+        get_parameters(exchanged_variables(algo.model)).values(), start, strict=True
+    ):
         assert one.dtype == np.float32
         np.testing.assert_array_equal(one, other + np.float32(0.1))
 
