@@ -297,7 +297,8 @@ results = [tidy_scores(collect(performances), arm="federated", seed=SEED, traine
 # To compare, we need the same network at each hospital **alone**, and on the **pooled** films.
 # Federated averaging over a single node *is* ordinary training at that node, so that nothing but
 # the nodes has to change. ``simulate_experiment`` computes the same numbers in this process,
-# without tasks; a test of this project compares the two bit by bit.
+# without tasks; a test of this project compares the two bit by bit. They agree because both compute
+# with equally many threads, on which the last digits of a sum depend.
 
 from substrafl.experiment import simulate_experiment
 

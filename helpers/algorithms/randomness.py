@@ -1,9 +1,9 @@
 """Random states: everything that a training draws from, read and restored in one piece.
 
 A task of Substra lives in a process of its own. Training for N rounds gives the same bits as
-training in one go only if every generator continues where the last task left it. The seed
-generators *inside* a model (dropout, augmentation layers) are variables of that model and travel
-with it; these here belong to the process.
+training in one go only if every generator continues where the last task left it, and if both have
+equally many threads. The seed generators *inside* a model (dropout, augmentation layers) are
+variables of that model and travel with it; these here belong to the process.
 """
 
 import random
