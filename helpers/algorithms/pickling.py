@@ -40,13 +40,17 @@ def pickle_whole_objects():
     """
     for base in (keras.losses.Loss, keras.optimizers.Optimizer):
         for cls in _subclasses(base):
-            if cls.__reduce__ is base.__reduce__:  # a class that says itself how it is pickled may
+            # A class that says itself how it is pickled may.
+            if all(getattr(cls, name) is getattr(base, name) for name in _OWN_WAYS):
                 copyreg.pickle(cls, _reduce_whole)
     copyreg.pickle(variable_tracker(), _reduce_tracker)
     for cls in tracked_collections():
         copyreg.pickle(cls, _reduce_collection)
     for cls in _subclasses(keras.Variable):
         copyreg.pickle(cls, _reduce_variable)
+
+
+_OWN_WAYS = ("__reduce__", "__reduce_ex__")
 
 
 def check_that_it_travels(arguments):

@@ -63,7 +63,7 @@ GIVEN = {
     "decay_rate": lambda: 0.5,
     "decay_steps": lambda: 2,
     "default_optimizer": lambda: optimizers.SGD(0.05),
-    "first_decay_steps": lambda: 1,
+    "first_decay_steps": lambda: 1.5,  # no step falls on a restart, where rounding decides
     "initial_learning_rate": lambda: 0.1,
     "inner_optimizer": lambda: optimizers.SGD(0.05),
     "learning_rate": lambda: 0.05,

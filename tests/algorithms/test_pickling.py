@@ -63,6 +63,13 @@ class MadeAgain(Scaled):
         return MadeAgain, (self.factor,)
 
 
+class MadeByProtocol(Scaled):
+    """The same, for each version of pickles."""
+
+    def __reduce_ex__(self, protocol):
+        return MadeByProtocol, (self.factor,)
+
+
 class InOrder(Scaled):
     """Has a state that is no dictionary."""
 
@@ -74,7 +81,7 @@ class InOrder(Scaled):
 
 
 @EACH_WAY
-@pytest.mark.parametrize("cls", [Scaled, WithoutLock, MadeAgain, InOrder])
+@pytest.mark.parametrize("cls", [Scaled, WithoutLock, MadeAgain, MadeByProtocol, InOrder])
 def test_a_loss_of_ones_own_arrives_as_its_class_has_it(send, cls):
     kept = {} if cls is Scaled else {"lock": threading.Lock()}
     arrived = send(cls(3.0, **kept))

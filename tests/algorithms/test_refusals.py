@@ -278,11 +278,19 @@ def test_gradients_in_float16_are_scaled_as_in_fit():
     assert_same(algo.model.get_weights(), expected, tolerance=1e-2 * abs(expected[0]).max())
 
 
+class Halved(optimizers.schedules.LearningRateSchedule):
+    """A schedule of the user's own, without get_config."""
+
+    def __call__(self, step):
+        return 0.1 / 2.0 ** keras.ops.cast(step, "float32")
+
+
 SUMMARIZED = {
     "own loss": {"loss": Faint()},
     "a function": {"loss": losses.huber},
     "several losses": {"loss": [losses.Huber(delta=0.1)]},
     "a schedule": {"optimizer": optimizers.SGD(optimizers.schedules.CosineDecay(0.1, 3))},
+    "an own schedule": {"optimizer": optimizers.SGD(Halved())},
     "a name": {"optimizer": "adam"},
     "a loss scale": {"optimizer": optimizers.LossScaleOptimizer(optimizers.Adam())},
 }
