@@ -7,11 +7,13 @@ version without one says so, where it would be used.
 """
 
 import importlib
+from collections.abc import Callable
+from typing import Any
 
 _TRIED = "keras 3.15, tensorflow 2.21 and substrafl 1.0"
 
 
-def flatten_layers(model, *, include_self=True):
+def flatten_layers(model: Any, *, include_self: bool = True) -> list:
     """List the layers of a model and of all models and layers within it.
 
     Parameters
@@ -29,7 +31,7 @@ def flatten_layers(model, *, include_self=True):
     return list(_attribute(model, "_flatten_layers")(include_self=include_self))
 
 
-def last_operation(tensor):
+def last_operation(tensor: Any) -> Any:
     """Find the layer or operation that a symbolic output of a functional model comes from.
 
     Parameters
@@ -45,7 +47,7 @@ def last_operation(tensor):
     return _attribute(tensor, "_keras_history").operation
 
 
-def keras_seed_generator():
+def keras_seed_generator() -> Any:
     """Return the generator from which Keras draws where no other is given; it may be made now.
 
     Returns
@@ -56,7 +58,7 @@ def keras_seed_generator():
     return _find("keras.src.random.seed_generator:global_seed_generator")()
 
 
-def variable_tracker():
+def variable_tracker() -> type:
     """Return the class with which Keras' optimizers remember their variables, by their addresses.
 
     Returns
@@ -67,7 +69,7 @@ def variable_tracker():
     return _find("keras.src.utils.tracking:Tracker")
 
 
-def tracked_collections():
+def tracked_collections() -> tuple[type, ...]:
     """Return the classes that Keras puts in place of an optimizer's lists, dictionaries and sets.
 
     Returns
@@ -79,7 +81,7 @@ def tracked_collections():
     return tuple(_find(f"keras.src.utils.tracking:{name}") for name in names)
 
 
-def excluded_from_weight_decay(optimizer):
+def excluded_from_weight_decay(optimizer: Any) -> set[int]:
     """Variables that ``exclude_from_weight_decay`` was given themselves, not by their names.
 
     Parameters
@@ -95,7 +97,7 @@ def excluded_from_weight_decay(optimizer):
     return set(getattr(optimizer, "_exclude_from_weight_decay", ()))
 
 
-def get_tensorflow_seed():
+def get_tensorflow_seed() -> tuple[int | None, tuple | None]:
     """Read TensorFlow's global seed, and how far its eager operations have drawn from it.
 
     Returns
@@ -111,7 +113,7 @@ def get_tensorflow_seed():
     return seed, None if seed is None else _attribute(context, "_rng").getstate()
 
 
-def set_tensorflow_seed(seed, state):
+def set_tensorflow_seed(seed: int, state: tuple) -> None:
     """Restore what :func:`get_tensorflow_seed` read.
 
     Parameters
@@ -126,7 +128,7 @@ def set_tensorflow_seed(seed, state):
     _attribute(context, "_rng").setstate(state)
 
 
-def is_op_determinism_enabled():
+def is_op_determinism_enabled() -> bool:
     """Tell whether TensorFlow was told to use deterministic operations only.
 
     Returns
@@ -137,7 +139,13 @@ def is_op_determinism_enabled():
     return _find("tensorflow.python.framework.config:is_op_determinism_enabled")()
 
 
-def change_remote(operation, *, remote_class=None, method=None, title=None):
+def change_remote(
+    operation: Any,
+    *,
+    remote_class: Callable | None = None,
+    method: str | None = None,
+    title: str | None = None,
+) -> None:
     """Have an operation that SubstraFL has noted call something else in its task.
 
     Parameters

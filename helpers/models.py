@@ -7,6 +7,7 @@ be combined, pickled, and called in every task.
 
 import fnmatch
 import functools
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -15,7 +16,12 @@ from keras import layers
 from helpers.compatibility import flatten_layers
 
 
-def build_cnn(image_size=64, filters=(16, 32, 64, 64), dropout=0.2, normalization="group"):
+def build_cnn(
+    image_size: int = 64,
+    filters: Sequence[int] = (16, 32, 64, 64),
+    dropout: float = 0.2,
+    normalization: str | None = "group",
+) -> keras.Model:
     """Build a small convolutional network for one binary question about a film.
 
     Each block is a 3×3 convolution, 2×2 max pooling, a normalization and ReLU. The first
@@ -69,7 +75,7 @@ def build_cnn(image_size=64, filters=(16, 32, 64, 64), dropout=0.2, normalizatio
     return keras.Model(inputs, layers.Dense(1, name="logit")(x), name="chest_xray_cnn")
 
 
-def freeze_layers(build, *names):
+def freeze_layers(build: Callable[[], keras.Model], *names: str) -> Callable[[], keras.Model]:
     """Make a builder of the same model in which some layers are not trained.
 
     What is not trained is not exchanged either: :func:`helpers.exchange.get_parameters` takes
@@ -130,7 +136,9 @@ def _build_frozen(build, names):
     return model
 
 
-def start_from(build, weights):
+def start_from(
+    build: Callable[[], keras.Model], weights: Sequence[np.ndarray] | keras.Model
+) -> Callable[[], keras.Model]:
     """Make a builder of the same model that starts from given weights.
 
     Fine-tuning at one hospital after the federation is

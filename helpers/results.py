@@ -1,11 +1,16 @@
 """Results: one tidy table of scores, the same columns on every page."""
 
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 COLUMNS = ("seed", "round", "arm", "hospital", "split", "metric", "value")
 
 
-def tidy_scores(scores, *, arm, seed, split="test", **more):
+def tidy_scores(
+    scores: pd.DataFrame, *, arm: str, seed: int, split: str = "test", **more: Any
+) -> pd.DataFrame:
     """Add to an experiment's scores what the experiment itself does not know.
 
     Parameters
@@ -46,7 +51,7 @@ def tidy_scores(scores, *, arm, seed, split="test", **more):
     return table[[*COLUMNS, *more]].reset_index(drop=True)
 
 
-def write_results(results, page):
+def write_results(results: pd.DataFrame, page: str) -> Path:
     """Write a page's results to ``results/<page>.csv`` under the current folder.
 
     Parameters
@@ -75,7 +80,7 @@ def write_results(results, page):
     return path
 
 
-def compare_arms(results, *, metric="auc"):
+def compare_arms(results: pd.DataFrame, *, metric: str = "auc") -> pd.DataFrame:
     """Tabulate the last round: one row for each arm, one column for each test hospital.
 
     Parameters

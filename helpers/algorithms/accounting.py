@@ -5,7 +5,9 @@
 _STEP = 1e-3
 
 
-def spent_epsilon(n_samples, batch_size, n_updates, noise_multiplier, delta):
+def spent_epsilon(
+    n_samples: int, batch_size: int, n_updates: int, noise_multiplier: float, delta: float
+) -> float:
     r"""Compute the :math:`\varepsilon` that an organization's training has spent.
 
     Neighbors are two sets of samples of which one has one sample more. The accountant adds up
@@ -51,7 +53,9 @@ def spent_epsilon(n_samples, batch_size, n_updates, noise_multiplier, delta):
     return float(spent.get_epsilon(delta))
 
 
-def find_noise(epsilon, n_samples, batch_size, n_updates, delta):
+def find_noise(
+    epsilon: float, n_samples: int, batch_size: int, n_updates: int, delta: float
+) -> float:
     r"""Find the noise multiplier with which a training spends at most :math:`\varepsilon`.
 
     Parameters

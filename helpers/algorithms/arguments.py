@@ -3,7 +3,10 @@
 import difflib
 import functools
 import inspect
+from collections.abc import Callable
+from typing import Any
 
+import keras
 import numpy as np
 
 # What SubstraFL's Torch classes, PyTorch's users or Keras' compile and fit call what is elsewhere
@@ -29,7 +32,7 @@ _ELSEWHERE = {
 )
 
 
-def name_unknown_arguments(init):
+def name_unknown_arguments(init: Callable) -> Callable:
     """Let a constructor name the argument that was meant when it is given an unknown one.
 
     Parameters
@@ -67,7 +70,7 @@ def _find_meant(name, known):
     return None if meant else next(iter(difflib.get_close_matches(name, known)), None)
 
 
-def check_flag(name, value):
+def check_flag(name: str, value: Any) -> None:
     """Refuse anything but True and False.
 
     Parameters
@@ -86,7 +89,7 @@ def check_flag(name, value):
         raise TypeError(f"Expected {name} to be True or False. Received {value!r}.")
 
 
-def check_option(name, value, example):
+def check_option(name: str, value: Any, example: str) -> None:
     """Refuse what is no option of that name; the options themselves need not be imported.
 
     Parameters
@@ -107,7 +110,7 @@ def check_option(name, value, example):
         raise TypeError(f"Expected {name} such as {example}. Received {type(value).__name__}.")
 
 
-def describe(value):
+def describe(value: Any) -> Any:
     """Describe a value for a summary, the same in every process.
 
     Parameters
@@ -134,7 +137,7 @@ def describe(value):
     return getattr(value, "__qualname__", type(value).__qualname__)
 
 
-def describe_settings(optimizer):
+def describe_settings(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     """List the settings of an optimizer, as far as it tells them.
 
     Parameters

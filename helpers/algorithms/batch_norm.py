@@ -8,12 +8,14 @@ the first it adapts to them. There is no single right way to federate them.
 import enum
 import functools
 import math
+from collections.abc import Callable
+from typing import Self
 
 import keras
 
 from helpers.algorithms.local_state import assign_variables, read_variables
 from helpers.compatibility import flatten_layers
-from helpers.exchange.weights import exchanged_variables, layer_names
+from helpers.exchange.weights import Variables, exchanged_variables, layer_names
 
 _LARGEST_GROUP_COUNT = 8
 
@@ -50,7 +52,7 @@ class BatchNorm(enum.Enum):
     GROUP = "group"
 
     @classmethod
-    def read(cls, choice):
+    def read(cls, choice: Self | str) -> Self:
         """Read a choice by its name.
 
         Parameters
@@ -76,11 +78,11 @@ class BatchNorm(enum.Enum):
                 f"Expected batch_norm as one of {names}. Received {choice!r}."
             ) from None
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Return the choice's name as :meth:`read` takes it."""
         return self.value
 
-    def exchanged_variables(self, model):
+    def exchanged_variables(self, model: keras.Model) -> Variables:
         """Name the variables of a model that are exchanged under this choice.
 
         Parameters
@@ -99,7 +101,7 @@ class BatchNorm(enum.Enum):
         own = {id(one) for one in _batch_norm_weights(model)}
         return {name: one for name, one in variables.items() if id(one) not in own}
 
-    def start(self):
+    def start(self) -> "KeptBatchNorm | None":
         """Begin a training.
 
         Returns
@@ -109,7 +111,7 @@ class BatchNorm(enum.Enum):
         """
         return KeptBatchNorm() if self is BatchNorm.LOCAL else None
 
-    def change(self, build):
+    def change(self, build: Callable[[], keras.Model]) -> Callable[[], keras.Model]:
         """Make the builder of a model whose layers are as this choice wants them.
 
         Parameters
@@ -134,11 +136,11 @@ class KeptBatchNorm:
     them waits for the next average.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._trained = None
         self._start = None
 
-    def add_average(self, model):
+    def add_average(self, model: keras.Model) -> None:
         """Go on with what the last local training has left, once the average is added.
 
         Parameters
@@ -150,7 +152,7 @@ class KeptBatchNorm:
             assign_variables(_batch_norm_weights(model), self._trained)
             self._trained = None
 
-    def begin_round(self, model):
+    def begin_round(self, model: keras.Model) -> None:
         """Remember the layers as they are before the local training.
 
         Parameters
@@ -160,7 +162,7 @@ class KeptBatchNorm:
         """
         self._start = read_variables(_batch_norm_weights(model))
 
-    def end_round(self, model):
+    def end_round(self, model: keras.Model) -> None:
         """Set the layers back, and remember what the local training has made of them.
 
         Parameters
@@ -179,7 +181,7 @@ def _batch_norm_weights(model):
     return [weight for layer in batch_norm_layers(model) for weight in layer.weights]
 
 
-def batch_norm_layers(model):
+def batch_norm_layers(model: keras.Model) -> list[keras.layers.BatchNormalization]:
     """List the BatchNorm layers of a model and of the models within it.
 
     Parameters

@@ -5,7 +5,7 @@ from substrafl.exceptions import IndexGeneratorSampleNoneError
 from substrafl.index_generator import BaseIndexGenerator, NpIndexGenerator
 
 
-def index_all_samples(n_samples, batch_size):
+def index_all_samples(n_samples: int, batch_size: int | None) -> NpIndexGenerator:
     """Make an index generator that goes through all samples in order, once in a round.
 
     Parameters
@@ -49,14 +49,14 @@ class PoissonIndexGenerator(BaseIndexGenerator):
         If ``batch_size`` is not at least 1.
     """
 
-    def __init__(self, batch_size, num_updates, seed=None):
+    def __init__(self, batch_size: int, num_updates: int, seed: int | None = None) -> None:
         if batch_size is None or batch_size < 1:
             raise ValueError(f"Expected a batch_size of at least 1. Received {batch_size}.")
         super().__init__(batch_size, num_updates, seed=0)  # SubstraFL's generator is not used
         # A state drawn here, without a seed, would travel, and be the same everywhere.
         self._generator = None if seed is None else np.random.default_rng(seed)
 
-    def __next__(self):
+    def __next__(self) -> np.ndarray:
         """Draw the next batch.
 
         Returns

@@ -1,9 +1,10 @@
 """Values of variables, as the local state keeps them from one task to the next."""
 
+import keras
 import numpy as np
 
 
-def model_variables(model):
+def model_variables(model: keras.Model) -> list[keras.Variable]:
     """List all variables that make up a model: weights and seed generators, but no metrics.
 
     Parameters
@@ -20,7 +21,7 @@ def model_variables(model):
     return [variable for variable in model.variables if id(variable) not in metrics]
 
 
-def read_variables(variables):
+def read_variables(variables: list[keras.Variable]) -> list[np.ndarray]:
     """Copy the values of variables.
 
     Parameters
@@ -36,7 +37,7 @@ def read_variables(variables):
     return [np.array(variable.numpy()) for variable in variables]
 
 
-def assign_variables(variables, values):
+def assign_variables(variables: list[keras.Variable], values: list[np.ndarray]) -> None:
     """Give variables their saved values; refuse those of another model.
 
     Parameters

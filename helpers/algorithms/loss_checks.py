@@ -5,6 +5,7 @@ Keras says so; this does.
 """
 
 import inspect
+from typing import Any
 
 import keras
 
@@ -26,7 +27,7 @@ _OTHER_TARGETS = (
 )
 
 
-def check_loss(model, loss):
+def check_loss(model: keras.Model, loss: keras.losses.Loss | str | list | dict) -> None:
     """Refuse a loss that does not fit the activation or number of the model's outputs.
 
     Only cross-entropies are judged, and only outputs whose last activation can be read off the
@@ -53,7 +54,7 @@ def check_loss(model, loss):
             raise ValueError(fault)
 
 
-def has_logits(model):
+def has_logits(model: keras.Model) -> bool:
     """Tell whether the first output of a model is a logit rather than a probability.
 
     Parameters
@@ -141,7 +142,7 @@ def _activation(output):
     return name if name in ("linear", "sigmoid", "softmax") else None
 
 
-def check_targets(targets, predictions, loss):
+def check_targets(targets: Any, predictions: Any, loss: keras.losses.Loss | str) -> None:
     """Refuse targets that Keras would silently broadcast against the model's predictions.
 
     Parameters

@@ -1,6 +1,7 @@
 """Checks of what an algorithm is given: each part is used, or refused by its name."""
 
 import inspect
+from collections.abc import Callable
 
 import keras
 from substrafl.exceptions import DatasetSignatureError, DatasetTypeError
@@ -9,7 +10,7 @@ from substrafl.exceptions import DatasetSignatureError, DatasetTypeError
 _STEPS = ("train_step", "predict_step", "make_train_function", "make_predict_function")
 
 
-def check_model(model, *, is_trained):
+def check_model(model: keras.Model, *, is_trained: bool) -> None:
     """Refuse a model of which a part would not be used.
 
     Parameters
@@ -56,7 +57,7 @@ def check_model(model, *, is_trained):
         )
 
 
-def check_builder(model):
+def check_builder(model: Callable[[], keras.Model]) -> None:
     """Refuse a model in place of the function that builds it.
 
     Parameters
@@ -77,7 +78,7 @@ def check_builder(model):
         )
 
 
-def check_dataset(dataset):
+def check_dataset(dataset: type) -> None:
     """Refuse what cannot serve as dataset class, in the words of SubstraFL's exceptions.
 
     Parameters
@@ -109,7 +110,7 @@ def check_dataset(dataset):
         )
 
 
-def check_optimizer(optimizer):
+def check_optimizer(optimizer: keras.optimizers.Optimizer | str | None) -> None:
     """Refuse an optimizer that was used before.
 
     Parameters

@@ -18,6 +18,7 @@ import functools
 import inspect
 import re
 import types
+from typing import Any
 
 import cloudpickle
 import keras
@@ -31,7 +32,7 @@ from helpers.compatibility import (
 from helpers.exchange.weights import snake_case
 
 
-def pickle_whole_objects():
+def pickle_whole_objects() -> None:
     """Let this process pickle and copy Keras' losses and optimizers with all their attributes.
 
     It holds for every class of them that exists now, the user's own included, and for Keras'
@@ -53,7 +54,7 @@ def pickle_whole_objects():
 _OWN_WAYS = ("__reduce__", "__reduce_ex__")
 
 
-def check_that_it_travels(arguments):
+def check_that_it_travels(arguments: dict[str, Any]) -> None:
     """Refuse arguments that could not travel to a task.
 
     Parameters

@@ -13,11 +13,13 @@ which is sent as it is, nor the scores of an evaluation.
 import dataclasses
 import hashlib
 import os
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
+from substrafl.index_generator import BaseIndexGenerator
 
 from helpers.algorithms.batch_norm import batch_norm_layers
 from helpers.algorithms.index_generators import PoissonIndexGenerator
@@ -65,7 +67,7 @@ class DPSGD:
     seed: int | None = None
     option: ClassVar[str] = "privacy"
 
-    def __post_init__(self):  # noqa: D105
+    def __post_init__(self) -> None:  # noqa: D105
         if not 0 < self.clip_norm < np.inf:
             raise ValueError(f"Expected a positive, finite clip_norm. Received {self.clip_norm}.")
         if not 0 <= self.noise_multiplier < np.inf:
@@ -74,7 +76,7 @@ class DPSGD:
                 f"{self.noise_multiplier}."
             )
 
-    def start(self, index_generator, model):
+    def start(self, index_generator: BaseIndexGenerator, model: keras.Model) -> "NoisedGradients":
         """Begin a private training; refuse one whose privacy could not be accounted.
 
         Parameters
@@ -124,12 +126,12 @@ class NoisedGradients:
         they seed the noise, and no pair is used twice. It belongs into the local state.
     """
 
-    def __init__(self, settings):
+    def __init__(self, settings: DPSGD) -> None:
         self.settings = settings
         self._count = 0
         self.memory = keras.Variable([0, 0], trainable=False, dtype="int64", name="noise")
 
-    def begin_round(self, dataset):
+    def begin_round(self, dataset: Any) -> None:
         """Draw the key if that was not done yet, and note how many updates there were.
 
         Parameters
@@ -142,7 +144,7 @@ class NoisedGradients:
             self.memory.assign([_draw_key(self.settings.seed, dataset), 0])
         self._count = int(self.memory.numpy()[1])
 
-    def end_round(self, num_updates):
+    def end_round(self, num_updates: int) -> None:
         """Refuse a round in which weights may have been updated in another way.
 
         Parameters
@@ -163,7 +165,13 @@ class NoisedGradients:
                 "batch in _local_train."
             )
 
-    def __call__(self, loss_of, variables, batch, batch_size):
+    def __call__(
+        self,
+        loss_of: Callable[..., tf.Tensor],
+        variables: list[keras.Variable],
+        batch: tuple,
+        batch_size: float,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Clip the gradient of each sample, add them, add noise, divide by the expected batch size.
 
         The samples are taken one by one, so that a gradient is exactly that of the sample alone,

@@ -6,6 +6,8 @@ sets holds in every task, since it is called there; what the script sets beside 
 """
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -20,7 +22,7 @@ _OF_A_NEW_PROCESS = {
 }
 
 
-def build_as_in_a_task(build):
+def build_as_in_a_task(build: Callable[[], Any]) -> Any:
     """Build a model under the settings of a new process, as a task does.
 
     Parameters
@@ -102,7 +104,7 @@ def _set_settings(settings):
     keras.config.set_dtype_policy(settings["dtype_policy"])
 
 
-def grow_gpu_memory():
+def grow_gpu_memory() -> None:
     """Let TensorFlow take GPU memory as it needs it, so that several tasks fit on one GPU."""
     for gpu in tf.config.list_physical_devices("GPU"):
         try:

@@ -1,5 +1,7 @@
 """The proximal term of FedProx, which keeps an organization near the global weights."""
 
+from collections.abc import Iterable
+
 import keras
 import tensorflow as tf
 
@@ -21,13 +23,13 @@ class ProximalTerm:
         reads those of the round it is in.
     """
 
-    def __init__(self, mu, weights):
+    def __init__(self, mu: float, weights: Iterable[keras.Variable]) -> None:
         self.mu = float(mu)
         self.variables = [
             keras.Variable(weight, trainable=False, name="global_weight") for weight in weights
         ]
 
-    def begin_round(self, weights):
+    def begin_round(self, weights: Iterable[keras.Variable]) -> None:
         """Remember the global weights.
 
         Parameters
@@ -38,7 +40,7 @@ class ProximalTerm:
         for start, weight in zip(self.variables, weights, strict=True):
             start.assign(weight)
 
-    def penalty(self, weights):
+    def penalty(self, weights: Iterable[keras.Variable]) -> tf.Tensor:
         r"""Return the term.
 
         Parameters

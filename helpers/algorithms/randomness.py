@@ -7,6 +7,8 @@ variables of that model and travel with it; these here belong to the process.
 """
 
 import random
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,7 +20,7 @@ from helpers.compatibility import (
 )
 
 
-def get_random_state():
+def get_random_state() -> dict[str, Any]:
     """Read the state of every generator of this process.
 
     Returns
@@ -37,7 +39,7 @@ def get_random_state():
     }
 
 
-def set_random_state(state):
+def set_random_state(state: dict[str, Any]) -> None:
     """Restore what :func:`get_random_state` read.
 
     Parameters
@@ -53,7 +55,7 @@ def set_random_state(state):
         set_tensorflow_seed(*state["tensorflow"])
 
 
-def with_seed(seed, build):
+def with_seed(seed: int | None, build: Callable[[], Any]) -> Any:
     """Call ``build`` so that everything it draws depends on ``seed`` alone.
 
     Parameters

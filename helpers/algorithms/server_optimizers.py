@@ -8,7 +8,7 @@ sent than with Federated Averaging, and any strategy may have made the average.
 
 import abc
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,7 +20,9 @@ class ServerOptimizer(abc.ABC):
     option: ClassVar[str] = "server_optimizer"
 
     @abc.abstractmethod
-    def step(self, average, memory=None):
+    def step(
+        self, average: dict[str, np.ndarray], memory: Any = None
+    ) -> tuple[dict[str, np.ndarray], Any]:
         """Turn an average into a step.
 
         Parameters
@@ -54,10 +56,12 @@ class FedAvgM(ServerOptimizer):
     learning_rate: float = 1.0
     momentum: float = 0.9
 
-    def __post_init__(self):  # noqa: D105
+    def __post_init__(self) -> None:  # noqa: D105
         _check(self, {"learning_rate": (0, np.inf), "momentum": (0, 1)})
 
-    def step(self, average, memory=None):
+    def step(
+        self, average: dict[str, np.ndarray], memory: Any = None
+    ) -> tuple[dict[str, np.ndarray], Any]:
         """Turn an average into a step, see :class:`~helpers.algorithms.ServerOptimizer`."""
         memory = memory or {name: np.zeros_like(value) for name, value in average.items()}
         memory = {name: self.momentum * memory[name] + value for name, value in average.items()}
@@ -93,14 +97,16 @@ class AdaptiveServerOptimizer(ServerOptimizer):
     beta_2: float = 0.99
     tau: float = 1e-3
 
-    def __post_init__(self):  # noqa: D105
+    def __post_init__(self) -> None:  # noqa: D105
         positive = (np.nextafter(0, 1), np.inf)
         limits = {"learning_rate": positive, "beta_1": (0, 1), "tau": positive}
         _check(self, limits)
         if not 0 <= self.beta_2 <= 1:
             raise ValueError(f"Expected beta_2 of 0 to 1. Received {self.beta_2}.")
 
-    def step(self, average, memory=None):
+    def step(
+        self, average: dict[str, np.ndarray], memory: Any = None
+    ) -> tuple[dict[str, np.ndarray], Any]:
         """Turn an average into a step, see :class:`~helpers.algorithms.ServerOptimizer`."""
         if memory is None:
             memory = {

@@ -3,13 +3,17 @@
 import abc
 import copy
 import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Self
 
 import cloudpickle
+import keras
 import numpy as np
 import tensorflow as tf
 from substrafl.algorithms.algo import Algo
 from substrafl.exceptions import BatchSizeNotFoundError, OptimizerValueError
+from substrafl.index_generator import BaseIndexGenerator
 
 from helpers.algorithms.arguments import describe, describe_settings, name_unknown_arguments
 from helpers.algorithms.local_state import assign_variables, model_variables, read_variables
@@ -91,7 +95,7 @@ class TFAlgo(Algo):
     _own_state = ()
     _with_batch_norm_parameters = False
 
-    def __new__(cls, *args, **kwargs):
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Record the arguments: SubstraFL makes the algorithm from them again in every task."""
         algo = super().__new__(cls)
         algo.args, algo.kwargs = args, kwargs
@@ -100,14 +104,14 @@ class TFAlgo(Algo):
     @name_unknown_arguments
     def __init__(
         self,
-        model,
-        loss,
-        index_generator,
-        dataset,
-        optimizer=None,
-        seed=None,
-        disable_gpu=False,
-    ):
+        model: Callable[[], keras.Model],
+        loss: keras.losses.Loss | str | None,
+        index_generator: BaseIndexGenerator | None,
+        dataset: type,
+        optimizer: keras.optimizers.Optimizer | str | None = None,
+        seed: int | None = None,
+        disable_gpu: bool = False,
+    ) -> None:
         check_dataset(dataset)
         check_builder(model)
         check_optimizer(optimizer)
@@ -140,7 +144,7 @@ class TFAlgo(Algo):
                 model.optimizer.build(model.trainable_variables)
         return model
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         """Copy (deepcopy) and pickle everything but the network, of which only the values travel.
 
         What is cached belongs to this network, and is made anew for the other one.
@@ -168,7 +172,7 @@ class TFAlgo(Algo):
         return model_variables(self._model) + ([] if optimizer is None else optimizer.variables)
 
     @property
-    def model(self):
+    def model(self) -> keras.Model:
         """keras.Model: the model, as the user gets it from ``download_algo_state``."""
         return self._model
 
@@ -183,7 +187,7 @@ class TFAlgo(Algo):
         return exchanged_variables(self._model, self._with_batch_norm_parameters)
 
     @property
-    def tensor_names(self):
+    def tensor_names(self) -> list[str]:
         """List of str: names of the exchanged tensors, for whoever reads what is sent."""
         return list(self._exchanged)
 
@@ -194,7 +198,7 @@ class TFAlgo(Algo):
         return "/GPU:0" if has_gpu and not self.disable_gpu else "/CPU:0"
 
     @abc.abstractmethod
-    def train(self, data_from_opener, shared_state=None):
+    def train(self, data_from_opener: Any, shared_state: Any = None) -> Any:
         """Train for one round; each child class does what its strategy asks for.
 
         Parameters
@@ -206,7 +210,7 @@ class TFAlgo(Algo):
         """
         raise NotImplementedError
 
-    def predict(self, data_from_opener, shared_state=None):
+    def predict(self, data_from_opener: Any, shared_state: Any = None) -> np.ndarray | list | dict:
         """Predict every sample of the opener's data.
 
         Parameters
@@ -377,7 +381,7 @@ class TFAlgo(Algo):
             setattr(self, name, checkpoint.pop(name))
         return checkpoint
 
-    def save_local_state(self, path):
+    def save_local_state(self, path: Path) -> None:
         """Write the local state; it never leaves the organization.
 
         Parameters
@@ -388,7 +392,7 @@ class TFAlgo(Algo):
         with Path(path).open("wb") as file:
             cloudpickle.dump(self._get_state_to_save(), file)
 
-    def load_local_state(self, path):
+    def load_local_state(self, path: Path) -> Self:
         """Load what :meth:`save_local_state` wrote.
 
         Parameters
@@ -414,7 +418,7 @@ class TFAlgo(Algo):
             )
         return self
 
-    def summary(self):
+    def summary(self) -> dict[str, Any]:
         """Describe the algorithm for SubstraFL's experiment summary.
 
         Returns

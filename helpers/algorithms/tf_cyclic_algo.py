@@ -1,5 +1,10 @@
 """Cyclic weight transfer for Keras models: one model that goes round."""
 
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from substrafl.index_generator import BaseIndexGenerator
 from substrafl.remote import remote_data
 
 from helpers.algorithms.arguments import check_flag, name_unknown_arguments
@@ -27,26 +32,26 @@ class TFCyclicAlgo(TFAlgo):
     @name_unknown_arguments
     def __init__(
         self,
-        model,
-        loss,
-        optimizer,
-        index_generator,
-        dataset,
-        with_batch_norm_parameters=True,
-        seed=None,
-        disable_gpu=False,
-    ):
+        model: Callable[[], keras.Model],
+        loss: keras.losses.Loss | str,
+        optimizer: keras.optimizers.Optimizer | str,
+        index_generator: BaseIndexGenerator,
+        dataset: type,
+        with_batch_norm_parameters: bool = True,
+        seed: int | None = None,
+        disable_gpu: bool = False,
+    ) -> None:
         check_flag("with_batch_norm_parameters", with_batch_norm_parameters)
         super().__init__(model, loss, index_generator, dataset, optimizer, seed, disable_gpu)
         self._with_batch_norm_parameters = with_batch_norm_parameters
 
     @property
-    def strategies(self):
+    def strategies(self) -> list[str]:
         """List of str: the strategies that this algorithm serves."""
         return [CYCLIC_WEIGHT_TRANSFER]
 
     @remote_data
-    def train(self, data_from_opener, shared_state=None):
+    def train(self, data_from_opener: Any, shared_state: CyclicState | None = None) -> CyclicState:
         """Take the weights over, train for one round, and send the new weights.
 
         Parameters
@@ -74,7 +79,9 @@ class TFCyclicAlgo(TFAlgo):
         return CyclicState(parameters=list(trained.values()))
 
     @remote_data
-    def receive(self, data_from_opener, shared_state=None):
+    def receive(
+        self, data_from_opener: Any, shared_state: CyclicState | None = None
+    ) -> CyclicState:
         """Take the weights over and hand them on, without any training.
 
         Parameters
@@ -106,7 +113,7 @@ class TFCyclicAlgo(TFAlgo):
             set_parameters(self._exchanged, parameters)
         return parameters
 
-    def summary(self):
+    def summary(self) -> dict[str, Any]:
         """Describe the algorithm for SubstraFL's experiment summary.
 
         Returns

@@ -1,15 +1,22 @@
 """Federated Averaging for Keras models, the twin of SubstraFL's ``TorchFedAvgAlgo``."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
+from substrafl.index_generator import BaseIndexGenerator
 from substrafl.remote import remote_data
-from substrafl.strategies.schemas import FedAvgSharedState, StrategyName
+from substrafl.strategies.schemas import FedAvgAveragedState, FedAvgSharedState, StrategyName
 
 from helpers.algorithms.arguments import check_flag, check_option, name_unknown_arguments
 from helpers.algorithms.index_generators import PoissonIndexGenerator
 from helpers.algorithms.tf_update_algo import TFUpdateAlgo
+
+# It says in its attribute ``option`` what it is for: none is imported before it is chosen.
+Option = Any
 
 
 class TFFedAvgAlgo(TFUpdateAlgo):
@@ -84,20 +91,20 @@ class TFFedAvgAlgo(TFUpdateAlgo):
     @name_unknown_arguments
     def __init__(
         self,
-        model,
-        loss,
-        optimizer,
-        index_generator,
-        dataset,
-        with_batch_norm_parameters=False,
-        seed=None,
-        disable_gpu=False,
-        proximal_mu=0.0,
-        server_optimizer=None,
-        batch_norm=None,
-        privacy=None,
-        compression=None,
-    ):
+        model: Callable[[], keras.Model],
+        loss: keras.losses.Loss | str,
+        optimizer: keras.optimizers.Optimizer | str,
+        index_generator: BaseIndexGenerator,
+        dataset: type,
+        with_batch_norm_parameters: bool = False,
+        seed: int | None = None,
+        disable_gpu: bool = False,
+        proximal_mu: float = 0.0,
+        server_optimizer: Option | None = None,
+        batch_norm: Option | str | None = None,
+        privacy: Option | None = None,
+        compression: Option | None = None,
+    ) -> None:
         check_flag("with_batch_norm_parameters", with_batch_norm_parameters)
         check_option("server_optimizer", server_optimizer, "helpers.algorithms.FedAdam()")
         check_option("privacy", privacy, "helpers.algorithms.DPSGD(clip_norm, noise_multiplier)")
@@ -136,7 +143,7 @@ class TFFedAvgAlgo(TFUpdateAlgo):
             self._proximal_term = ProximalTerm(proximal_mu, self._shared_weights.values())
 
     @property
-    def strategies(self):
+    def strategies(self) -> list[StrategyName]:
         """List of StrategyName: the strategies that this algorithm serves."""
         return [StrategyName.FEDERATED_AVERAGING]
 
@@ -208,7 +215,9 @@ class TFFedAvgAlgo(TFUpdateAlgo):
         return step
 
     @remote_data
-    def train(self, data_from_opener, shared_state=None):
+    def train(
+        self, data_from_opener: Any, shared_state: FedAvgAveragedState | None = None
+    ) -> FedAvgSharedState:
         """Add the averaged update, train locally, return the own update, set the weights back.
 
         Parameters
@@ -239,7 +248,9 @@ class TFFedAvgAlgo(TFUpdateAlgo):
         )
 
     @remote_data
-    def receive(self, data_from_opener, shared_state=None):
+    def receive(
+        self, data_from_opener: Any, shared_state: FedAvgAveragedState | None = None
+    ) -> dict[str, np.ndarray]:
         """Add the averaged update and send nothing: the organization sits a round out.
 
         See :class:`helpers.strategies.Participation`.
@@ -265,7 +276,7 @@ class TFFedAvgAlgo(TFUpdateAlgo):
             self._add_update(shared_state.avg_parameters_update)
         return {"None": np.array([])}
 
-    def summary(self):
+    def summary(self) -> dict[str, Any]:
         """Describe the algorithm for SubstraFL's experiment summary.
 
         Returns

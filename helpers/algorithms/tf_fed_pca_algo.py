@@ -1,12 +1,14 @@
 """Federated principal components for TensorFlow users, the twin of ``TorchFedPCAAlgo``."""
 
 import functools
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 from substrafl.index_generator import NpIndexGenerator
 from substrafl.remote import remote_data
-from substrafl.strategies.schemas import FedPCASharedState, StrategyName
+from substrafl.strategies.schemas import FedPCAAveragedState, FedPCASharedState, StrategyName
 
 from helpers.algorithms.arguments import name_unknown_arguments
 from helpers.algorithms.index_generators import index_all_samples
@@ -41,13 +43,13 @@ class TFFedPCAAlgo(TFAlgo):
     @name_unknown_arguments
     def __init__(
         self,
-        dataset,
-        in_features,
-        out_features,
-        batch_size=None,
-        seed=1,
-        disable_gpu=False,
-    ):
+        dataset: type,
+        in_features: int,
+        out_features: int,
+        batch_size: int | None = None,
+        seed: int = 1,
+        disable_gpu: bool = False,
+    ) -> None:
         if seed is None:
             raise ValueError(
                 "Expected a seed: every organization must start from the same G_0. Received None."
@@ -69,16 +71,16 @@ class TFFedPCAAlgo(TFAlgo):
         self._seed = seed
 
     @property
-    def strategies(self):
+    def strategies(self) -> list[StrategyName]:
         """List of StrategyName: the strategies that this algorithm serves."""
         return [StrategyName.FEDERATED_PCA]
 
     @property
-    def eigen_vectors(self):
+    def eigen_vectors(self) -> np.ndarray:
         """numpy.ndarray, shape (out_features, in_features): the components, one a row."""
         return self._model.get_weights()[0].T
 
-    def transform(self, samples):
+    def transform(self, samples: ArrayLike) -> np.ndarray:
         """Project samples on the components.
 
         Parameters
@@ -113,7 +115,9 @@ class TFFedPCAAlgo(TFAlgo):
             yield self._flatten(train_dataset[indices][0]).astype(np.float64)
 
     @remote_data
-    def train(self, data_from_opener, shared_state=None):
+    def train(
+        self, data_from_opener: Any, shared_state: FedPCAAveragedState | None = None
+    ) -> FedPCASharedState:
         """Share the mean, then what the covariance makes of the components so far.
 
         Parameters

@@ -1,12 +1,19 @@
 """Newton-Raphson for Keras models, the twin of SubstraFL's ``TorchNewtonRaphsonAlgo``."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 from substrafl.exceptions import CriterionReductionError, NegativeHessianMatrixError
 from substrafl.index_generator import NpIndexGenerator
 from substrafl.remote import remote_data
-from substrafl.strategies.schemas import NewtonRaphsonSharedState, StrategyName
+from substrafl.strategies.schemas import (
+    NewtonRaphsonAveragedStates,
+    NewtonRaphsonSharedState,
+    StrategyName,
+)
 
 from helpers.algorithms.arguments import check_flag, name_unknown_arguments
 from helpers.algorithms.index_generators import index_all_samples
@@ -49,15 +56,15 @@ class TFNewtonRaphsonAlgo(TFUpdateAlgo):
     @name_unknown_arguments
     def __init__(
         self,
-        model,
-        loss,
-        batch_size,
-        dataset,
-        l2_coeff=0.0,
-        with_batch_norm_parameters=False,
-        seed=None,
-        disable_gpu=False,
-    ):
+        model: Callable[[], keras.Model],
+        loss: keras.losses.Loss | str,
+        batch_size: int | None,
+        dataset: type,
+        l2_coeff: float = 0.0,
+        with_batch_norm_parameters: bool = False,
+        seed: int | None = None,
+        disable_gpu: bool = False,
+    ) -> None:
         check_flag("with_batch_norm_parameters", with_batch_norm_parameters)
         super().__init__(
             model,
@@ -85,7 +92,7 @@ class TFNewtonRaphsonAlgo(TFUpdateAlgo):
         self._n_samples_done = 0
 
     @property
-    def strategies(self):
+    def strategies(self) -> list[StrategyName]:
         """List of StrategyName: the strategies that this algorithm serves."""
         return [StrategyName.NEWTON_RAPHSON]
 
@@ -147,7 +154,9 @@ class TFNewtonRaphsonAlgo(TFUpdateAlgo):
         return gradients, outer.jacobian(flat, variables, unconnected_gradients=unconnected)
 
     @remote_data
-    def train(self, data_from_opener, shared_state=None):
+    def train(
+        self, data_from_opener: Any, shared_state: NewtonRaphsonAveragedStates | None = None
+    ) -> NewtonRaphsonSharedState:
         """Make the step that the aggregation sent, then share gradient and Hessian.
 
         Parameters
@@ -198,7 +207,7 @@ class TFNewtonRaphsonAlgo(TFUpdateAlgo):
             n_samples=n_samples, gradients=self._gradients, hessian=self._hessian
         )
 
-    def summary(self):
+    def summary(self) -> dict[str, Any]:
         """Describe the algorithm for SubstraFL's experiment summary.
 
         Returns

@@ -1,7 +1,9 @@
 """Scaffold for Keras models, the twin of SubstraFL's ``TorchScaffoldAlgo``."""
 
 import logging
+from collections.abc import Callable
 from enum import IntEnum
+from typing import Any
 
 import keras
 from substrafl.exceptions import (
@@ -10,8 +12,9 @@ from substrafl.exceptions import (
     ScaffoldLearningRateError,
     TorchScaffoldAlgoParametersUpdateError,
 )
+from substrafl.index_generator import BaseIndexGenerator
 from substrafl.remote import remote_data
-from substrafl.strategies.schemas import ScaffoldSharedState, StrategyName
+from substrafl.strategies.schemas import ScaffoldAveragedStates, ScaffoldSharedState, StrategyName
 
 from helpers.algorithms.arguments import check_flag, name_unknown_arguments
 from helpers.algorithms.tf_update_algo import TFUpdateAlgo
@@ -85,16 +88,16 @@ class TFScaffoldAlgo(TFUpdateAlgo):
     @name_unknown_arguments
     def __init__(
         self,
-        model,
-        loss,
-        optimizer,
-        index_generator,
-        dataset,
-        with_batch_norm_parameters=False,
-        c_update_rule=CUpdateRule.FAST,
-        seed=None,
-        disable_gpu=False,
-    ):
+        model: Callable[[], keras.Model],
+        loss: keras.losses.Loss | str,
+        optimizer: keras.optimizers.Optimizer | str,
+        index_generator: BaseIndexGenerator,
+        dataset: type,
+        with_batch_norm_parameters: bool = False,
+        c_update_rule: CUpdateRule = CUpdateRule.FAST,
+        seed: int | None = None,
+        disable_gpu: bool = False,
+    ) -> None:
         check_flag("with_batch_norm_parameters", with_batch_norm_parameters)
         super().__init__(model, loss, index_generator, dataset, optimizer, seed, disable_gpu)
         if self._index_generator.num_updates <= 0:
@@ -113,7 +116,7 @@ class TFScaffoldAlgo(TFUpdateAlgo):
         self._check_optimizer()
 
     @property
-    def strategies(self):
+    def strategies(self) -> list[StrategyName]:
         """List of StrategyName: the strategies that this algorithm serves."""
         return [StrategyName.SCAFFOLD]
 
@@ -172,7 +175,9 @@ class TFScaffoldAlgo(TFUpdateAlgo):
         return loss
 
     @remote_data
-    def train(self, data_from_opener, shared_state=None):
+    def train(
+        self, data_from_opener: Any, shared_state: ScaffoldAveragedStates | None = None
+    ) -> ScaffoldSharedState:
         """Train for one round with corrected updates, and renew the control variate.
 
         Parameters
@@ -229,7 +234,7 @@ class TFScaffoldAlgo(TFUpdateAlgo):
             n_samples=len(train_dataset),
         )
 
-    def summary(self):
+    def summary(self) -> dict[str, Any]:
         """Describe the algorithm for SubstraFL's experiment summary.
 
         Returns

@@ -1,6 +1,11 @@
 """Training at one organization for Keras models, the twin of ``TorchSingleOrganizationAlgo``."""
 
+from collections.abc import Callable
+from typing import Any
+
+import keras
 import numpy as np
+from substrafl.index_generator import BaseIndexGenerator
 from substrafl.remote import remote_data
 from substrafl.strategies.schemas import StrategyName
 
@@ -23,23 +28,23 @@ class TFSingleOrganizationAlgo(TFAlgo):
     @name_unknown_arguments
     def __init__(
         self,
-        model,
-        loss,
-        optimizer,
-        index_generator,
-        dataset,
-        seed=None,
-        disable_gpu=False,
-    ):
+        model: Callable[[], keras.Model],
+        loss: keras.losses.Loss | str,
+        optimizer: keras.optimizers.Optimizer | str,
+        index_generator: BaseIndexGenerator,
+        dataset: type,
+        seed: int | None = None,
+        disable_gpu: bool = False,
+    ) -> None:
         super().__init__(model, loss, index_generator, dataset, optimizer, seed, disable_gpu)
 
     @property
-    def strategies(self):
+    def strategies(self) -> list[StrategyName]:
         """List of StrategyName: the strategies that this algorithm serves."""
         return [StrategyName.SINGLE_ORGANIZATION]
 
     @remote_data
-    def train(self, data_from_opener, shared_state=None):
+    def train(self, data_from_opener: Any, shared_state: Any = None) -> dict[str, np.ndarray]:
         """Train for one round; nothing is shared.
 
         Parameters

@@ -5,7 +5,10 @@ one round. A graph whose variables are all known can be written down and called 
 """
 
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
+import keras
 import tensorflow as tf
 
 
@@ -28,19 +31,25 @@ class Traces:
     follow it at the same organization, and a simulation, go on with that one graph.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._written = {}
         self._functions = {}
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to this process."""
         return {"_written": self._written, "_functions": {}}
 
-    def __contains__(self, name):
+    def __contains__(self, name: str) -> bool:
         """Tell whether a function of that name is there, or can be read."""
         return name in self._functions or self._written.get(name) is not None
 
-    def get(self, name, function, batch, variables):
+    def get(
+        self,
+        name: str,
+        function: Callable,
+        batch: tuple,
+        variables: Callable[[], list[keras.Variable]],
+    ) -> "TracedFunction":
         """Return a function as a graph: the one that is there, one that was written, or a new one.
 
         Parameters
@@ -88,7 +97,13 @@ class TracedFunction:
         Whether ``saved`` is used.
     """
 
-    def __init__(self, function, batch, variables, saved=None):
+    def __init__(
+        self,
+        function: Callable,
+        batch: tuple,
+        variables: list[keras.Variable],
+        saved: dict[str, Any] | None = None,
+    ) -> None:
         self._signature = signature_of(batch)
         self._handles = [variable.value.handle for variable in variables]
         device = self._handles[0].device
@@ -112,7 +127,7 @@ class TracedFunction:
             self._structure = self._function.structured_outputs
             self._captured = self._function.captured_inputs
 
-    def __call__(self, *batch):
+    def __call__(self, *batch: Any) -> Any:
         """Call the function with one batch and return what it returns.
 
         Raises
@@ -137,7 +152,7 @@ class TracedFunction:
         )
         return tf.nest.pack_sequence_as(self._structure, results)
 
-    def save(self):
+    def save(self) -> dict[str, Any] | None:
         """Write the trace down.
 
         Returns
@@ -158,7 +173,7 @@ class TracedFunction:
         return self._saved
 
 
-def signature_of(batch):
+def signature_of(batch: Any) -> Any:
     """Describe a batch of any number of samples.
 
     Parameters

@@ -7,7 +7,7 @@ from helpers.course.prediction import pred_classifieur
 from helpers.course.training import train_classifieur
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> None:
     """Train, predict, or both, from the command line.
 
     Parameters

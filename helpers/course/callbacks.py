@@ -1,9 +1,12 @@
 """Callbacks: what happens around the epochs of Keras' own training loop."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 
 from helpers.course.checkpoint import read_description, save_checkpoint
+from helpers.data import ChestXrayDataset
 from helpers.evaluation import auc, balanced_accuracy
 
 
@@ -20,21 +23,21 @@ class FilmBatches(keras.utils.PyDataset):
         Seed of the order, together with the epoch's number.
     """
 
-    def __init__(self, dataset, *, batch_size, seed):
+    def __init__(self, dataset: ChestXrayDataset, *, batch_size: int, seed: int) -> None:
         super().__init__()
         self._dataset = dataset
         self._batch_size, self._seed = batch_size, seed
         self.start_epoch(0)
 
-    def start_epoch(self, epoch):
+    def start_epoch(self, epoch: int) -> None:
         """Shuffle the films: the order depends on seed and epoch alone."""
         self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._dataset))
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Count the batches of an epoch."""
         return -(-len(self._order) // self._batch_size)
 
-    def __getitem__(self, number):
+    def __getitem__(self, number: int) -> tuple[np.ndarray, ...]:
         """Read one batch: films, labels, and weights if there are any."""
         place = number * self._batch_size
         return self._dataset[self._order[place : place + self._batch_size]]
@@ -54,11 +57,11 @@ class SeedEpochs(keras.callbacks.Callback):
         The seed.
     """
 
-    def __init__(self, batches, seed):
+    def __init__(self, batches: FilmBatches, seed: int) -> None:
         super().__init__()
         self._batches, self._seed = batches, seed
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Seed the order of the films and every dropout layer."""
         self._batches.start_epoch(epoch)
         for number, layer in enumerate(self.model.layers):
@@ -88,13 +91,21 @@ class KeepBest(keras.callbacks.Callback):
         counts.
     """
 
-    def __init__(self, dataset, path, description, *, batch_size, goes_on):
+    def __init__(
+        self,
+        dataset: ChestXrayDataset,
+        path: Path,
+        description: dict,
+        *,
+        batch_size: int,
+        goes_on: bool,
+    ) -> None:
         super().__init__()
         self._dataset, self._path = dataset, path
         self._description, self._batch_size = description, batch_size
         self.best = read_description(path)["score"] if goes_on and path.exists() else -np.inf
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Score the validation films; save the model if it is better than all before."""
         logits, labels = self._predict()
         data = {"labels": labels.ravel().astype(int)}

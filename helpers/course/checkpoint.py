@@ -11,7 +11,7 @@ _DESCRIPTION = "chest_xray_classifier.json"  # a member of the .keras archive th
 _KEYS = {"image_size", "threshold", "classes", "score"}
 
 
-def save_checkpoint(model, path, description):
+def save_checkpoint(model: keras.Model, path: Path, description: dict) -> None:
     """Write a model and its description as one ``.keras`` file.
 
     ``keras.models.load_model`` opens the file as any other. An interruption leaves the file that
@@ -35,7 +35,7 @@ def save_checkpoint(model, path, description):
     os.replace(partial, path)
 
 
-def read_description(path):
+def read_description(path: str | Path) -> dict:
     """Read what a checkpoint says of itself.
 
     Parameters
@@ -73,7 +73,7 @@ def read_description(path):
     return description
 
 
-def load_checkpoint(path):
+def load_checkpoint(path: str | Path) -> tuple[keras.Model, dict]:
     """Load a model and its description.
 
     Parameters

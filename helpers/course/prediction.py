@@ -16,7 +16,9 @@ from helpers.evaluation.metrics import check_finite
 _BATCH = 64  # films
 
 
-def pred_classifieur(datadir, csv_in, csv_out, ckpt_path):
+def pred_classifieur(
+    datadir: str | Path, csv_in: str | Path, csv_out: str | Path, ckpt_path: str | Path
+) -> None:
     """Predict every film that a csv names, and write the csv with the predictions.
 
     Parameters

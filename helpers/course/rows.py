@@ -13,7 +13,7 @@ from helpers.data.text_files import read_rows
 _IMAGE_HEADERS = ("imageindex", "image", "filename", "file")
 
 
-def match_rows(csv, datadir):
+def match_rows(csv: str | Path, datadir: str | Path) -> tuple[pd.DataFrame, pd.Series]:
     """Read a csv and find the film of each row below a folder.
 
     Parameters

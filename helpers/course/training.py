@@ -34,18 +34,18 @@ _HERE = "here"  # there is one hospital only, and it needs a name
 
 
 def train_classifieur(
-    logdir,
-    datadir,
-    csv,
-    weights_col=None,
+    logdir: str | Path,
+    datadir: str | Path,
+    csv: str | Path,
+    weights_col: str | None = None,
     *,
-    epochs=25,
-    batch_size=32,
-    image_size=64,
-    learning_rate=2e-3,
-    seed=0,
-    task="any finding vs none",
-):
+    epochs: int = 25,
+    batch_size: int = 32,
+    image_size: int = 64,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    task: str = "any finding vs none",
+) -> tuple[Path, float]:
     """Train a classifier on the films that a csv names, and keep the best epoch's model.
 
     The films of ``train/`` are trained on, those of ``valid/`` choose the best epoch. Validation

@@ -6,10 +6,13 @@ beside the others: one aggregator has no model of its own to compare with.
 
 import collections
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from helpers.exchange.faults import Fault
+from helpers.exchange.manifest import Manifest
 from helpers.exchange.packing import list_tensors
 
 LARGEST_COUNT = 10**9  # samples; more than all organizations of the world take in a year
@@ -40,7 +43,7 @@ class Limits:
     norm: float | None = None
     sample_ratio: float = 1000.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Check the limits."""
         for name in ("norm_ratio", "sample_ratio"):
             if not getattr(self, name) >= 1:
@@ -49,7 +52,10 @@ class Limits:
             raise ValueError(f"Expected a positive norm or None. Received {self.norm}.")
 
 
-def find_faults(received, limits=None):
+def find_faults(
+    received: Mapping[str, tuple[Any, Manifest]] | Sequence[tuple[str, tuple[Any, Manifest]]],
+    limits: Limits | None = None,
+) -> list[Fault]:
     """Find the states that should not be used.
 
     Checked in this order, and for each organization the first fault is reported: two states from

@@ -10,7 +10,8 @@ update.
 import abc
 import dataclasses
 import math
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -50,7 +51,9 @@ class CompactArray(np.ndarray):
     array([ 2., -4.], dtype=float32)
     """
 
-    def __new__(cls, encoding, header, parts):
+    def __new__(
+        cls, encoding: str, header: Sequence[float], parts: Mapping[str, np.ndarray]
+    ) -> Self:
         """Decode the small form."""
         if encoding not in _DECODERS:
             raise ValueError(f"Expected one of {sorted(_DECODERS)}. Received {encoding!r}.")
@@ -59,31 +62,33 @@ class CompactArray(np.ndarray):
         array.flags.writeable = False
         return array
 
-    def __array_finalize__(self, source):
+    def __array_finalize__(self, source: np.ndarray | None) -> None:
         """Forget the small form in views and copies, which need not hold the same values."""
         self.encoding = self.header = self.parts = None
 
-    def __array_ufunc__(self, ufunc, method, *inputs, **settings):
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
         """Compute with plain arrays."""
         inputs = [np.asarray(x) if isinstance(x, CompactArray) else x for x in inputs]
         if "out" in settings:  # NumPy will say that it cannot be changed
             settings["out"] = tuple(None if x is None else np.asarray(x) for x in settings["out"])
         return getattr(ufunc, method)(*inputs, **settings)
 
-    def __array_function__(self, function, types, args, kwargs):
+    def __array_function__(
+        self, function: Callable, types: Sequence[type], args: tuple, kwargs: dict[str, Any]
+    ) -> Any:
         """Return plain arrays from NumPy's functions too."""
         result = super().__array_function__(function, types, args, kwargs)
         return np.asarray(result) if isinstance(result, CompactArray) else result
 
-    def __copy__(self):
+    def __copy__(self) -> Self:
         """Return the array itself, as it cannot be changed."""
         return self
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: dict) -> Self:
         """Return the array itself, as it cannot be changed."""
         return self
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         """Pickle the small form."""
         if self.encoding is None:
             return np.asarray(self).__reduce__()
@@ -101,7 +106,7 @@ class Compressor(abc.ABC):
     remembers: ClassVar[bool] = True
 
     @abc.abstractmethod
-    def encode(self, values):
+    def encode(self, values: np.ndarray) -> CompactArray:
         """Write one tensor in its small form.
 
         Parameters
@@ -115,7 +120,9 @@ class Compressor(abc.ABC):
             Of the same shape.
         """
 
-    def compress(self, update, memory=None):
+    def compress(
+        self, update: Mapping[str, np.ndarray], memory: Mapping[str, np.ndarray] | None = None
+    ) -> tuple[dict[str, CompactArray], dict[str, np.ndarray] | None]:
         """Compress an update, and remember what of it is not sent.
 
         With error feedback, update :math:`g_t` and memory :math:`e_t`, it sends
@@ -189,7 +196,7 @@ class Float16(Compressor):
 
     remembers: ClassVar[bool] = False
 
-    def encode(self, values):
+    def encode(self, values: np.ndarray) -> CompactArray:
         """Round to half precision, see :class:`Compressor`."""
         largest = np.abs(values).max(initial=0)
         if largest > np.finfo(np.float16).max:
@@ -215,7 +222,7 @@ class Int8(Compressor):
     array([ 0. ,  0. , -0.4], dtype=float32)
     """
 
-    def encode(self, values):
+    def encode(self, values: np.ndarray) -> CompactArray:
         """Round to multiples of the scale, see :class:`Compressor`."""
         scale = np.float32(np.abs(values).max(initial=0) / 127)
         # Values so small that their scale is zero are all sent later, when there are more.
@@ -251,12 +258,12 @@ class TopK(Compressor):
 
     share: float = 0.01
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Check the share."""
         if not SMALLEST_SHARE <= self.share <= 1:
             raise ValueError(f"Expected share from {SMALLEST_SHARE} to 1. Received {self.share}.")
 
-    def encode(self, values):
+    def encode(self, values: np.ndarray) -> CompactArray:
         """Keep the largest values, see :class:`Compressor`."""
         flat = values.ravel()
         kept = min(flat.size, max(1, round(self.share * flat.size)))

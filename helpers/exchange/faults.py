@@ -21,7 +21,7 @@ class Fault:
     tensor: str
     reason: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Write the fault as one line."""
         place = f"{self.organization}, {self.tensor}" if self.tensor else self.organization
         return f"{place}: {self.reason}"
@@ -43,12 +43,12 @@ class UpdateError(ValueError):
         Those of the first.
     """
 
-    def __init__(self, *faults):
+    def __init__(self, *faults: Fault) -> None:
         super().__init__(*faults)  # what an exception is pickled with
         self.faults = faults
         self.organization, self.tensor, self.reason = dataclasses.astuple(faults[0])
 
-    def __str__(self):
+    def __str__(self) -> str:
         """List the faults, one a line."""
         if len(self.faults) == 1:
             return f"Refused an update: {self.faults[0]}"

@@ -55,13 +55,13 @@ class Refusal(Exception):
     """Tensor and reason, before it is known from whom."""
 
 
-def require(condition, reason, tensor=""):
+def require(condition: bool, reason: str, tensor: str = "") -> None:
     """Refuse what was received, unless the condition holds."""
     if not condition:
         raise Refusal(tensor, reason)
 
 
-def seal(data):
+def seal(data: bytes) -> bytes:
     """Put the checksum into the bytes of a packed state, where its manifest has a blank one.
 
     Parameters
@@ -77,7 +77,7 @@ def seal(data):
     return data.replace(BLANK.encode(), hashlib.sha256(data).hexdigest().encode(), 1)
 
 
-def read_manifest(data):
+def read_manifest(data: bytes) -> dict:
     """Read the header of a packed state, and check the checksum over everything.
 
     Parameters

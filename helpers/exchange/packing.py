@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 import typing
+from collections.abc import Sequence
 
 import numpy as np
 import pydantic
@@ -22,6 +23,9 @@ from substrafl.strategies import schemas
 from helpers.exchange.compression import CompactArray
 from helpers.exchange.faults import Fault, UpdateError
 from helpers.exchange.manifest import BLANK, FORMAT, Manifest, Refusal, read_manifest, require, seal
+
+# A shared state: one of SubstraFL's, or a plain list or dictionary of arrays.
+State = pydantic.BaseModel | list | dict | None
 
 STATE_CLASSES = (
     schemas.FedAvgSharedState,
@@ -40,7 +44,14 @@ _DTYPES = frozenset(
 )
 
 
-def pack_state(state, *, names=None, organization="", round=0, refused=()):
+def pack_state(
+    state: State,
+    *,
+    names: Sequence[str] | None = None,
+    organization: str = "",
+    round: int = 0,
+    refused: Sequence[Fault] = (),
+) -> bytes:
     """Write a shared state as bytes.
 
     Parameters
@@ -117,7 +128,9 @@ def pack_state(state, *, names=None, organization="", round=0, refused=()):
     return seal(data)
 
 
-def unpack_state(data, *, origin, classes=()):
+def unpack_state(
+    data: bytes, *, origin: str, classes: Sequence[type] = ()
+) -> tuple[State, Manifest]:
     """Read a shared state that :func:`pack_state` has written.
 
     Parameters
@@ -152,7 +165,7 @@ def unpack_state(data, *, origin, classes=()):
     raise UpdateError(Fault(origin, tensor, reason))
 
 
-def list_tensors(state, manifest):
+def list_tensors(state: State, manifest: Manifest) -> dict[str, np.ndarray]:
     """List the tensors of a state under their names.
 
     Parameters

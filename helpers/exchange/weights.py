@@ -13,13 +13,18 @@ averages arrays does not pay for an import that it does not need.
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from helpers.compatibility import flatten_layers
 
+# Keras' variables by their names: Keras itself is not needed here. And what is exchanged of them.
+Variables = dict[str, Any]
+Parameters = dict[str, np.ndarray]
 
-def exchanged_variables(model, with_batch_norm_parameters=False):
+
+def exchanged_variables(model: Any, with_batch_norm_parameters: bool = False) -> Variables:
     """Name the variables of a model that are exchanged; all functions below are given these.
 
     Keras numbers the layers that the user did not name with a counter of the whole process
@@ -63,7 +68,7 @@ def exchanged_variables(model, with_batch_norm_parameters=False):
     return named
 
 
-def get_parameters(variables):
+def get_parameters(variables: Variables) -> Parameters:
     """Copy the values of the exchanged variables.
 
     Parameters
@@ -79,7 +84,7 @@ def get_parameters(variables):
     return {name: np.array(variable.numpy()) for name, variable in variables.items()}
 
 
-def set_parameters(variables, parameters):
+def set_parameters(variables: Variables, parameters: Parameters) -> None:
     """Give the exchanged variables the values of ``parameters``.
 
     Parameters
@@ -100,7 +105,9 @@ def set_parameters(variables, parameters):
         variables[name].assign(value)
 
 
-def increment_parameters(variables, updates, *, updates_multiplier=1.0):
+def increment_parameters(
+    variables: Variables, updates: Parameters, *, updates_multiplier: float = 1.0
+) -> None:
     """Add ``updates_multiplier * updates`` to the exchanged variables.
 
     Parameters
@@ -124,7 +131,7 @@ def increment_parameters(variables, updates, *, updates_multiplier=1.0):
     )
 
 
-def subtract_parameters(parameters, parameters_to_subtract):
+def subtract_parameters(parameters: Parameters, parameters_to_subtract: Parameters) -> Parameters:
     """Return ``parameters - parameters_to_subtract``, tensor by tensor.
 
     Parameters
@@ -146,7 +153,7 @@ def subtract_parameters(parameters, parameters_to_subtract):
     return weighted_sum_parameters([parameters, parameters_to_subtract], [1, -1])
 
 
-def add_parameters(parameters, parameters_to_add):
+def add_parameters(parameters: Parameters, parameters_to_add: Parameters) -> Parameters:
     """Return ``parameters + parameters_to_add``, tensor by tensor.
 
     Parameters
@@ -162,7 +169,9 @@ def add_parameters(parameters, parameters_to_add):
     return weighted_sum_parameters([parameters, parameters_to_add], [1, 1])
 
 
-def weighted_sum_parameters(parameters_list, coefficient_list):
+def weighted_sum_parameters(
+    parameters_list: Sequence[Parameters], coefficient_list: Sequence[float]
+) -> Parameters:
     r"""Return :math:`\sum_k c_k w_k`, tensor by tensor.
 
     With :math:`c_k = n_k / n` it is the average of Federated Averaging (McMahan et al. 2017,
@@ -211,7 +220,7 @@ def weighted_sum_parameters(parameters_list, coefficient_list):
     }
 
 
-def zeros_like_parameters(variables):
+def zeros_like_parameters(variables: Variables) -> Parameters:
     """Zeros with the names, shapes and dtypes of the exchanged variables.
 
     Parameters
@@ -227,7 +236,9 @@ def zeros_like_parameters(variables):
     return {name: np.zeros_like(value) for name, value in get_parameters(variables).items()}
 
 
-def name_parameters(arrays: Sequence[np.ndarray], expected, origin="the shared state"):
+def name_parameters(
+    arrays: Sequence[np.ndarray], expected: Parameters, origin: str = "the shared state"
+) -> Parameters:
     """Give the names back to arrays that travelled as a list, and check them.
 
     SubstraFL's shared states are lists without names; the order of the model is what both sides
@@ -272,7 +283,9 @@ def _are_floats(*values):
     return all(getattr(value, "dtype", np.dtype(int)).kind in "fV" for value in values)
 
 
-def check_parameters(parameters, expected, origin="the parameters"):
+def check_parameters(
+    parameters: Parameters, expected: Parameters, origin: str = "the parameters"
+) -> None:
     """Refuse parameters whose names, order, shapes, dtypes or values cannot be right.
 
     Parameters
@@ -329,7 +342,7 @@ def _is_batch_norm(layer):
     return any(cls.__name__ == "BatchNormalization" for cls in type(layer).__mro__)
 
 
-def layer_names(model):
+def layer_names(model: Any) -> dict[str, str]:
     """Map the names that Keras numbered by itself to a numbering within this model.
 
     Parameters
@@ -352,7 +365,7 @@ def layer_names(model):
     return renamed
 
 
-def snake_case(name):
+def snake_case(name: str) -> str:
     """Spell a class name as Keras does for unnamed layers: ``Conv2D`` gives ``conv2d``.
 
     Parameters

@@ -22,11 +22,11 @@ class Archives:
     again for the next task.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._unpacked = {}
         self._lock = threading.Lock()
 
-    def unpack(self, archive_path, folder):
+    def unpack(self, archive_path: str | Path, folder: str | Path) -> None:
         """Fill a folder with the content of an archive, and the compiled form of its modules.
 
         Parameters
@@ -46,7 +46,7 @@ class Archives:
         shutil.copytree(original, folder, copy_function=link_file, dirs_exist_ok=True)
 
 
-def add_bytecode(folder):
+def add_bytecode(folder: str | Path) -> None:
     """Put the compiled form of its modules into an unpacked archive, where Python looks for it.
 
     Every task has a folder of its own; compiling its code each time would take a task of
@@ -82,7 +82,7 @@ def _moments(folder):
     }
 
 
-def link_file(source, target):
+def link_file(source: str | Path, target: str | Path) -> None:
     """Give a file a second name, in place of what had it; copy it where the disk cannot.
 
     Parameters

@@ -3,12 +3,14 @@
 import shutil
 from pathlib import Path
 
+import substra
+
 # Folders of local-worker that belong to no client but to all of them; SubstraFL's summaries of
 # experiments are put there by the pages.
 _OF_ALL = {"outputs", "live_performances", "experiments"}
 
 
-def remove_local_files(*clients):
+def remove_local_files(*clients: substra.Client) -> None:
     """Remove the files of clients in local mode; they cannot be used afterwards.
 
     Substra keeps the assets of a local client in a temporary folder below ``local-worker``, in

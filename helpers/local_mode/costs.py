@@ -21,7 +21,9 @@ class _Task(NamedTuple):
     shared: tuple = ()  # those of them whose shared state it reads
 
 
-def count_tasks(n_hospitals, n_rounds, *, n_test_hospitals=None, eval_every=1):
+def count_tasks(
+    n_hospitals: int, n_rounds: int, *, n_test_hospitals: int | None = None, eval_every: int = 1
+) -> dict[str, int]:
     """Count the tasks of a federated run.
 
     With K hospitals that train, R rounds, and E evaluated rounds at T hospitals these are K
@@ -69,7 +71,14 @@ def count_tasks(n_hospitals, n_rounds, *, n_test_hospitals=None, eval_every=1):
     }
 
 
-def predict_tasks(tasks, n_rounds, *, cores, n_hospitals=None, eval_every=1):
+def predict_tasks(
+    tasks: pd.DataFrame,
+    n_rounds: int,
+    *,
+    cores: int,
+    n_hospitals: int | None = None,
+    eval_every: int = 1,
+) -> pd.DataFrame:
     """Predict a run, task by task, from a measured one; a single round is enough.
 
     Each task is taken to last as long as those of the same operation at the same hospital did on
@@ -143,7 +152,7 @@ def predict_tasks(tasks, n_rounds, *, cores, n_hospitals=None, eval_every=1):
     return _tabulate(plan, costs, *_schedule(plan, costs["wall"].tolist(), cores))
 
 
-def sum_costs(tasks):
+def sum_costs(tasks: pd.DataFrame) -> pd.Series:
     """Sum up what a run cost, measured or predicted.
 
     Parameters

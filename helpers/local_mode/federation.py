@@ -6,16 +6,20 @@ The flagship page spells these steps out once; the other pages and the tests tak
 import contextlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Self
 
 import pandas as pd
 import substra
+from substra.sdk.models import ComputePlan
 from substra.sdk.schemas import DataSampleSpec, DatasetSpec, Permissions
+from substrafl.compute_plan_builder import ComputePlanBuilder
 from substrafl.dependency import Dependency
 from substrafl.evaluation_strategy import EvaluationStrategy
 from substrafl.experiment import execute_experiment, simulate_experiment
 from substrafl.nodes import AggregationNode, TestDataNode, TrainDataNode
+from substrafl.nodes.schemas import SimuStatesMemory
 
 import helpers
 from helpers.data.arguments import check_integer
@@ -68,15 +72,15 @@ class Federation:
 
     def __init__(
         self,
-        samples,
+        samples: Mapping[str, Mapping[str, str | Path | Sequence[str | Path]]],
         *,
-        fast=True,
-        opener=chest_xray_opener.__file__,
-        store=None,
-        max_workers=None,
-        time_limit=None,
-        use_cache=None,
-    ):
+        fast: bool = True,
+        opener: str | Path = chest_xray_opener.__file__,
+        store: TaskStore | str | Path | None = None,
+        max_workers: int | None = None,
+        time_limit: float | None = None,
+        use_cache: bool | None = None,
+    ) -> None:
         samples, opener = _list_folders(samples), _find_opener(opener)
         store = store if isinstance(store, TaskStore) else TaskStore(store)
         with contextlib.ExitStack() as stack:
@@ -109,19 +113,19 @@ class Federation:
             }
             self._exit = stack.pop_all()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         """Return the federation itself."""
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         """Remove everything that the federation left on the disk."""
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Remove the clients and their files."""
         self._exit.close()
 
-    def tasks(self):
+    def tasks(self) -> pd.DataFrame:
         """Tell what the tasks of the last experiment have cost.
 
         Returns
@@ -138,7 +142,7 @@ class Federation:
             raise ValueError("Expected a federation with fast=True. Received one without.")
         return self._runner.table()
 
-    def train_nodes(self, *hospitals, split="train"):
+    def train_nodes(self, *hospitals: str, split: str = "train") -> list[TrainDataNode]:
         """Make the nodes that train.
 
         Parameters
@@ -160,7 +164,7 @@ class Federation:
         """
         return [TrainDataNode(*node) for node in self._nodes(hospitals, split)]
 
-    def test_nodes(self, *hospitals, split="test"):
+    def test_nodes(self, *hospitals: str, split: str = "test") -> list[TestDataNode]:
         """Make the nodes that evaluate.
 
         Parameters
@@ -182,7 +186,16 @@ class Federation:
         """
         return [TestDataNode(*node) for node in self._nodes(hospitals, split)]
 
-    def execute(self, strategy, *, train_on=(), test_on=(), split="test", num_rounds, eval_every=1):
+    def execute(
+        self,
+        strategy: ComputePlanBuilder,
+        *,
+        train_on: Sequence[str] = (),
+        test_on: Sequence[str] = (),
+        split: str = "test",
+        num_rounds: int,
+        eval_every: int = 1,
+    ) -> tuple[ComputePlan, pd.DataFrame]:
         """Run an experiment through real tasks, each in a process of its own.
 
         Parameters
@@ -227,8 +240,15 @@ class Federation:
         return compute_plan, self._scores(performances)
 
     def simulate(
-        self, strategy, *, train_on=(), test_on=(), split="test", num_rounds, eval_every=1
-    ):
+        self,
+        strategy: ComputePlanBuilder,
+        *,
+        train_on: Sequence[str] = (),
+        test_on: Sequence[str] = (),
+        split: str = "test",
+        num_rounds: int,
+        eval_every: int = 1,
+    ) -> tuple[SimuStatesMemory, pd.DataFrame]:
         """Run an experiment in this process, with the same results and without any task.
 
         Parameters

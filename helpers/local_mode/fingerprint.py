@@ -28,7 +28,13 @@ _PLAIN = {bool, float, int, str, type(None)}
 _IGNORED_KEYS = {"__file__", "date_saved", "shared_object_id", "__firstlineno__"}
 
 
-def task_fingerprint(archive, arguments, inputs, samples, environment):
+def task_fingerprint(
+    archive: str | Path,
+    arguments: list[str],
+    inputs: str | Path,
+    samples: dict[str, Path],
+    environment: dict,
+) -> str:
     """Hash everything that a task's result depends on.
 
     Parameters
@@ -72,7 +78,7 @@ def task_fingerprint(archive, arguments, inputs, samples, environment):
 
 
 @functools.lru_cache(maxsize=256)
-def function_fingerprint(archive):
+def function_fingerprint(archive: str) -> str:
     """Hash the meaning of a function archive.
 
     Parameters
@@ -95,7 +101,7 @@ def function_fingerprint(archive):
     return _hash("archive", *(part for pair in sorted(digests) for part in pair))
 
 
-def pickle_fingerprint(content):
+def pickle_fingerprint(content: bytes) -> str:
     """Hash the meaning of a pickle, without executing it.
 
     Parameters
@@ -113,7 +119,7 @@ def pickle_fingerprint(content):
     return _bytes(content, _State())
 
 
-def folder_fingerprint(folder):
+def folder_fingerprint(folder: str | Path) -> str:
     """Hash the names and contents of all files of a folder.
 
     Parameters

@@ -20,7 +20,7 @@ class ForkServer:
     number of threads may have a task run at the same time.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("server.py"))],
@@ -35,7 +35,15 @@ class ForkServer:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def run(self, *, script, arguments, folder, log, time_limit=None):
+    def run(
+        self,
+        *,
+        script: str,
+        arguments: list[str],
+        folder: str,
+        log: str,
+        time_limit: float | None = None,
+    ) -> dict:
         """Run one task and wait for its end.
 
         Parameters
@@ -87,7 +95,7 @@ class ForkServer:
             self.close()
             raise
 
-    def is_alive(self):
+    def is_alive(self) -> bool:
         """Tell whether the server still answers.
 
         Returns
@@ -97,7 +105,7 @@ class ForkServer:
         """
         return self._process.poll() is None
 
-    def close(self):
+    def close(self) -> None:
         """End the server, and with it every task that still runs."""
         with contextlib.suppress(OSError):
             self._process.stdin.close()
@@ -121,7 +129,7 @@ class ForkServer:
             answer.set_exception(ConnectionError("The server of the tasks has ended."))
 
 
-def start_server():
+def start_server() -> ForkServer:
     """Start the server of this program, unless it runs; it serves every federation and page.
 
     Its import of TensorFlow takes seconds. A script that calls this first has them pass while it
@@ -140,7 +148,7 @@ def start_server():
 
 
 @functools.cache
-def current_server():
+def current_server() -> ForkServer:
     """Return the server of this program, started once: one that has ended is not replaced here.
 
     A thread that starts a task just when Ctrl-C has ended the server must fail, and not bring a

@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable
 
 import pandas as pd
+from substra.sdk.models import Task
 from substra.sdk.schemas import AssetKind
 from substrafl.schemas import TaskType
 
@@ -33,12 +35,12 @@ class TaskRecord:
     sent: int = 0
     waited_for: str = ""
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Name the task as a person would."""
         return f"{self.operation} at {self.hospital}, round {self.round}"
 
 
-def record_task(task, hospitals):
+def record_task(task: Task, hospitals: dict[str, str]) -> TaskRecord:
     """Begin the record of one of Substra's tasks.
 
     Parameters
@@ -68,7 +70,7 @@ def _name_untagged(function):
     return "evaluate" if measures else function.name
 
 
-def tabulate_tasks(records):
+def tabulate_tasks(records: Iterable[TaskRecord]) -> pd.DataFrame:
     """Put the records of a compute plan into a table.
 
     Parameters

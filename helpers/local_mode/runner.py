@@ -11,9 +11,12 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
+import pandas as pd
+import substra
 from substra.sdk.backends.local.compute.spawner.base import (
     VOLUME_INPUTS,
     VOLUME_OUTPUTS,
@@ -31,6 +34,9 @@ from helpers.local_mode.records import record_task, tabulate_tasks
 from helpers.local_mode.spawner import ForkSpawner, TaskError
 from helpers.local_mode.store import TaskStore
 
+# By the hospitals' names, or without them.
+Clients = Mapping[str, substra.Client] | Iterable[substra.Client]
+
 # Packages whose version a result may depend on; the project's own code is in the archive.
 _PACKAGES = (
     *("substra", "substrafl", "substratools", "tensorflow", "keras", "torch"),
@@ -43,7 +49,14 @@ _SETTINGS = (
 )
 
 
-def run_tasks_fast(clients, *, store=None, max_workers=None, time_limit=None, use_cache=None):
+def run_tasks_fast(
+    clients: Clients,
+    *,
+    store: TaskStore | str | Path | None = None,
+    max_workers: int | None = None,
+    time_limit: float | None = None,
+    use_cache: bool | None = None,
+) -> "TaskRunner":
     """Let the clients of a federation run their tasks fast, side by side, and resumable.
 
     Each task runs in a process of its own that is forked from a server with TensorFlow imported;
@@ -102,7 +115,15 @@ def run_tasks_fast(clients, *, store=None, max_workers=None, time_limit=None, us
 class TaskRunner:
     """Runs the tasks of some clients; made by :func:`run_tasks_fast`, with its parameters."""
 
-    def __init__(self, clients, *, store=None, max_workers=None, time_limit=None, use_cache=None):
+    def __init__(
+        self,
+        clients: Clients,
+        *,
+        store: TaskStore | str | Path | None = None,
+        max_workers: int | None = None,
+        time_limit: float | None = None,
+        use_cache: bool | None = None,
+    ) -> None:
         for hospital, client in clients.items():
             if client.backend_mode != "subprocess":
                 raise ValueError(
@@ -152,7 +173,7 @@ class TaskRunner:
             start_server()  # its imports take place while the script goes on
         atexit.register(self.close)
 
-    def table(self):
+    def table(self) -> pd.DataFrame:
         """Tell what the tasks of the last compute plan have cost.
 
         Returns
@@ -162,7 +183,7 @@ class TaskRunner:
         """
         return tabulate_tasks(self._records.values())
 
-    def close(self):
+    def close(self) -> None:
         """Remove the files that the clients have left; it is called at the program's end."""
         atexit.unregister(self.close)
         remove_local_files(*self._clients)

@@ -48,7 +48,7 @@ PR_SET_PDEATHSIG = 1
 PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
-def main():
+def main() -> None:
     """Answer requests until standard input is closed, then end every task that still runs."""
     # What a task, or an import, prints must not get between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)

@@ -8,6 +8,7 @@ them in a process forked from a server that has the imports done
 
 import os
 import signal
+import string
 import tempfile
 from pathlib import Path
 
@@ -35,12 +36,26 @@ class ForkSpawner(stock.Subprocess):
         What other spawners have unpacked; default: nothing.
     """
 
-    def __init__(self, local_worker_dir, *, time_limit=None, archives=None):
+    def __init__(
+        self,
+        local_worker_dir: Path,
+        *,
+        time_limit: float | None = None,
+        archives: Archives | None = None,
+    ) -> None:
         super().__init__(local_worker_dir)
         self._archives = archives or Archives()
         self._time_limit = time_limit
 
-    def spawn(self, name, archive_path, command_args_tpl, data_sample_paths, local_volumes, envs):
+    def spawn(
+        self,
+        name: str,
+        archive_path: Path,
+        command_args_tpl: list[string.Template],
+        data_sample_paths: dict[str, Path] | None,
+        local_volumes: dict[str, str],
+        envs: dict[str, str] | None,
+    ) -> dict[str, float]:
         """Run one task and wait for it.
 
         Parameters

@@ -6,6 +6,7 @@ import os
 import shutil
 import uuid
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -33,7 +34,7 @@ class TaskStore:
         Bytes that :meth:`prune` leaves.
     """
 
-    def __init__(self, folder=None, *, limit=LIMIT):
+    def __init__(self, folder: str | Path | None = None, *, limit: int = LIMIT) -> None:
         self.folder = Path(folder or cache_folder() / "tasks").absolute()
         self.limit = limit
         self._results = self.folder / "results"
@@ -42,7 +43,7 @@ class TaskStore:
             path.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
-    def run_folder(self):
+    def run_folder(self) -> Iterator[Path]:
         """Lend a folder to one run.
 
         It is removed at the end of the ``with`` block. If the run is killed before, the next run
@@ -65,7 +66,7 @@ class TaskStore:
                 shutil.rmtree(folder, ignore_errors=True)
                 Path(lock.lock_file).unlink(missing_ok=True)
 
-    def get(self, fingerprint, outputs):
+    def get(self, fingerprint: str, outputs: dict[str, Path]) -> dict | None:
         """Put a stored result where the task would have written it.
 
         Parameters
@@ -107,7 +108,7 @@ class TaskStore:
             link_file(file, outputs[name])
         return about
 
-    def put(self, fingerprint, outputs, about):
+    def put(self, fingerprint: str, outputs: dict[str, Path], about: dict) -> None:
         """Store the result of a task.
 
         Parameters
@@ -132,7 +133,7 @@ class TaskStore:
         new.write_text(json.dumps(manifest), encoding="utf-8")
         new.replace(result / MANIFEST)
 
-    def prune(self):
+    def prune(self) -> None:
         """Remove the results that were not used for longest, until the rest is within the limit."""
         sizes = []
         for result in self._results.iterdir():

@@ -1,7 +1,11 @@
 """Cyclic weight transfer in NumPy (Chang et al. 2018)."""
 
+import numpy as np
 
-def cyclic_transfer(hospitals, x, n_rounds):
+from helpers.numpy_reference.linear import LinearHospitals
+
+
+def cyclic_transfer(hospitals: LinearHospitals, x: np.ndarray, n_rounds: int) -> np.ndarray:
     """Let the hospitals train in turn, each from the weights of the one before it.
 
     Parameters

@@ -1,9 +1,18 @@
 """Compressed updates with error feedback in NumPy (Seide et al. 2014; Karimireddy et al. 2019)."""
 
+from collections.abc import Callable
+
 import numpy as np
 
+from helpers.numpy_reference.linear import LinearHospitals
 
-def fed_avg_with_feedback(hospitals, x, n_rounds, compress):
+
+def fed_avg_with_feedback(
+    hospitals: LinearHospitals,
+    x: np.ndarray,
+    n_rounds: int,
+    compress: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
     """Send compressed updates, and add what was lost to the next one.
 
     Parameters
@@ -34,7 +43,7 @@ def fed_avg_with_feedback(hospitals, x, n_rounds, compress):
     return x
 
 
-def round_to_int8(values):
+def round_to_int8(values: np.ndarray) -> np.ndarray:
     """Round to 255 steps, the outermost of which is the largest value.
 
     Parameters
@@ -51,7 +60,7 @@ def round_to_int8(values):
     return step * np.rint(values / step)
 
 
-def keep_largest(values, share):
+def keep_largest(values: np.ndarray, share: float) -> np.ndarray:
     """Keep the values that are furthest from zero.
 
     Parameters

@@ -1,7 +1,18 @@
 """Federated Averaging in NumPy (McMahan et al. 2017, Algorithm 1)."""
 
+from collections.abc import Callable, Sequence
 
-def fed_avg(hospitals, x, n_rounds, participants=None):
+import numpy as np
+
+from helpers.numpy_reference.linear import LinearHospitals
+
+
+def fed_avg(
+    hospitals: LinearHospitals,
+    x: np.ndarray,
+    n_rounds: int,
+    participants: Callable[[int], Sequence[int]] | None = None,
+) -> np.ndarray:
     """Average the updates over the films.
 
     Parameters

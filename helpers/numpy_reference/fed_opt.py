@@ -2,8 +2,20 @@
 
 import numpy as np
 
+from helpers.numpy_reference.linear import LinearHospitals
 
-def fed_opt(hospitals, x, n_rounds, kind, *, eta=0.1, beta_1=0.9, beta_2=0.99, tau=1e-3):
+
+def fed_opt(
+    hospitals: LinearHospitals,
+    x: np.ndarray,
+    n_rounds: int,
+    kind: str,
+    *,
+    eta: float = 0.1,
+    beta_1: float = 0.9,
+    beta_2: float = 0.99,
+    tau: float = 1e-3,
+) -> np.ndarray:
     """Let the average of the updates be an optimizer's gradient.
 
     Parameters

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from helpers.numpy_reference.linear import Films
 
-def fed_pca(films, n_components, n_rounds, seed):
+
+def fed_pca(films: Films, n_components: int, n_rounds: int, seed: int) -> np.ndarray:
     """Iterate on the average of the hospitals' products with their covariances.
 
     Parameters

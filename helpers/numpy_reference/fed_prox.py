@@ -1,7 +1,11 @@
 """FedProx in NumPy (Li et al. 2020, Algorithm 2), with SGD for the inner problem."""
 
+import numpy as np
 
-def fed_prox(hospitals, x, n_rounds, mu):
+from helpers.numpy_reference.linear import LinearHospitals
+
+
+def fed_prox(hospitals: LinearHospitals, x: np.ndarray, n_rounds: int, mu: float) -> np.ndarray:
     r"""Average updates that a proximal term keeps near the global weights.
 
     The gradient of :math:`\frac{\mu}{2} \lVert y - x \rVert^2` is :math:`\mu (y - x)`.

@@ -1,6 +1,11 @@
 """Linear hospitals: a linear model on the squared loss, trained batch by batch in plain NumPy."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
+
+# Of each hospital the films as rows, (n, d), and the labels, (n,).
+Films = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 class LinearHospitals:
@@ -32,7 +37,14 @@ class LinearHospitals:
         The learning rate.
     """
 
-    def __init__(self, films, batches, rate, clip_norm=np.inf, batch_size=None):
+    def __init__(
+        self,
+        films: Films,
+        batches: Sequence[Callable[[], list[np.ndarray]]],
+        rate: float,
+        clip_norm: float = np.inf,
+        batch_size: int | None = None,
+    ) -> None:
         counts = np.array([len(labels) for _, labels in films])
         self.shares = counts / counts.sum()
         self.rate = rate
@@ -41,11 +53,16 @@ class LinearHospitals:
         self._clip_norm = clip_norm
         self._batch_size = batch_size
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Count the hospitals."""
         return len(self.shares)
 
-    def train(self, k, start, correction=lambda y: 0.0):
+    def train(
+        self,
+        k: int,
+        start: np.ndarray,
+        correction: Callable[[np.ndarray], np.ndarray | float] = lambda y: 0.0,
+    ) -> np.ndarray:
         """Train at one hospital for one round.
 
         Parameters
@@ -73,7 +90,9 @@ class LinearHospitals:
             y -= self.rate * (gradient + correction(y))
         return y - start
 
-    def average(self, values, places=None):
+    def average(
+        self, values: Sequence[np.ndarray], places: Sequence[int] | None = None
+    ) -> np.ndarray:
         """Average over the films of all hospitals, or of some.
 
         Parameters
@@ -92,7 +111,7 @@ class LinearHospitals:
         return np.tensordot(shares / shares.sum(), values, 1)
 
 
-def train_alone(hospitals, k, x, n_rounds):
+def train_alone(hospitals: LinearHospitals, k: int, x: np.ndarray, n_rounds: int) -> np.ndarray:
     """Train at one hospital, round after round.
 
     Parameters

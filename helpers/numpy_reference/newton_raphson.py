@@ -2,8 +2,12 @@
 
 import numpy as np
 
+from helpers.numpy_reference.linear import Films
 
-def newton_raphson(films, x, n_rounds, *, damping=0.8, penalty=0.1):
+
+def newton_raphson(
+    films: Films, x: np.ndarray, n_rounds: int, *, damping: float = 0.8, penalty: float = 0.1
+) -> np.ndarray:
     """Take damped Newton steps on the pooled films, which the federated steps must equal.
 
     Parameters

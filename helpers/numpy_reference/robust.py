@@ -1,9 +1,19 @@
 """Robust averages in NumPy (Yin et al. 2018; Blanchard et al. 2017), loop by loop."""
 
+from collections.abc import Callable, Collection
+
 import numpy as np
 
+from helpers.numpy_reference.linear import LinearHospitals
 
-def robust_fed_avg(hospitals, x, n_rounds, average, hostile=()):
+
+def robust_fed_avg(
+    hospitals: LinearHospitals,
+    x: np.ndarray,
+    n_rounds: int,
+    average: Callable[[list[np.ndarray]], np.ndarray],
+    hostile: Collection[int] = (),
+) -> np.ndarray:
     """Put a robust average in the place of the mean.
 
     Parameters
@@ -30,7 +40,7 @@ def robust_fed_avg(hospitals, x, n_rounds, average, hostile=()):
     return x
 
 
-def trimmed(updates, n_trimmed):
+def trimmed(updates: list[np.ndarray], n_trimmed: int) -> np.ndarray:
     """Average each weight without its highest and lowest values (Yin et al. 2018, Option II).
 
     Parameters
@@ -54,7 +64,7 @@ def trimmed(updates, n_trimmed):
     return average
 
 
-def multi_krum(updates, n_hostile, n_chosen):
+def multi_krum(updates: list[np.ndarray], n_hostile: int, n_chosen: int) -> np.ndarray:
     """Average the updates that lie closest to their neighbors (Blanchard et al. 2017, Section 4).
 
     Parameters

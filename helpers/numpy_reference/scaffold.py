@@ -2,8 +2,17 @@
 
 import numpy as np
 
+from helpers.numpy_reference.linear import LinearHospitals
 
-def scaffold(hospitals, x, n_rounds, *, n_updates, aggregation_rate=1.0):
+
+def scaffold(
+    hospitals: LinearHospitals,
+    x: np.ndarray,
+    n_rounds: int,
+    *,
+    n_updates: int,
+    aggregation_rate: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """Correct every update by the difference of two control variates.
 
     Parameters

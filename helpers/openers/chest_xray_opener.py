@@ -10,12 +10,14 @@ stay on the disk until somebody asks for them.
 import csv
 import hashlib
 import json
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import substratools
+from numpy.typing import ArrayLike, DTypeLike
 
 FORMAT = "chest X-ray sample"
 VERSION = 1
@@ -46,7 +48,7 @@ class ChestXrayOpener(substratools.Opener):
     helpers.data.prepare_samples : Writes the folders that this opener reads.
     """
 
-    def get_data(self, folders):
+    def get_data(self, folders: Sequence[str | Path]) -> "OpenedFilms":
         """Open the films of all folders, one after the other.
 
         The films are memory-mapped: opening them costs the reading of `metadata.csv` only, and
@@ -94,7 +96,7 @@ class ChestXrayOpener(substratools.Opener):
             labels=np.concatenate([labels for _, labels in opened]),
         )
 
-    def fake_data(self, n_samples):
+    def fake_data(self, n_samples: int) -> dict[str, Any]:
         """Make films of noise that have the form of real data, for a trial without data.
 
         Parameters
@@ -158,30 +160,32 @@ class OpenedFilms(MutableMapping):
         The films of all folders, and their labels.
     """
 
-    def __init__(self, folders, *, images, labels):
+    def __init__(
+        self, folders: Sequence[str | Path], *, images: ArrayLike, labels: ArrayLike
+    ) -> None:
         self._folders = [Path(folder) for folder in folders]
         self._values = {"images": images, "labels": labels, "metadata": None}
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: str) -> Any:
         """Return the films, the labels or the metadata."""
         if key == "metadata" and self._values[key] is None:
             rows = [rows for folder in self._folders for rows in _read_metadata(folder)]
             self._values[key] = pd.concat(rows, ignore_index=True).astype({"label": "int64"})
         return self._values[key]
 
-    def __setitem__(self, key, value):
+    def __setitem__(self, key: str, value: Any) -> None:
         """Replace or add a value."""
         self._values[key] = value
 
-    def __delitem__(self, key):
+    def __delitem__(self, key: str) -> None:
         """Remove a value."""
         del self._values[key]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         """Iterate over the keys."""
         return iter(self._values)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Count the keys."""
         return len(self._values)
 
@@ -198,22 +202,22 @@ class FilmStack:
         Arrays of shape (n_i, H, W, 1) with one height, width and dtype.
     """
 
-    def __init__(self, parts):
+    def __init__(self, parts: Sequence[np.ndarray]) -> None:
         self._parts = list(parts)
         self._ends = np.cumsum([len(part) for part in self._parts])
         self.shape = (int(self._ends[-1]), *self._parts[0].shape[1:])
         self.dtype = self._parts[0].dtype
         self.ndim = len(self.shape)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Return the number of films."""
         return self.shape[0]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """Show the shape without reading a film."""
         return f"FilmStack(shape={self.shape}, dtype={self.dtype}, parts={len(self._parts)})"
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice | ArrayLike) -> np.ndarray:
         """Read the films asked for, and no others."""
         if isinstance(index, slice):
             return self._gather(np.arange(*index.indices(len(self))))
@@ -244,7 +248,7 @@ class FilmStack:
         films = np.where(films < 0, films + len(self), films)
         return self._gather(films) if index.ndim else self._gather(films[None])[0]
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         """Read all films."""
         if copy is False:
             raise ValueError("Expected copy=None or True. A FilmStack is always copied.")

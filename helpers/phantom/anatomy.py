@@ -52,7 +52,7 @@ class Pose:
     breath: float = 0.0  # how much higher the diaphragm stands than in full inspiration, cm
     arms: float = 0.0  # 0: shoulder blades turned out of the lungs; 1: over them
 
-    def magnify(self, z):
+    def magnify(self, z: float) -> float:
         """Cone-beam magnification at depth ``z``, relative to the middle of the chest.
 
         The detector is in front of the chest in PA and behind it in AP; the focus is 180 cm
@@ -72,7 +72,7 @@ class Pose:
         return (distance - middle) / (distance - away)
 
 
-def draw_anatomy(rng, age, female):
+def draw_anatomy(rng: np.random.Generator, age: float, female: bool) -> Anatomy:
     """Draw the measures of one patient.
 
     Parameters
@@ -115,7 +115,7 @@ def draw_anatomy(rng, age, female):
     )
 
 
-def draw_pose(rng, view):
+def draw_pose(rng: np.random.Generator, view: str) -> Pose:
     """Draw how a patient is placed for one film, more carelessly in bed (AP) than standing.
 
     Parameters
@@ -141,7 +141,7 @@ def draw_pose(rng, view):
     )
 
 
-def lung(anatomy, side, pose):
+def lung(anatomy: Anatomy, side: int, pose: Pose) -> Solid:
     """Pleural cavity of one side as a solid: apex up, boxy towards the diaphragm.
 
     Parameters
@@ -173,7 +173,7 @@ def lung(anatomy, side, pose):
     )
 
 
-def dome_top(anatomy, side, pose):
+def dome_top(anatomy: Anatomy, side: int, pose: Pose) -> float:
     """Height (y) of the diaphragm's dome; the left one is lower, breathing out raises both.
 
     Parameters
@@ -193,7 +193,7 @@ def dome_top(anatomy, side, pose):
     return anatomy.dome + (anatomy.dome_step if side == LEFT else 0.0) - pose.breath
 
 
-def dome(anatomy, side, pose):
+def dome(anatomy: Anatomy, side: int, pose: Pose) -> Solid:
     """Abdomen under one half of the diaphragm: a dome on an endless trunk.
 
     Parameters
@@ -221,7 +221,7 @@ def dome(anatomy, side, pose):
     )
 
 
-def heart(anatomy, pose, enlargement=1.0):
+def heart(anatomy: Anatomy, pose: Pose, enlargement: float = 1.0) -> Solid:
     """Heart as a solid on the film: tilted, apex to the patient's left, magnified by the view.
 
     In bed (AP) the diaphragm is high and the heart lies flatter and wider.
@@ -252,7 +252,7 @@ def heart(anatomy, pose, enlargement=1.0):
     return Solid(x=x, y=y, z=z, a=long, b=short, c=6.2 * grow / enlargement**0.3, angle=tilt)
 
 
-def cardiothoracic_ratio(anatomy, pose, enlargement=1.0):
+def cardiothoracic_ratio(anatomy: Anatomy, pose: Pose, enlargement: float = 1.0) -> float:
     """Width of the heart over the inner width of the chest, both on the film.
 
     Above 0.5 on a PA film the heart counts as enlarged.

@@ -49,7 +49,7 @@ def _blur_matrix(n, out, sigma):
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def blur(image, sigma, out=None):
+def blur(image: np.ndarray, sigma: float, out: int | None = None) -> np.ndarray:
     """Gaussian blur and averaging down of a square image, edges repeated by renormalising.
 
     Parameters
@@ -70,7 +70,7 @@ def blur(image, sigma, out=None):
     return matrix @ image @ matrix.T
 
 
-def transmit(line_integral, scatter=0.0, pixel=1.0):
+def transmit(line_integral: np.ndarray, scatter: float = 0.0, pixel: float = 1.0) -> np.ndarray:
     """Fraction of photons that reach the detector: primary plus scattered.
 
     The primary is Beer-Lambert's ``exp(-line_integral)``; scatter is a broad blur of it,
@@ -97,7 +97,9 @@ def transmit(line_integral, scatter=0.0, pixel=1.0):
     return primary + np.float32(scatter) * blur(source, SCATTER_WIDTH / pixel)
 
 
-def expose(line_integral, technique, size, rng):
+def expose(
+    line_integral: np.ndarray, technique: Technique, size: int, rng: np.random.Generator
+) -> np.ndarray:
     """Take and display a film.
 
     Parameters

@@ -1,10 +1,20 @@
 """Findings: what is wrong in an invented chest, as shapes and amounts for the phantom."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.phantom.anatomy import LEFT, RIGHT, Pose, cardiothoracic_ratio, dome_top, heart, lung
+from helpers.phantom.anatomy import (
+    LEFT,
+    RIGHT,
+    Anatomy,
+    Pose,
+    cardiothoracic_ratio,
+    dome_top,
+    heart,
+    lung,
+)
 from helpers.phantom.shapes import Solid
 
 SUBTLE = 0.3  # share of findings drawn from the lower, hard end of their range
@@ -58,7 +68,12 @@ def _amount(rng, low, high):
     return low + (high - low) * part
 
 
-def draw_lesions(rngs, present, anatomy, growth=1.0):
+def draw_lesions(
+    rngs: Callable[[str], np.random.Generator],
+    present: Iterable[str],
+    anatomy: Anatomy,
+    growth: float = 1.0,
+) -> Lesions:
     """Draw the shapes of the findings of one film.
 
     Parameters

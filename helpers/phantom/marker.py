@@ -24,7 +24,7 @@ STYLES = {
 }
 
 
-def add_marker(image, style, rng):
+def add_marker(image: np.ndarray, style: str, rng: np.random.Generator) -> None:
     """Lay a marker in the upper right corner of a line-integral image, in place.
 
     Parameters

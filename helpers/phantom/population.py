@@ -101,7 +101,7 @@ class Hospital:
     finding_effect: dict[str, float] = field(default_factory=dict)
     marker: str = "plain"
 
-    def draw_technique(self, rng):
+    def draw_technique(self, rng: np.random.Generator) -> Technique:
         """Draw the technique of one film: the hospital's, as far as it keeps to it.
 
         Parameters
@@ -161,7 +161,7 @@ class FilmRecord(NamedTuple):
     findings: tuple[str, ...]
 
 
-def prevalence(finding, hospital, age, female):
+def prevalence(finding: str, hospital: Hospital, age: float, female: bool) -> float:
     """Planted share of films with a finding, before COMPANIONS.
 
     Parameters
@@ -187,7 +187,9 @@ def prevalence(finding, hospital, age, female):
     return float(1 / (1 + np.exp(-odds)))
 
 
-def draw_films(n_films, seed, hospitals=HOSPITALS):
+def draw_films(
+    n_films: int, seed: int, hospitals: tuple[Hospital, ...] = HOSPITALS
+) -> list[FilmRecord]:
     """Draw patients until every hospital has its share of films.
 
     Parameters

@@ -48,7 +48,9 @@ class Rays(NamedTuple):
     shift: np.ndarray
 
 
-def make_rays(n, *, zoom=1.0, turn=0.0, shift=(0.0, 0.0)):
+def make_rays(
+    n: int, *, zoom: float = 1.0, turn: float = 0.0, shift: tuple[float, float] = (0.0, 0.0)
+) -> Rays:
     """Rays through the centres of ``n`` by ``n`` pixels of a film of side ``FIELD``.
 
     Parameters
@@ -78,7 +80,7 @@ def make_rays(n, *, zoom=1.0, turn=0.0, shift=(0.0, 0.0)):
     return Rays(x.astype(np.float32), y.astype(np.float32), pixel, matrix, shift)
 
 
-def half_chord(x, y, solid):
+def half_chord(x: np.ndarray, y: np.ndarray, solid: Solid) -> np.ndarray:
     """Half the length that rays along *z* spend inside a superellipsoid.
 
     Parameters
@@ -114,7 +116,7 @@ def half_chord(x, y, solid):
     return np.float32(solid.c) * np.sqrt(inside, out=inside)
 
 
-def span(rays, solid):
+def span(rays: Rays, solid: Solid) -> tuple[np.ndarray, np.ndarray]:
     """Find where each ray enters and leaves a solid.
 
     Parameters
@@ -133,7 +135,7 @@ def span(rays, solid):
     return np.float32(solid.z) - half, np.float32(solid.z) + half
 
 
-def crop(rays, solid):
+def crop(rays: Rays, solid: Solid) -> tuple[tuple[slice, slice], Rays]:
     """Find the part of a film that a solid may cover.
 
     Parameters
@@ -167,7 +169,7 @@ def crop(rays, solid):
     return box, rays._replace(x=rays.x[box], y=rays.y[box])
 
 
-def add_solid(image, rays, solid, mu):
+def add_solid(image: np.ndarray, rays: Rays, solid: Solid, mu: float) -> None:
     """Add ``mu`` times the chord of a solid to a line-integral image, in place.
 
     Parameters
@@ -185,7 +187,9 @@ def add_solid(image, rays, solid, mu):
     image[box] += np.float32(2 * mu) * half_chord(part.x, part.y, solid)
 
 
-def covered(within, *solids):
+def covered(
+    within: tuple[np.ndarray, np.ndarray], *solids: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
     """Length of the part of an interval that is covered by other intervals.
 
     Parameters
@@ -214,7 +218,7 @@ def covered(within, *solids):
     return total
 
 
-def merge(spans):
+def merge(spans: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Find the smallest interval of each ray around several intervals.
 
     Parameters

@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from helpers.phantom.anatomy import LEFT, RIGHT
-from helpers.phantom.shapes import FIELD, Solid, crop
-from helpers.phantom.tubes import join, polyline
+from helpers.phantom.anatomy import LEFT, RIGHT, Anatomy, Pose
+from helpers.phantom.shapes import FIELD, Rays, Solid, crop
+from helpers.phantom.tubes import Tubes, join, polyline
 
 # Linear attenuation above that of soft tissue at about 65 keV, 1/cm.
 BONE = 0.17  # spongy bone
 CORTEX = 0.26  # compact bone
 
 
-def add_spine(image, anatomy, pose, rays):
+def add_spine(image: np.ndarray, anatomy: Anatomy, pose: Pose, rays: Rays) -> None:
     """Add vertebral bodies with disc spaces, pedicles and processes, in place.
 
     Parameters
@@ -50,7 +50,7 @@ def add_spine(image, anatomy, pose, rays):
     image[box] += (0.6 * bone) * total.astype(np.float32)
 
 
-def flat_bones(anatomy, pose):
+def flat_bones(anatomy: Anatomy, pose: Pose) -> list[tuple[Solid, float]]:
     """Shoulder blades, humeral heads and breastbone, as thin solids.
 
     Parameters
@@ -77,7 +77,7 @@ def flat_bones(anatomy, pose):
     return parts
 
 
-def skeleton(anatomy, pose):
+def skeleton(anatomy: Anatomy, pose: Pose) -> Tubes:
     """Ribs, clavicles, edges of the shoulder blades, upper arms: hollow tubes.
 
     Parameters

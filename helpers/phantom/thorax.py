@@ -9,8 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from helpers.phantom.anatomy import LEFT, RIGHT, dome, dome_top, heart, lung
-from helpers.phantom.findings import NO_LESIONS
+from helpers.phantom.anatomy import LEFT, RIGHT, Anatomy, Pose, dome, dome_top, heart, lung
+from helpers.phantom.findings import NO_LESIONS, Lesions
 from helpers.phantom.shapes import (
     Solid,
     add_solid,
@@ -33,7 +33,9 @@ BLOOD = 0.25  # vessels above lung: blood and the sheath around it
 TAPER = np.array([[1.0], [0.9]])  # of the two halves of a vessel between branchings
 
 
-def project_chest(anatomy, pose, lesions=NO_LESIONS, n=256):
+def project_chest(
+    anatomy: Anatomy, pose: Pose, lesions: Lesions = NO_LESIONS, n: int = 256
+) -> np.ndarray:
     """Line integrals of one film.
 
     Parameters

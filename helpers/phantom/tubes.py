@@ -7,8 +7,9 @@ hundreds of pieces are projected at once on small patches of the film.
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from helpers.phantom.shapes import FIELD
+from helpers.phantom.shapes import FIELD, Rays
 
 
 class Tubes(NamedTuple):
@@ -24,7 +25,14 @@ class Tubes(NamedTuple):
     core: np.ndarray  # (m,), attenuation inside as a fraction of ``mu``
 
 
-def polyline(points, radius, mu, *, wall=0.0, core=1.0):
+def polyline(
+    points: np.ndarray,
+    radius: ArrayLike,
+    mu: ArrayLike,
+    *,
+    wall: ArrayLike = 0.0,
+    core: ArrayLike = 1.0,
+) -> Tubes:
     """Tube around a bent line, cut into straight pieces that meet at mitred joints.
 
     Parameters
@@ -55,7 +63,7 @@ def polyline(points, radius, mu, *, wall=0.0, core=1.0):
     )
 
 
-def join(pieces):
+def join(pieces: list[Tubes]) -> Tubes:
     """Put several groups of tube pieces into one.
 
     Parameters
@@ -70,7 +78,7 @@ def join(pieces):
     return Tubes(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
 
 
-def add_tubes(image, rays, tubes):
+def add_tubes(image: np.ndarray, rays: Rays, tubes: Tubes) -> None:
     """Add the line integrals of many tube pieces to an image, in place.
 
     The chord through a cylinder of radius ``r`` at distance ``d`` from its projected axis is

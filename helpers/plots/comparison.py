@@ -1,11 +1,17 @@
 """Comparison of models hospital by hospital: intervals, transfer between hospitals, gains."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 
 from helpers.plots.style import ARM_STYLES, hospital_colors, new_axes
 
 
-def plot_intervals(intervals, *, reference=None, ax=None):
+def plot_intervals(
+    intervals: pd.DataFrame, *, reference: float | None = None, ax: Axes | None = None
+) -> Axes:
     """Draw scores or differences with intervals: a row for each hospital, a mark for each arm.
 
     Parameters
@@ -40,7 +46,9 @@ def plot_intervals(intervals, *, reference=None, ax=None):
     return ax
 
 
-def plot_transfer(scores, *, home=(), ax=None):
+def plot_transfer(
+    scores: pd.DataFrame, *, home: Sequence[str] = (), ax: Axes | None = None
+) -> Axes:
     """Draw a table of scores: trained at (rows), tested at (columns).
 
     Parameters
@@ -76,7 +84,7 @@ def plot_transfer(scores, *, home=(), ax=None):
     return ax
 
 
-def plot_gains(gains, sizes, *, ax=None):
+def plot_gains(gains: pd.DataFrame, sizes: pd.Series, *, ax: Axes | None = None) -> Axes:
     """Draw what hospitals gain against their size.
 
     Parameters

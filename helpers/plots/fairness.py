@@ -1,11 +1,16 @@
 """Fairness: associations, groups and trade-offs, each value with its interval."""
 
+from collections.abc import Mapping
+
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from helpers.plots.style import PALETTE, new_axes
 
 
-def plot_effects(found, *, ax=None):
+def plot_effects(found: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw the effects that an audit found, and what it could have found.
 
     Parameters
@@ -41,7 +46,9 @@ def plot_effects(found, *, ax=None):
     return ax
 
 
-def plot_odds_ratios(ratios, *, ax=None):
+def plot_odds_ratios(
+    ratios: Mapping[str, tuple[float, float, float]], *, ax: Axes | None = None
+) -> Axes:
     """Draw odds ratios below each other, with their intervals; 1 is no association.
 
     Parameters
@@ -70,7 +77,7 @@ def plot_odds_ratios(ratios, *, ax=None):
     return ax
 
 
-def plot_groups(measured, metric, *, ax=None):
+def plot_groups(measured: pd.DataFrame, metric: str, *, ax: Axes | None = None) -> Axes:
     """Draw a metric of each group; groups too small for it are hollow and grey.
 
     Parameters
@@ -107,7 +114,9 @@ def plot_groups(measured, metric, *, ax=None):
     return ax
 
 
-def plot_trade_off(table, *, cost, gain, by, ax=None):
+def plot_trade_off(
+    table: pd.DataFrame, *, cost: str, gain: str, by: tuple[str, ...], ax: Axes | None = None
+) -> Axes:
     """Draw two metrics of many choices against each other, and mark the Pareto front.
 
     Parameters
@@ -149,7 +158,7 @@ def plot_trade_off(table, *, cost, gain, by, ax=None):
     return ax
 
 
-def pareto_front(cost, gain):
+def pareto_front(cost: ArrayLike, gain: ArrayLike) -> np.ndarray:
     """Tell which choices are not beaten in both ways by another.
 
     Parameters

@@ -1,10 +1,18 @@
 """Films drawn side by side."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 
 
-def plot_films(films, titles=None, *, n_columns=6, axes=None):
+def plot_films(
+    films: Sequence[np.ndarray],
+    titles: Sequence[str] | None = None,
+    *,
+    n_columns: int = 6,
+    axes: np.ndarray | None = None,
+) -> np.ndarray:
     """Show films side by side.
 
     Parameters

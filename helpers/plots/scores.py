@@ -1,9 +1,12 @@
 """Scores of arms and hospitals, drawn from a tidy table of results."""
 
+import pandas as pd
+from matplotlib.axes import Axes
+
 from helpers.plots.style import ARM_STYLES, hospital_colors, new_axes
 
 
-def plot_rounds(results, *, metric="auc", ax=None):
+def plot_rounds(results: pd.DataFrame, *, metric: str = "auc", ax: Axes | None = None) -> Axes:
     """Draw the score after each round: every hospital alone, federated, pooled.
 
     Parameters
@@ -39,7 +42,7 @@ def plot_rounds(results, *, metric="auc", ax=None):
     return ax
 
 
-def plot_hospitals(results, *, metric="auc", ax=None):
+def plot_hospitals(results: pd.DataFrame, *, metric: str = "auc", ax: Axes | None = None) -> Axes:
     """Draw what each hospital has at the end: its own model, the federated, the pooled.
 
     Parameters

@@ -1,6 +1,9 @@
 """Style of the figures: one color for each hospital, one line for each arm."""
 
+from collections.abc import Iterable
+
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
 # Okabe & Ito's palette, distinguishable without color vision; the arms are grey and black.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
@@ -11,7 +14,7 @@ ARM_STYLES = {
 }
 
 
-def hospital_colors(hospitals):
+def hospital_colors(hospitals: Iterable[str]) -> dict[str, str]:
     """Choose a color for each hospital, the same on every figure of a page.
 
     Parameters
@@ -28,6 +31,6 @@ def hospital_colors(hospitals):
     return {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(names)}
 
 
-def new_axes():
+def new_axes() -> Axes:
     """Make the axes of a new figure."""
     return plt.subplots(figsize=(6, 4), layout="constrained")[1]

@@ -1,13 +1,17 @@
 """Counts and shares of films, drawn from the tables of `helpers.data`."""
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 
 from helpers.data.summary import fill_unknown
 from helpers.plots.style import hospital_colors, new_axes
 
 
-def plot_counts(counts, *, ax=None):
+def plot_counts(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw how many films each hospital and split has, with and without the finding.
 
     Parameters
@@ -43,7 +47,7 @@ def plot_counts(counts, *, ax=None):
     return ax
 
 
-def plot_shares(table, column, *, by, ax=None):
+def plot_shares(table: pd.DataFrame, column: str, *, by: str, ax: Axes | None = None) -> Axes:
     """Draw how a category is distributed within groups, as stacked shares.
 
     Parameters
@@ -84,7 +88,9 @@ def plot_shares(table, column, *, by, ax=None):
     return ax
 
 
-def plot_label_shares(shares, *, colors=None, ax=None):
+def plot_label_shares(
+    shares: pd.DataFrame, *, colors: Mapping[str, str] | None = None, ax: Axes | None = None
+) -> Axes:
     """Draw the share of positive films of several groups, each as a dot as large as the group.
 
     Parameters
@@ -118,7 +124,7 @@ def plot_label_shares(shares, *, colors=None, ax=None):
     return ax
 
 
-def plot_association(association, *, ax=None):
+def plot_association(association: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw how far columns tell each other, pair by pair; the diagonal is left empty.
 
     Parameters

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 OPERATION_COLORS = {
     "initialize": "#56B4E9",
@@ -12,7 +13,7 @@ OPERATION_COLORS = {
 }
 
 
-def plot_timeline(tasks, *, ax=None):
+def plot_timeline(tasks: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw when each task ran, in a lane for each hospital, and who waited for whom.
 
     A bar is a task, with its round, from start to end; the pale strip below it is the time that

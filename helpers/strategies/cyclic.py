@@ -4,8 +4,13 @@ Nothing is averaged, and no one aggregates. What a hospital learns reaches the n
 what the first ones have learned may be forgotten by the time the last one has trained.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pydantic
+from substrafl.algorithms.algo import Algo
+from substrafl.nodes import TestDataNode, TrainDataNode
 from substrafl.strategies import Strategy
 
 from helpers.strategies.wrapping import is_simulated
@@ -59,25 +64,29 @@ class CyclicTransfer(Strategy):
     and refuses. Ask the last hospital, or leave ``round_idx`` out to have the end of the run.
     """
 
-    def __init__(self, algo, metric_functions=None):
+    def __init__(
+        self,
+        algo: Algo,
+        metric_functions: Callable | list[Callable] | dict[str, Callable] | None = None,
+    ) -> None:
         super().__init__(algo=algo, metric_functions=metric_functions)
         self._local_states = None
         self._shared_state = None
 
     @property
-    def name(self):
+    def name(self) -> str:
         """str: what an algorithm lists among its ``strategies`` to serve this one."""
         return CYCLIC_WEIGHT_TRANSFER
 
     def perform_round(
         self,
         *,
-        train_data_nodes,
-        round_idx,
-        clean_models,
-        aggregation_node=None,
-        additional_orgs_permissions=None,
-    ):
+        train_data_nodes: list[TrainDataNode],
+        round_idx: int,
+        clean_models: bool,
+        aggregation_node: Any = None,
+        additional_orgs_permissions: set[str] | None = None,
+    ) -> None:
         """Send the weights round once, and then hand the result on to all but the last hospital.
 
         Parameters
@@ -118,7 +127,12 @@ class CyclicTransfer(Strategy):
                 self._shared_state = shared
         self._local_states = states
 
-    def perform_evaluation(self, test_data_nodes, train_data_nodes, round_idx):
+    def perform_evaluation(
+        self,
+        test_data_nodes: list[TestDataNode],
+        train_data_nodes: list[TrainDataNode],
+        round_idx: int,
+    ) -> None:
         """Evaluate the model that went round last.
 
         Parameters

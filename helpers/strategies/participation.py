@@ -4,7 +4,13 @@ Not every hospital can train in every round: a machine is busy, a night is too s
 out still takes the average over, so that all of them hold the same model after each round.
 """
 
+from typing import Any
+
 import numpy as np
+from substrafl.compute_plan_builder import ComputePlanBuilder
+from substrafl.nodes import AggregationNodeProtocol, TrainDataNodeProtocol
+from substrafl.nodes.references.local_state import LocalStateRef
+from substrafl.remote.operations import RemoteDataOperation, RemoteOperation
 
 from helpers.compatibility import change_remote
 from helpers.strategies.wrapping import WrappedStrategy
@@ -12,7 +18,9 @@ from helpers.strategies.wrapping import WrappedStrategy
 _SITS_OUT = object()  # in place of what a hospital would have sent
 
 
-def draw_participants(n_hospitals, fraction, *, seed=0, round_idx=0):
+def draw_participants(
+    n_hospitals: int, fraction: float, *, seed: int = 0, round_idx: int = 0
+) -> list[int]:
     r"""Draw the hospitals that train in a round.
 
     :math:`m = \max(1, \mathrm{round}(C K))` of :math:`K` hospitals are drawn without replacement
@@ -95,7 +103,7 @@ class Participation(WrappedStrategy):
         Participation(FedAvg(algo=algo, metric_functions=METRICS), fraction=0.5)
     """
 
-    def __init__(self, strategy, fraction, seed=0):
+    def __init__(self, strategy: ComputePlanBuilder, fraction: float, seed: int = 0) -> None:
         super().__init__(strategy)
         draw_participants(1, fraction, seed=seed)  # refuses what cannot be
         if not hasattr(strategy.algo, "receive"):
@@ -107,7 +115,9 @@ class Participation(WrappedStrategy):
         self._fraction = fraction
         self._seed = seed
 
-    def update_train_node(self, node, operation, **settings):
+    def update_train_node(
+        self, node: TrainDataNodeProtocol, operation: RemoteDataOperation, **settings: Any
+    ) -> tuple[LocalStateRef, Any]:
         """Let a hospital train, or only receive; see the base class."""
         participants = draw_participants(
             len(self.organizations),
@@ -123,7 +133,9 @@ class Participation(WrappedStrategy):
         local_state, _ = super().update_train_node(node, operation, **settings)
         return local_state, _SITS_OUT
 
-    def update_aggregation_node(self, node, operation, **settings):
+    def update_aggregation_node(
+        self, node: AggregationNodeProtocol, operation: RemoteOperation, **settings: Any
+    ) -> Any:
         """Leave those out of the average who sat out; see the base class."""
         operation.shared_states = [
             state for state in operation.shared_states if state is not _SITS_OUT

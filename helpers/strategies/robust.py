@@ -7,15 +7,21 @@ size they are therefore not Federated Averaging, but an average over hospitals.
 """
 
 import abc
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from substrafl.algorithms.algo import Algo
 from substrafl.exceptions import EmptySharedStatesError
 from substrafl.remote import remote
 from substrafl.strategies import FedAvg
-from substrafl.strategies.schemas import FedAvgAveragedState
+from substrafl.strategies.schemas import FedAvgAveragedState, FedAvgSharedState
+
+# As in SubstraFL's FedAvg.
+MetricFunctions = Callable | list[Callable] | dict[str, Callable]
 
 
-def coordinate_median(updates):
+def coordinate_median(updates: np.ndarray) -> np.ndarray:
     """Take the median of every weight by itself (Yin et al. 2018, Algorithm 1, Option I).
 
     Parameters
@@ -36,7 +42,7 @@ def coordinate_median(updates):
     return np.median(updates, axis=0)
 
 
-def trimmed_mean(updates, n_trimmed):
+def trimmed_mean(updates: np.ndarray, n_trimmed: int) -> np.ndarray:
     """Leave out the highest and the lowest values of every weight (Yin et al. 2018, Option II).
 
     Parameters
@@ -70,7 +76,7 @@ def trimmed_mean(updates, n_trimmed):
     return np.sort(updates, axis=0)[n_trimmed : n_hospitals - n_trimmed].mean(axis=0)
 
 
-def choose_by_krum(updates, n_hostile, n_chosen):
+def choose_by_krum(updates: np.ndarray, n_hostile: int, n_chosen: int) -> list[int]:
     """Choose the updates that lie closest to their neighbours (Blanchard et al. 2017).
 
     The score of an update is the sum of squared distances to its ``n_hospitals - n_hostile - 2``
@@ -132,12 +138,14 @@ class RobustFedAvg(FedAvg, abc.ABC):
         What the child class needs in the aggregation task, where it is made again.
     """
 
-    def __init__(self, algo, metric_functions=None, **settings):
+    def __init__(
+        self, algo: Algo, metric_functions: MetricFunctions | None = None, **settings: Any
+    ) -> None:
         super().__init__(algo=algo, metric_functions=metric_functions)
         self.kwargs |= settings
 
     @abc.abstractmethod
-    def average(self, updates):
+    def average(self, updates: np.ndarray) -> np.ndarray:
         """Average the updates.
 
         Parameters
@@ -152,7 +160,7 @@ class RobustFedAvg(FedAvg, abc.ABC):
         """
 
     @remote
-    def avg_shared_states(self, shared_states):
+    def avg_shared_states(self, shared_states: list[FedAvgSharedState]) -> FedAvgAveragedState:
         """Average what the hospitals have sent.
 
         Parameters
@@ -211,10 +219,10 @@ class FedMedian(RobustFedAvg):
         As in SubstraFL's ``FedAvg``.
     """
 
-    def __init__(self, algo, metric_functions=None):
+    def __init__(self, algo: Algo, metric_functions: MetricFunctions | None = None) -> None:
         super().__init__(algo, metric_functions)
 
-    def average(self, updates):
+    def average(self, updates: np.ndarray) -> np.ndarray:
         """Average the updates, see :class:`~helpers.strategies.robust.RobustFedAvg`."""
         return coordinate_median(updates)
 
@@ -232,11 +240,13 @@ class FedTrimmedMean(RobustFedAvg):
         How many values are left out at either end: as many as there may be hostile hospitals.
     """
 
-    def __init__(self, algo, metric_functions=None, n_trimmed=1):
+    def __init__(
+        self, algo: Algo, metric_functions: MetricFunctions | None = None, n_trimmed: int = 1
+    ) -> None:
         super().__init__(algo, metric_functions, n_trimmed=n_trimmed)
         self._n_trimmed = n_trimmed
 
-    def average(self, updates):
+    def average(self, updates: np.ndarray) -> np.ndarray:
         """Average the updates, see :class:`~helpers.strategies.robust.RobustFedAvg`."""
         return trimmed_mean(updates, self._n_trimmed)
 
@@ -256,12 +266,18 @@ class MultiKrum(RobustFedAvg):
         How many updates are averaged; by default all that are not hostile.
     """
 
-    def __init__(self, algo, metric_functions=None, n_hostile=1, n_chosen=None):
+    def __init__(
+        self,
+        algo: Algo,
+        metric_functions: MetricFunctions | None = None,
+        n_hostile: int = 1,
+        n_chosen: int | None = None,
+    ) -> None:
         super().__init__(algo, metric_functions, n_hostile=n_hostile, n_chosen=n_chosen)
         self._n_hostile = n_hostile
         self._n_chosen = n_chosen
 
-    def average(self, updates):
+    def average(self, updates: np.ndarray) -> np.ndarray:
         """Average the updates, see :class:`~helpers.strategies.robust.RobustFedAvg`."""
         n_chosen = len(updates) - self._n_hostile if self._n_chosen is None else self._n_chosen
         return updates[choose_by_krum(updates, self._n_hostile, n_chosen)].mean(axis=0)

@@ -4,11 +4,18 @@ import collections
 import dataclasses
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import substra
 from substra.sdk.models import ComputeTaskStatus
+from substrafl.compute_plan_builder import ComputePlanBuilder
+from substrafl.nodes import AggregationNodeProtocol, TrainDataNodeProtocol
+from substrafl.nodes.references.local_state import LocalStateRef
 from substrafl.nodes.schemas import InputIdentifiers, OutputIdentifiers
+from substrafl.remote.operations import RemoteDataOperation, RemoteOperation
 from substrafl.remote.substratools_methods import RemoteMethod
 from substrafl.schemas import TaskType
 
@@ -69,14 +76,14 @@ class SafeExchange(WrappedStrategy):
 
     def __init__(
         self,
-        strategy,
+        strategy: ComputePlanBuilder,
         *,
-        on_fault="stop",
-        max_norm_ratio=10.0,
-        max_norm=None,
-        max_sample_ratio=1000.0,
-        state_classes=(),
-    ):
+        on_fault: str = "stop",
+        max_norm_ratio: float = 10.0,
+        max_norm: float | None = None,
+        max_sample_ratio: float = 1000.0,
+        state_classes: Sequence[type] = (),
+    ) -> None:
         super().__init__(strategy)
         if on_fault not in ("stop", "skip"):
             raise ValueError(f"Expected on_fault to be 'stop' or 'skip'. Received {on_fault!r}.")
@@ -87,13 +94,17 @@ class SafeExchange(WrappedStrategy):
             classes=(CyclicState, *state_classes),
         )
 
-    def build_compute_plan(self, train_data_nodes, *args, **kwargs):
+    def build_compute_plan(
+        self, train_data_nodes: list[TrainDataNodeProtocol], *args: Any, **kwargs: Any
+    ) -> None:
         """Build the plan; see :class:`~helpers.strategies.WrappedStrategy`."""
         hospitals = tuple(node.organization_id for node in train_data_nodes)
         self._exchange = dataclasses.replace(self._exchange, hospitals=hospitals)
         super().build_compute_plan(train_data_nodes, *args, **kwargs)
 
-    def update_train_node(self, node, operation, **settings):
+    def update_train_node(
+        self, node: TrainDataNodeProtocol, operation: RemoteDataOperation, **settings: Any
+    ) -> tuple[LocalStateRef, Any]:
         """Have a hospital read and write packed states."""
         exchange = dataclasses.replace(self._exchange, writer=node.organization_id)
         if not is_simulated(node):
@@ -105,7 +116,9 @@ class SafeExchange(WrappedStrategy):
         local_state, state = super().update_train_node(node, operation, **settings)
         return local_state, exchange.write(state, number)
 
-    def update_aggregation_node(self, node, operation, **settings):
+    def update_aggregation_node(
+        self, node: AggregationNodeProtocol, operation: RemoteOperation, **settings: Any
+    ) -> Any:
         """Have the aggregation read, check and write packed states."""
         exchange = dataclasses.replace(self._exchange, writer=_AGGREGATION)
         if not is_simulated(node):
@@ -116,7 +129,7 @@ class SafeExchange(WrappedStrategy):
         return exchange.write(state, number + 1, refused)
 
 
-def find_refused(client, compute_plan_key):
+def find_refused(client: substra.Client, compute_plan_key: str) -> pd.DataFrame:
     """List the states that were left out of a run with ``on_fault="skip"``.
 
     Parameters

@@ -6,8 +6,23 @@ so sees, and may change, every operation and its outcome. Nothing of the strateg
 or overridden: any strategy can be wrapped, a wrapping one too.
 """
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
 from substrafl.compute_plan_builder import ComputePlanBuilder
-from substrafl.nodes import SimuAggregationNode, SimuTrainDataNode
+from substrafl.evaluation_strategy import EvaluationStrategy
+from substrafl.nodes import (
+    AggregationNodeProtocol,
+    SimuAggregationNode,
+    SimuTrainDataNode,
+    TrainDataNodeProtocol,
+)
+from substrafl.nodes.references.local_state import LocalStateRef
+from substrafl.remote.operations import RemoteDataOperation, RemoteOperation
+
+# A node of either kind: of tasks, of a simulation, or a stand-in of these.
+Node = TrainDataNodeProtocol | AggregationNodeProtocol
 
 
 class WrappedStrategy(ComputePlanBuilder):
@@ -47,7 +62,7 @@ class WrappedStrategy(ComputePlanBuilder):
                 return super().update_train_node(node, operation, **settings)
     """
 
-    def __init__(self, strategy):
+    def __init__(self, strategy: ComputePlanBuilder) -> None:
         super().__init__(strategy)
         if not isinstance(strategy, ComputePlanBuilder):
             raise TypeError(
@@ -57,14 +72,16 @@ class WrappedStrategy(ComputePlanBuilder):
         self._strategy = strategy
         self.organizations = ()
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         """Look up everything else in the strategy inside."""
         # Copies and pickles look for attributes before there is a strategy inside.
         if name.startswith("__") or "_strategy" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self._strategy, name)
 
-    def update_train_node(self, node, operation, **settings):
+    def update_train_node(
+        self, node: TrainDataNodeProtocol, operation: RemoteDataOperation, **settings: Any
+    ) -> tuple[LocalStateRef, Any]:
         """Have a training hospital do an operation.
 
         Parameters
@@ -86,7 +103,9 @@ class WrappedStrategy(ComputePlanBuilder):
         """
         return node.update_states(operation, **settings)
 
-    def update_aggregation_node(self, node, operation, **settings):
+    def update_aggregation_node(
+        self, node: AggregationNodeProtocol, operation: RemoteOperation, **settings: Any
+    ) -> Any:
         """Have the aggregating organization do an operation.
 
         Parameters
@@ -109,12 +128,12 @@ class WrappedStrategy(ComputePlanBuilder):
 
     def build_compute_plan(
         self,
-        train_data_nodes,
-        aggregation_node,
-        evaluation_strategy,
-        num_rounds,
-        clean_models=True,
-    ):
+        train_data_nodes: list[TrainDataNodeProtocol],
+        aggregation_node: AggregationNodeProtocol | None,
+        evaluation_strategy: EvaluationStrategy | None,
+        num_rounds: int,
+        clean_models: bool = True,
+    ) -> None:
         """Let the strategy inside build its plan on stand-ins of the nodes.
 
         Parameters
@@ -143,7 +162,7 @@ class WrappedStrategy(ComputePlanBuilder):
             clean_models=clean_models,
         )
 
-    def save_local_state(self, path):
+    def save_local_state(self, path: Path) -> None:
         """Save the local state of the strategy inside.
 
         Parameters
@@ -153,7 +172,7 @@ class WrappedStrategy(ComputePlanBuilder):
         """
         self._strategy.save_local_state(path)
 
-    def load_local_state(self, path):
+    def load_local_state(self, path: Path) -> Self:
         """Load the local state of the strategy inside.
 
         Parameters
@@ -181,17 +200,19 @@ class WrappedNode:
         Called as ``update(node, operation, **settings)`` in place of ``node.update_states``.
     """
 
-    def __init__(self, node, update):
+    def __init__(self, node: Node, update: Callable) -> None:
         self.wrapped = node
         self._update = update
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         """Look up everything else in the node."""
         if name.startswith("__") or "wrapped" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.wrapped, name)
 
-    def update_states(self, operation, **settings):
+    def update_states(
+        self, operation: RemoteOperation | RemoteDataOperation, **settings: Any
+    ) -> Any:
         """Do an operation.
 
         Parameters
@@ -209,7 +230,7 @@ class WrappedNode:
         return self._update(self.wrapped, operation, **settings)
 
 
-def is_simulated(node):
+def is_simulated(node: Node) -> bool:
     """Tell whether a node runs operations at once, in this process, instead of noting tasks.
 
     Parameters

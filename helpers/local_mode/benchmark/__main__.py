@@ -15,7 +15,7 @@ from helpers.local_mode.benchmark.scaling import measure_point, plan_scaling
 from helpers.local_mode.benchmark.work import Work, prepare_films
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark from the command line.
 
     Parameters

@@ -9,11 +9,12 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
 
-def run_loop(work, folder):
+def run_loop(work: Any, folder: str | Path) -> dict[str, float]:
     """Train at every hospital in turn, as plain as Keras allows, and evaluate.
 
     Parameters

@@ -8,9 +8,11 @@ import functools
 import json
 import sys
 import tempfile
+from pathlib import Path
+from typing import Any
 
 
-def run_federation(arm, work, folder):
+def run_federation(arm: str, work: Any, folder: str | Path) -> dict[str, float]:
     """Train by federated averaging and evaluate every round.
 
     Parameters

@@ -3,6 +3,8 @@
 import statistics
 
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
 
 LABELS = {
     "bare_loop": "bare Keras loop",
@@ -17,7 +19,7 @@ _OURS, _OTHERS, _SAMPLES = "#0072B2", "0.75", "#D55E00"
 _MB = 1e6  # bytes
 
 
-def plot_arms(report, *, ax=None):
+def plot_arms(report: dict, *, ax: Axes | None = None) -> Axes:
     """Draw the seconds of each arm: bars are medians, dots are the samples.
 
     Parameters
@@ -53,7 +55,7 @@ def plot_arms(report, *, ax=None):
     return ax
 
 
-def task_cost(report, point):
+def task_cost(report: dict, point: dict) -> float:
     """Work out the seconds of one task, its work included: imports are taken off, nothing else.
 
     Parameters
@@ -72,7 +74,7 @@ def task_cost(report, point):
     return run / point["n_tasks"]
 
 
-def plot_scaling(report, *, axes=None):
+def plot_scaling(report: dict, *, axes: np.ndarray | None = None) -> np.ndarray:
     """Draw how the cost grows: with hospitals, rounds, films and parameters.
 
     Parameters

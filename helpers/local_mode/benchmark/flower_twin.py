@@ -11,11 +11,12 @@ import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
 
-def read_films(folder):
+def read_films(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Read the films and labels of one sample folder.
 
     Parameters
@@ -36,7 +37,7 @@ def read_films(folder):
     return images, np.array(labels, dtype=np.float32)[:, None]
 
 
-def build_client(work, folder):
+def build_client(work: Any, folder: str | Path) -> Any:
     """Write Flower's client.
 
     Parameters
@@ -103,7 +104,7 @@ def build_client(work, folder):
     return app
 
 
-def build_server(work, done):
+def build_server(work: Any, done: dict[str, int]) -> Any:
     """Write Flower's server: its own FedAvg.
 
     Parameters
@@ -151,7 +152,7 @@ def build_server(work, done):
     return app
 
 
-def run_twin(work, folder):
+def run_twin(work: Any, folder: str | Path) -> dict[str, int]:
     """Run Flower's simulation.
 
     Parameters

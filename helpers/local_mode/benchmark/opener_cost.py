@@ -9,11 +9,12 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 
-def measure_opener(work, folder):
+def measure_opener(work: Any, folder: str | Path) -> dict[str, float | None]:
     """Open the first hospital's films as a training task does, and read its batches.
 
     Parameters

@@ -24,7 +24,7 @@ RATIOS = {
 _PACKAGES = ("tensorflow", "keras", "numpy", "substra", "substrafl")
 
 
-def describe_machine():
+def describe_machine() -> dict:
     """Tell what is known of this machine without asking for anything personal.
 
     Returns
@@ -46,7 +46,7 @@ def describe_machine():
     }
 
 
-def describe_versions(pythons):
+def describe_versions(pythons: dict[str, str]) -> dict:
     """Tell which versions the arms ran with.
 
     Parameters
@@ -89,7 +89,7 @@ class Report:
     n_tasks: int | None = None
     scaling: dict = dataclasses.field(default_factory=dict)
 
-    def add(self, arm, sample):
+    def add(self, arm: str, sample: dict) -> None:
         """Add one run of an arm.
 
         Parameters
@@ -109,7 +109,7 @@ class Report:
             self.n_tasks = sample["n_tasks"]
             self.train.append(sample["train_s"])
 
-    def base_point(self):
+    def base_point(self) -> dict | None:
         """Return the arms' own samples as a point of the scaling.
 
         Returns
@@ -126,7 +126,7 @@ class Report:
             "train_s": statistics.median(self.train),
         }
 
-    def add_point(self, name, value, point):
+    def add_point(self, name: str, value: int, point: dict) -> None:
         """Add one point of the scaling.
 
         Parameters
@@ -142,7 +142,7 @@ class Report:
         entry = {"value": value, "task_overhead_s": overhead} | point
         self.scaling.setdefault(name, []).append(entry)
 
-    def summarize(self):
+    def summarize(self) -> dict:
         """Boil the samples down.
 
         Returns
@@ -177,7 +177,7 @@ class Report:
             "scaling": self.scaling,
         }
 
-    def write(self, path):
+    def write(self, path: str | Path) -> None:
         """Write the summary as JSON; what is there is replaced once the new file is whole.
 
         Parameters

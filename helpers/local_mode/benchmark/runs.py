@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from helpers.local_mode.benchmark.work import films_folder
+from helpers.local_mode.benchmark.work import Work, films_folder
 
 ROOT = Path(__file__).resolve().parents[3]
 FLOWER = ROOT / ".venv-flower" / "bin" / "python"
@@ -38,7 +39,9 @@ _MISSING = {
 }
 
 
-def choose_arms(names=None, *, flower=None):
+def choose_arms(
+    names: Sequence[str] | None = None, *, flower: str | Path | None = None
+) -> dict[str, str]:
     """Find out which arms can run here, and with which Python.
 
     Parameters
@@ -85,7 +88,7 @@ def choose_arms(names=None, *, flower=None):
     return {arm: pythons[arm] for arm in ARMS if arm in names}
 
 
-def read_versions(python, packages):
+def read_versions(python: str | Path, packages: Sequence[str]) -> dict[str, str]:
     """Ask a Python for the versions of packages, without importing them.
 
     Parameters
@@ -113,7 +116,9 @@ def read_versions(python, packages):
     return json.loads(ended.stdout)
 
 
-def run_arm(arm, work, films, *, python=sys.executable):
+def run_arm(
+    arm: str, work: Work, films: str | Path, *, python: str | Path = sys.executable
+) -> dict[str, float]:
     """Run one arm in a process of its own.
 
     Parameters
@@ -167,7 +172,7 @@ def run_arm(arm, work, films, *, python=sys.executable):
     return {"seconds": round(seconds, 3)} | json.loads(ended.stdout.splitlines()[-1])
 
 
-def warm_up(pythons):
+def warm_up(pythons: dict[str, str]) -> None:
     """Import what the arms import once, so that the first of them does not read it from the disk.
 
     Parameters

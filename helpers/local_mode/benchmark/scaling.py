@@ -2,6 +2,9 @@
 
 import dataclasses
 import statistics
+from collections.abc import Callable
+
+from helpers.local_mode.benchmark.work import Work
 
 # The last two blocks are widened: parameters grow, and the films pass them as 2×2 and 1×1 places.
 FILTERS = {
@@ -13,7 +16,7 @@ FILTERS = {
 ENOUGH = 25.0  # seconds
 
 
-def plan_scaling(base):
+def plan_scaling(base: Work) -> dict[str, dict[int, Work]]:
     """List the points at which the cost is measured, one thing changed at a time.
 
     Parameters
@@ -36,7 +39,13 @@ def plan_scaling(base):
     }
 
 
-def measure_point(run, work, *, repeats, known=None):
+def measure_point(
+    run: Callable[[str, Work], dict[str, float]],
+    work: Work,
+    *,
+    repeats: int,
+    known: dict | None = None,
+) -> dict:
     """Measure one point: ours, and the bare loop with the same hospitals, rounds and model.
 
     Parameters
@@ -69,7 +78,9 @@ def measure_point(run, work, *, repeats, known=None):
     }
 
 
-def task_overhead(seconds, imports, compute, n_tasks):
+def task_overhead(
+    seconds: list[float], imports: list[float], compute: list[float], n_tasks: int
+) -> float:
     """Work out what a task costs beyond the work that is done in it.
 
     Parameters

@@ -7,11 +7,13 @@ a task imports nothing of this package for it.
 import json
 import os
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 
-def build_algorithm(work):
+def build_algorithm(work: Any) -> Any:
     """Write the twin of ``TFFedAvgAlgo``: the same blocks, optimizer and batches.
 
     Parameters
@@ -71,7 +73,7 @@ def build_algorithm(work):
     return Twin()
 
 
-def run_twin(work, folder):
+def run_twin(work: Any, folder: str | Path) -> dict[str, int]:
     """Train the twin by federated averaging and evaluate every round.
 
     Parameters

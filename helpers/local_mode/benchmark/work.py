@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import io
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -42,7 +44,7 @@ class Work:
     test_films: int = 500
     filters: tuple[int, ...] = (16, 32, 64, 64)
 
-    def to_json(self):
+    def to_json(self) -> str:
         """Write the work as text, for the command line of an arm.
 
         Returns
@@ -53,7 +55,7 @@ class Work:
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
-    def from_json(cls, text):
+    def from_json(cls, text: str) -> Self:
         """Read a work.
 
         Parameters
@@ -85,7 +87,7 @@ class Work:
         return cls(**entries)
 
 
-def films_folder(folder, work):
+def films_folder(folder: str | Path, work: Work) -> Path:
     """Name the folder with the films of a work.
 
     Parameters
@@ -103,7 +105,7 @@ def films_folder(folder, work):
     return Path(folder, f"{work.films}-{work.test_films}-{work.size}")
 
 
-def find_samples(folder, n_hospitals):
+def find_samples(folder: str | Path, n_hospitals: int) -> dict[str, dict[str, Path]]:
     """Find the films of the first hospitals.
 
     Parameters
@@ -124,7 +126,7 @@ def find_samples(folder, n_hospitals):
     }
 
 
-def prepare_films(folder, works):
+def prepare_films(folder: str | Path, works: Iterable[Work]) -> None:
     """Prepare films of noise for all that is to be done: the time does not depend on their look.
 
     They go through the reader and the preparation that all films go through.
