@@ -3,6 +3,7 @@
 import difflib
 import functools
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -151,7 +152,9 @@ def describe_settings(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
         JSON-serializable, without the name.
     """
     try:
-        settings = optimizer.get_config()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a lambda is not safe to load again; nobody does
+            settings = optimizer.get_config()
     except (NotImplementedError, AttributeError, TypeError, ValueError):  # a class of the user's
         settings = {name: one for name, one in vars(optimizer).items() if name[0] != "_"}
     return {name: describe(one) for name, one in settings.items() if name != "name"}

@@ -4,10 +4,18 @@ import inspect
 from collections.abc import Callable
 
 import keras
-from substrafl.exceptions import DatasetSignatureError, DatasetTypeError
+from substrafl.exceptions import (
+    DatasetSignatureError,
+    DatasetTypeError,
+    NumUpdatesValueError,
+)
+from substrafl.index_generator import BaseIndexGenerator
 
 # What of a model Keras' fit and predict would call in place of the algorithm.
-_STEPS = ("train_step", "predict_step", "make_train_function", "make_predict_function")
+_STEPS = (
+    *("train_step", "predict_step", "make_train_function", "make_predict_function"),
+    "_compute_loss",  # Keras' own way from the step to compute_loss
+)
 
 
 def check_model(model: keras.Model, *, is_trained: bool) -> None:
@@ -35,7 +43,11 @@ def check_model(model: keras.Model, *, is_trained: bool) -> None:
             "call model.build((None, 64, 64, 1)) with the shape of its inputs, or the model on one "
             "batch."
         )
-    own = [name for name in _STEPS if getattr(type(model), name) is not getattr(keras.Model, name)]
+    own = [
+        name
+        for name in _STEPS
+        if getattr(type(model), name, None) is not getattr(keras.Model, name, None)
+    ]
     if own:
         raise ValueError(
             f"Expected a model whose steps are Keras' own. Received {type(model).__name__} with "
@@ -55,6 +67,11 @@ def check_model(model: keras.Model, *, is_trained: bool) -> None:
             f"Expected a model with weights to train. Received {model.name!r}, in which every "
             "layer is frozen or has none."
         )
+
+
+def _find(cls, name):
+    """Look an attribute up; None if it is not there."""
+    return getattr(cls, name, None)
 
 
 def check_builder(model: Callable[[], keras.Model]) -> None:
@@ -127,4 +144,32 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer | str | None) -> None:
         raise ValueError(
             "Expected a new optimizer. Received one that belongs to a model already: its slots "
             "would be those of another training. Make one for each algorithm."
+        )
+
+
+def check_index_generator(index_generator: object, *, is_trained: bool) -> None:
+    """Refuse what draws no batches.
+
+    Parameters
+    ----------
+    index_generator : substrafl.index_generator.BaseIndexGenerator or None
+        What was given; None for an algorithm with a loop of its own.
+    is_trained : bool
+        Whether a round must have updates.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    substrafl.exceptions.NumUpdatesValueError
+        If a round would have no update.
+    """
+    if not isinstance(index_generator, BaseIndexGenerator | None):
+        raise TypeError(
+            "Expected index_generator such as NpIndexGenerator(batch_size=32, num_updates=20). "
+            f"Received {type(index_generator).__name__}."
+        )
+    if is_trained and index_generator is not None and index_generator.num_updates <= 0:
+        raise NumUpdatesValueError(
+            f"Expected num_updates of at least 1. Received {index_generator.num_updates}."
         )

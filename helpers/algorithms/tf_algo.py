@@ -4,6 +4,7 @@ import abc
 import copy
 import functools
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,12 +16,18 @@ from substrafl.algorithms.algo import Algo
 from substrafl.exceptions import BatchSizeNotFoundError, OptimizerValueError
 from substrafl.index_generator import BaseIndexGenerator
 
-from helpers.algorithms.arguments import describe, describe_settings, name_unknown_arguments
+from helpers.algorithms.arguments import (
+    check_flag,
+    describe,
+    describe_settings,
+    name_unknown_arguments,
+)
 from helpers.algorithms.local_state import assign_variables, model_variables, read_variables
 from helpers.algorithms.loss_checks import check_loss, check_targets
 from helpers.algorithms.model_checks import (
     check_builder,
     check_dataset,
+    check_index_generator,
     check_model,
     check_optimizer,
 )
@@ -114,7 +121,9 @@ class TFAlgo(Algo):
     ) -> None:
         check_dataset(dataset)
         check_builder(model)
+        check_index_generator(index_generator, is_trained=optimizer is not None)
         check_optimizer(optimizer)
+        check_flag("disable_gpu", disable_gpu)
         pickle_whole_objects()
         check_that_it_travels({"model": model, "loss": loss, "optimizer": optimizer})
         # Copies: what the caller holds must not change under a training, nor change it.
@@ -330,7 +339,10 @@ class TFAlgo(Algo):
         """Return the model's loss on a batch, shape (), as in training, without penalty."""
         predictions = self._model(x, training=True)
         check_targets(y, predictions, self._loss)
-        return self._model.compute_loss(x, y, predictions, sample_weight, training=True)
+        compute_loss = self._model.compute_loss
+        # As in Keras: a model's own loss need not ask whether it trains.
+        mode = {"training": True} if "training" in signature(compute_loss).parameters else {}
+        return compute_loss(x, y, predictions, sample_weight, **mode)
 
     def _penalty(self):
         """Return what a child class adds to the loss: a tensor of shape (), or None."""

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import keras
@@ -109,7 +110,7 @@ class TFFedAvgAlgo(TFUpdateAlgo):
         check_option("server_optimizer", server_optimizer, "helpers.algorithms.FedAdam()")
         check_option("privacy", privacy, "helpers.algorithms.DPSGD(clip_norm, noise_multiplier)")
         check_option("compression", compression, "helpers.exchange.Int8()")
-        if not proximal_mu >= 0:
+        if not isinstance(proximal_mu, Real) or not proximal_mu >= 0:
             raise ValueError(f"Expected proximal_mu of 0 or more. Received {proximal_mu}.")
         if privacy is None and isinstance(index_generator, PoissonIndexGenerator):
             raise ValueError(

@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 from substrafl.exceptions import (
-    NumUpdatesValueError,
     OptimizerValueError,
     ScaffoldLearningRateError,
     TorchScaffoldAlgoParametersUpdateError,
@@ -100,10 +99,6 @@ class TFScaffoldAlgo(TFUpdateAlgo):
     ) -> None:
         check_flag("with_batch_norm_parameters", with_batch_norm_parameters)
         super().__init__(model, loss, index_generator, dataset, optimizer, seed, disable_gpu)
-        if self._index_generator.num_updates <= 0:
-            raise NumUpdatesValueError(
-                f"Expected num_updates of at least 1. Received {self._index_generator.num_updates}."
-            )
         if CUpdateRule(c_update_rule) is CUpdateRule.STABLE:
             raise NotImplementedError(
                 "Expected CUpdateRule.FAST. The stable rule is not there yet."
@@ -124,12 +119,20 @@ class TFScaffoldAlgo(TFUpdateAlgo):
         """Refuse what cannot work, and say what the theory does not cover."""
         if self._optimizer is None:
             raise OptimizerValueError("No optimizer found: Scaffold needs its learning rate.")
-        if self._optimizer.use_ema:
+        optimizer = getattr(self._optimizer, "inner_optimizer", self._optimizer)
+        if isinstance(optimizer, keras.optimizers.MultiOptimizer):
             raise ValueError(
-                "Expected an optimizer without use_ema: the control variates are computed from "
-                "the updates, which averaged weights are not the sum of. Received use_ema=True."
+                "Expected an optimizer with one learning rate, by which the control variates are "
+                f"divided. Received {type(optimizer).__name__}."
             )
-        if type(self._optimizer) is not keras.optimizers.SGD or self._optimizer.momentum:
+        for name in ("use_ema", "gradient_accumulation_steps"):
+            if value := getattr(optimizer, name):
+                raise ValueError(
+                    f"Expected an optimizer without {name}: the control variates are computed "
+                    "from the updates, of which every step must be one, and the weights their "
+                    f"sum. Received {name}={value!r}."
+                )
+        if type(optimizer) is not keras.optimizers.SGD or optimizer.momentum:
             logger.warning(
                 "The only optimizer theoretically guaranteed to work with the Scaffold strategy "
                 "is SGD without momentum. Received %s.",

@@ -1,12 +1,14 @@
 """Models, optimizers and data that would train something else: refused, or equal to ``fit``."""
 
 import copy
+import functools
 import json
 
 import keras
 import numpy as np
 import pytest
 from keras import layers, losses, optimizers
+from substrafl.exceptions import NumUpdatesValueError
 from substrafl.index_generator import NpIndexGenerator
 from substrafl.strategies.schemas import FedAvgAveragedState
 
@@ -14,6 +16,7 @@ from helpers.algorithms import (
     TFFedAvgAlgo,
     TFFedPCAAlgo,
     TFNewtonRaphsonAlgo,
+    TFScaffoldAlgo,
     TFSingleOrganizationAlgo,
 )
 from helpers.exchange import exchanged_variables, get_parameters, weighted_sum_parameters
@@ -346,3 +349,82 @@ def test_whole_numbers_are_summed_and_never_rounded():
     np.testing.assert_array_equal(weighted_sum_parameters(counts, [2, -1])["n"], [-1, -1])
     with pytest.raises(ValueError, match=r"not whole.*Received whole numbers in \['n'\].*astype"):
         weighted_sum_parameters(counts, [0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"disable_gpu": None}, TypeError, r"disable_gpu to be True or False\. Received None"),
+        ({"index_generator": [1, 2]}, TypeError, r"such as NpIndexGenerator.*Received list"),
+        (
+            {"index_generator": NpIndexGenerator(8, 0)},
+            NumUpdatesValueError,
+            r"num_updates of at least 1\. Received 0",
+        ),
+        ({"proximal_mu": None}, ValueError, r"proximal_mu of 0 or more\. Received None"),
+        ({"proximal_mu": "1"}, ValueError, r"proximal_mu of 0 or more\. Received 1"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(changes, error, message):
+    with pytest.raises(error, match=message):
+        make(TFFedAvgAlgo, **changes)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (
+            lambda: optimizers.LossScaleOptimizer(optimizers.SGD(0.05, use_ema=True)),
+            r"without use_ema.*Received use_ema=True",
+        ),
+        (
+            lambda: optimizers.SGD(0.05, gradient_accumulation_steps=3),
+            r"without gradient_accumulation_steps.*Received gradient_accumulation_steps=3",
+        ),
+        (
+            lambda: optimizers.MultiOptimizer(optimizers.OptimizerMap(optimizers.SGD(0.05))),
+            r"one learning rate.*Received MultiOptimizer",
+        ),
+    ],
+)
+def test_scaffold_refuses_updates_that_it_cannot_correct(optimizer, message):
+    with pytest.raises(ValueError, match=message):
+        make(TFScaffoldAlgo, optimizer=optimizer())
+
+
+def test_a_lambda_as_learning_rate_is_summarized_without_a_warning():
+    summary = make(TFFedAvgAlgo, optimizer=optimizers.SGD(lambda: 0.1)).summary()
+    assert "SGD" in summary["optimizer"]["type"]
+
+
+def test_a_models_own_loss_need_not_ask_whether_it_trains():
+    class Plain(keras.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
+            return keras.ops.mean(keras.ops.square(y - y_pred)) * 3
+
+    class Asking(keras.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return keras.ops.mean(keras.ops.square(y - y_pred)) * 3
+
+    def build(cls):
+        inputs = keras.Input((6,))
+        return cls(inputs, dense(2, 1)(inputs))
+
+    one, other = (
+        train(make(TFFedAvgAlgo, model=functools.partial(build, cls))).parameters_update
+        for cls in (Plain, Asking)
+    )
+    np.testing.assert_equal(one, other)
+
+
+def test_a_models_own_way_to_its_loss_is_refused():
+    class Own(keras.Model):
+        def _compute_loss(self, *args, **kwargs):
+            return super()._compute_loss(*args, **kwargs) + 1
+
+    def build():
+        inputs = keras.Input((6,))
+        return Own(inputs, dense(2, 1)(inputs))
+
+    with pytest.raises(ValueError, match=r"Own with its own _compute_loss"):
+        make(TFFedAvgAlgo, model=build)
