@@ -2,10 +2,11 @@
 
 Two tasks with one fingerprint give one result, so a stored result can stand for the second.
 The difficulty is the algorithm, which travels as a pickle: cloudpickle gives classes of a script
-a random number, Keras writes the date into its archives, and the lines and the name of the script
-are in every function. A pickle is therefore not hashed as bytes. It is *read without being
-executed*: each name in it becomes a symbol, each call a symbol with arguments, and the hash is
-taken of that tree, without what has no influence.
+a random number, Python orders sets as it likes in each process, and the lines of the script are in
+every function. A pickle is therefore not hashed as bytes. It is *read without being executed*: each
+name in it becomes a symbol, each call a symbol with arguments, and the hash is taken of that tree,
+without these three. All else counts: the order of a dictionary, the name of the script, and every
+byte of what cannot be read.
 """
 
 import functools
@@ -15,7 +16,6 @@ import json
 import pickle
 import re
 import tarfile
-import zipfile
 from pathlib import Path
 
 from helpers.data.files import hash_file
@@ -25,7 +25,6 @@ _CODE_PLACES = {10: "filename", 13: "first line", 14: "line table"}
 _SKELETONS = ("_make_skeleton_class", "_make_skeleton_enum")
 _TRACKER = re.compile(r"[0-9a-f]{32}")
 _PLAIN = {bool, float, int, str, type(None)}
-_IGNORED_KEYS = {"__file__", "date_saved", "shared_object_id", "__firstlineno__"}
 
 
 def task_fingerprint(
@@ -112,9 +111,8 @@ def pickle_fingerprint(content: bytes) -> str:
     Returns
     -------
     str
-        64 hexadecimal digits. Equal for the same code and values, wherever the code stands and
-        whenever it was pickled; the state of random generators counts only if TensorFlow's global
-        seed was set, because it is arbitrary otherwise.
+        64 hexadecimal digits. Equal for the same code and values, whenever they were pickled and
+        in whatever lines of the script the code stands.
     """
     return _bytes(content, _State())
 
@@ -215,30 +213,17 @@ def _hash(*parts):
 
 
 def _bytes(content, state):
-    """Hash bytes: as a pickle or an archive if they are one, else as they are."""
-    if content[:1] == b"\x80" and content[-1:] == b".":
+    """Hash bytes: as the pickles that they are, else as they are."""
+    if content[:1] == b"\x80":
+        file = io.BytesIO(content)
         try:
-            tree = _Reader(io.BytesIO(content)).load()
+            tree = _Reader(file).load()
         except Exception:
             pass  # it only looked like a pickle: plain bytes
         else:
             state.alive.append(tree)
-            return _hash("pickle", _digest(tree, state))
-    if content[:4] == b"PK\x03\x04":
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = sorted((name, archive.read(name)) for name in archive.namelist())
-        return _hash("zip", *(part for name, data in members for part in (name, _member(data))))
+            return _hash("pickle", _digest(tree, state), _bytes(file.read(), state))
     return _hash("bytes", hashlib.sha256(content).hexdigest())
-
-
-def _member(data):
-    """Hash a file of an archive; JSON without dates."""
-    state = _State()
-    try:
-        tree = json.loads(data)
-    except ValueError:
-        return _bytes(data, state)
-    return _digest(tree, state)
 
 
 def _digest(value, state):
@@ -261,14 +246,9 @@ def _digest(value, state):
 
 
 def _parts(value, state):
-    """Take a container apart; what has no influence is left out."""
+    """Take a container apart; the order of a set and the places of code are left out."""
     if isinstance(value, dict):
-        pairs = [
-            (_digest(key, state), _digest(entry, state))
-            for key, entry in value.items()
-            if not _has_no_influence(key, entry)
-        ]
-        return ["dict", *(part for pair in sorted(pairs) for part in pair)]
+        return ["dict", *(_digest(part, state) for pair in value.items() for part in pair)]
     if isinstance(value, set | frozenset):
         return ["set", *sorted(_digest(entry, state) for entry in value)]
     if isinstance(value, tuple | list):
@@ -294,10 +274,3 @@ def _is_code(symbol):
         return False
     called = symbol.content[0][0]
     return called.name.endswith("_builtin_type") and called.content[0] == ("CodeType",)
-
-
-def _has_no_influence(key, entry):
-    """Tell whether an entry of a dictionary may differ between two equal algorithms."""
-    if key == "random_state":
-        return isinstance(entry, dict) and entry.get("tensorflow", (0,))[0] is None
-    return isinstance(key, str) and key in _IGNORED_KEYS
