@@ -57,8 +57,8 @@ def prepare_samples(
     Films are decoded by several threads into a hidden folder beside the samples; a sample gets
     its name in one step once it is whole. After an interruption, the samples that were whole by
     then are kept and the rest is gone. A sample is reused when its fingerprint is the same
-    (metadata, labels, order, pixels, task, and the size and modification time of every source
-    file) and its checksums hold; a sample with another fingerprint is replaced.
+    (metadata, labels, order, pixels, task, and the path and content of every source file) and its
+    checksums hold; a sample with another fingerprint is replaced.
 
     Parameters
     ----------
@@ -103,8 +103,10 @@ def prepare_samples(
         for split in SPLITS
         if len(rows := of_hospital[of_hospital["split"] == split])
     }
+    contents = _hash_sources(source, films["image"])
     abouts = {
-        place: _describe(rows, radiographs, size, task, place) for place, rows in parts.items()
+        place: _describe(rows, radiographs, size, task, place, contents)
+        for place, rows in parts.items()
     }
     if folder is None:
         digest = hashlib.sha256("".join(a["fingerprint"] for a in abouts.values()).encode())
@@ -197,8 +199,28 @@ def _check_films(films: pd.DataFrame) -> None:
     check_no_leak(films)
 
 
+def _hash_sources(source: Path, images: pd.Series) -> dict[str, str]:
+    """Hash what the films are read from: each file by its absolute path."""
+    files = [source] if source.is_file() else [source / image for image in images]
+
+    def read(file: Path) -> tuple[str, str]:
+        try:
+            return str(file.absolute()), hash_file(file)
+        except OSError:
+            return str(file.absolute()), "missing"  # reading the film will say so
+
+    bar = {"desc": "Checking films", "unit": "film", "disable": None, "total": len(files)}
+    with ThreadPoolExecutor() as pool:
+        return dict(tqdm(pool.map(read, files), **bar))
+
+
 def _describe(
-    rows: pd.DataFrame, radiographs, size: int, task: str, place: tuple[str, str]
+    rows: pd.DataFrame,
+    radiographs,
+    size: int,
+    task: str,
+    place: tuple[str, str],
+    contents: dict[str, str],
 ) -> dict:
     """Return what `sample.json` will say, but for the checksums."""
     source = Path(radiographs.source)
@@ -218,12 +240,8 @@ def _describe(
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     digest.update(_to_csv(rows).encode())
     files = [source] if source.is_file() else [source / image for image in rows["image"]]
-    for file in files:
-        try:
-            state = file.stat()
-            digest.update(f"{state.st_size} {state.st_mtime_ns}\n".encode())
-        except OSError:
-            digest.update(b"missing\n")  # reading it will say so
+    for file in map(str, (file.absolute() for file in files)):
+        digest.update(f"{file} {contents[file]}\n".encode())
     return about | {"fingerprint": digest.hexdigest()}
 
 

@@ -290,6 +290,31 @@ def test_leftovers_of_a_killed_process_go_after_a_day(radiographs, labels, tmp_p
     assert not old.exists()
 
 
+def test_equal_names_sizes_and_dates_are_not_taken_for_equal_films(radiographs, labels, tmp_path):
+    """Two folders of one name, whose files have the same sizes and dates, in the same cache."""
+    first = radiographs.source
+    other = tmp_path / "elsewhere" / first.name
+    shutil.copytree(first, other)
+    for file in (other / "images").iterdir():
+        when = file.stat().st_mtime_ns
+        image = np.asarray(Image.open(file))
+        Image.fromarray(255 - image).save(file)
+        os.utime(file, ns=(when, when))
+        os.utime(first / "images" / file.name, ns=(when, when))
+    sizes = [
+        [file.stat().st_size for file in sorted((place / "images").iterdir())]
+        for place in (first, other)
+    ]
+    assert sizes[0] == sizes[1]
+    pixels = []
+    for source in (first, other, first):
+        films = Radiographs(radiographs.table, source, "nih", Report())
+        samples = prepare_samples(films, films.table, labels, size=8)
+        pixels.append(np.load(samples["North"]["train"] / "images.npy"))
+    np.testing.assert_array_equal(pixels[1], 255 - pixels[0])
+    np.testing.assert_array_equal(pixels[2], pixels[0])
+
+
 def test_other_files_are_never_replaced(radiographs, labels, tmp_path):
     diary = tmp_path / "out" / "North" / "train" / "diary.txt"
     diary.parent.mkdir(parents=True)
