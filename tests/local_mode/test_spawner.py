@@ -5,8 +5,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -18,7 +16,6 @@ from helpers.local_mode.archives import Archives, add_bytecode
 from helpers.local_mode.fork_server import ForkServer, current_server, start_server
 from helpers.local_mode.spawner import ForkSpawner, TaskError, _explain
 
-ROOT = Path(__file__).parents[2]
 ENTRYPOINT = "stock._get_entrypoint_from_dockerfile"
 
 
@@ -193,7 +190,7 @@ def test_cpu_time_and_memory_are_those_of_the_task(run_measured):
     busy, _ = run_measured(
         "import time\ndata = b'x' * 200_000_000\nwhile time.process_time() < 0.5: pass"
     )
-    assert idle["cpu"] < 0.3 < 0.5 <= busy["cpu"] < 5
+    assert idle["cpu"] < 0.5 <= busy["cpu"]
     assert busy["peak_memory"] - idle["peak_memory"] > 150_000_000
 
 
@@ -296,30 +293,23 @@ def test_a_task_that_comes_too_late_does_not_bring_the_server_back(tmp_path, mon
     assert start_server() is not ended  # the next run begins with a new one
 
 
-def test_ctrl_c_leaves_no_process(tmp_path):
+def test_ctrl_c_leaves_no_process(tmp_path, start_script):
     """A script that is interrupted in the middle of a task, without a main guard."""
     (tmp_path / "sleep.py").write_text(
         "import os, time, pathlib\npathlib.Path('pid').write_text(str(os.getpid()))\n"
         "time.sleep(100)"
     )
-    (tmp_path / "script.py").write_text(
+    script = start_script(
         "from helpers.local_mode.fork_server import ForkServer\n"
         "server = ForkServer()\n"
         f"server.run(script={str(tmp_path / 'sleep.py')!r}, arguments=[], "
         f"folder={str(tmp_path)!r}, log={str(tmp_path / 'log')!r})\n"
     )
-    script = subprocess.Popen(
-        [sys.executable, "script.py"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
     pid = tmp_path / "pid"
     assert wait_for(lambda: pid.exists() and pid.read_text(), 90)
     os.killpg(script.pid, signal.SIGINT)
     _, printed = script.communicate(timeout=30)
-    assert b"KeyboardInterrupt" in printed
+    assert "KeyboardInterrupt" in printed
     assert wait_for(lambda: not is_alive(int(pid.read_text())))
     with pytest.raises(ProcessLookupError):
         os.killpg(script.pid, 0)

@@ -2,15 +2,11 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from helpers.local_mode import TaskStore
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -84,18 +80,13 @@ def test_a_run_has_a_folder_while_it_lives(store):
     assert list((store.folder / "runs").iterdir()) == []
 
 
-def test_the_next_run_removes_what_a_killed_one_has_left(store):
+def test_the_next_run_removes_what_a_killed_one_has_left(store, start_script):
     source = (
         "import time\nfrom helpers.local_mode import TaskStore\n"
         f"with TaskStore({str(store.folder)!r}).run_folder() as folder:\n"
         "    (folder / 'file').touch()\n    print(folder, flush=True)\n    time.sleep(100)"
     )
-    run = subprocess.Popen(
-        [sys.executable, "-c", source],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
+    run = start_script(source)
     left = Path(run.stdout.readline().strip())
     with store.run_folder():
         assert (left / "file").exists()
