@@ -161,6 +161,7 @@ def _run(request):
     if "numpy" in sys.modules:  # as a new Python would; its own generator Python seeds by itself
         sys.modules["numpy"].random.seed()
     os.chdir(request["folder"])
+    sys.pycache_prefix = None  # the compiled modules are in the archive
     sys.argv = [request["script"], *request["arguments"]]
     sys.path.insert(0, request["folder"])
     runpy.run_path(request["script"], run_name="__main__")
