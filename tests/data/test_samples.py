@@ -169,6 +169,12 @@ def test_changed_samples_are_prepared_again(radiographs, labels, tmp_path, chang
     assert files_below(folder) == WHOLE
 
 
+def test_samples_are_for_their_owner_alone(radiographs, labels, tmp_path):
+    prepare_samples(radiographs, radiographs.table, labels, size=8, folder=tmp_path / "out")
+    for path in (tmp_path / "out", *(tmp_path / "out").rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+
+
 def test_the_default_folder_is_in_the_cache(radiographs, labels, tmp_path, monkeypatch):
     monkeypatch.setenv("CHEST_XRAYS_CACHE", str(tmp_path / "cache"))
     small = prepare_samples(radiographs, radiographs.table, labels, size=8)["North"]["train"]
