@@ -1,6 +1,7 @@
 """Tasks in forked processes: isolation, failures, a clean end."""
 
 import contextlib
+import gzip
 import json
 import os
 import random
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.local_mode import fork_server
 from helpers.local_mode.archives import Archives, add_bytecode
 from helpers.local_mode.fork_server import ForkServer, current_server, start_server
 from helpers.local_mode.spawner import ForkSpawner, TaskError, _explain
@@ -159,6 +161,105 @@ def test_the_traceback_of_a_failed_task_is_its_own(run, tmp_path):
 )
 def test_exit_status(run, source, code):
     assert os.waitstatus_to_exitcode(run(source)[0]) == code
+
+
+END = """
+import atexit, gzip, io, logging, multiprocessing, pathlib, sys, threading, time
+left, text = open("left", "w"), io.TextIOWrapper(gzip.open("left.gz", "wb"))
+left.cycle, text.cycle = [left], [text]
+left.write("all"), text.write("all")
+
+def late():
+    threading.main_thread().join()
+    pathlib.Path("thread").write_text("joined")
+    atexit.register(lambda: print("registered last, called first"))
+
+def child():
+    time.sleep(0.1)
+    pathlib.Path("child").write_text("joined")
+
+def leave():
+    print("called at the end", pathlib.Path("thread").read_text())
+
+atexit.register(leave)
+multiprocessing.get_context("fork").Process(target=child).start()
+threading.Thread(target=late).start()
+"""
+
+
+@pytest.mark.parametrize("last", ["", "raise SystemExit(3)", "1 / 0", "sys.stdout.close()"])
+def test_a_task_ends_as_python_would(run, tmp_path, last):
+    for name in ("left", "left.gz", "thread", "child"):
+        (tmp_path / name).unlink(missing_ok=True)
+    status, printed = run(END + last)
+    assert os.waitstatus_to_exitcode(status) == {"raise SystemExit(3)": 3, "1 / 0": 1}.get(last, 0)
+    assert (tmp_path / "left").read_text() == "all"
+    assert gzip.decompress((tmp_path / "left.gz").read_bytes()) == b"all"
+    assert (tmp_path / "thread").read_text() == (tmp_path / "child").read_text() == "joined"
+    if last == "1 / 0":
+        assert "ZeroDivisionError" in printed
+    if last != "sys.stdout.close()":
+        first, second = [line for line in printed.splitlines() if "called" in line]
+        assert first.endswith("called first")
+        assert second == "called at the end joined"
+
+
+def test_exit_handlers_of_the_servers_libraries_stay_there(run):
+    assert run("import atexit; print(atexit._ncallbacks())")[1].split() in (["0"], ["1"])
+
+
+def test_a_task_has_no_file_of_the_server(run):
+    status, printed = run(
+        "import os, stat\n"
+        "for number in range(3, 1000):\n"
+        "    try:\n        kind = os.fstat(number).st_mode\n"
+        "    except OSError:\n        continue\n"
+        "    print(stat.S_ISFIFO(kind))"
+    )
+    assert status == 0
+    assert "True" not in printed
+
+
+def test_what_a_task_leaves_behind_keeps_nobody_waiting(tmp_path):
+    """A process that a task has forked and left lives on; the server's death is still noticed."""
+    server = ForkServer()
+    (tmp_path / "task.py").write_text(
+        "import os, pathlib, signal\n"
+        "left = os.fork()\n"
+        "signal.pause() if left == 0 else pathlib.Path('left').write_text(str(left))"
+    )
+    files = {"script": str(tmp_path / "task.py"), "folder": str(tmp_path), "log": os.devnull}
+    assert server.run(arguments=[], **files)["status"] == 0
+    left = int((tmp_path / "left").read_text())
+    try:
+        server._process.kill()
+        server._reader.join(20)
+        assert not server._reader.is_alive()
+        assert is_alive(left)
+        with pytest.raises(ConnectionError):
+            server.run(arguments=[], **files)
+        server.close()
+    finally:
+        os.kill(left, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("line", ["what is this?", "[]", "{}", '{"id": 77}'])
+def test_a_line_that_is_no_answer_ends_the_server_and_nobody_hangs(tmp_path, monkeypatch, line):
+    (tmp_path / "server.py").write_text(
+        f"import sys\nsys.stdin.readline(); print({line!r}, flush=True)\nsys.stdin.read()"
+    )
+    monkeypatch.setattr(fork_server, "__file__", str(tmp_path / "fork_server.py"))
+    server = ForkServer()
+    with pytest.raises(ConnectionError, match="has ended"):
+        server.run(script="", arguments=[], folder="", log="")
+    assert wait_for(lambda: not server.is_alive())
+    server.close()
+
+
+@pytest.mark.parametrize("limit", [float("inf"), 1e300])
+def test_an_endless_time_limit_is_none(run_measured, limit):
+    ended, _ = run_measured("pass", time_limit=limit)
+    assert (ended["status"], ended["late"]) == (0, False)
 
 
 def test_a_killed_task_says_so(run, tmp_path):
