@@ -1,5 +1,9 @@
 """Fixtures for all tests: a generator, a tiny federation, real radiographs if they are there."""
 
+import contextlib
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,7 +36,35 @@ def what_tests_define_travels_by_value():
     cloudpickle.unregister_pickle_by_value(tests)
 
 
-_REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[1]
+_REAL = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture
+def start_script():
+    """Start Python on a text, in a process group of its own that does not outlive the test."""
+    # A shell has its jobs in the background ignore Ctrl-C, and Python would leave it at that.
+    restore = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    processes = []
+
+    def start(text, *arguments, env=None, **options):
+        process = subprocess.Popen(
+            [sys.executable, "-c", restore + text, *map(str, arguments)],
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | (env or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
-"""Files: the checksum of one."""
+"""Files: the checksum of one, and folders that are nobody else's business."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,3 +10,32 @@ def hash_file(path: Path, digest: str | Callable = "sha256") -> str:
     """Hash the content of a file, as hexadecimal digits; ``digest`` as hashlib takes it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, digest).hexdigest()
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder for this user alone, or close one that is there to others.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The folder; folders above it are made as usual.
+
+    Raises
+    ------
+    ValueError
+        If somebody else owns the folder, or may have put something into it.
+    OSError
+        If it cannot be made, or not be closed.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not hasattr(os, "getuid"):
+        return  # Windows: a user's own folders are private
+    state = folder.stat()
+    if state.st_uid != os.getuid() or state.st_mode & 0o022:
+        raise ValueError(
+            f"Expected a folder that nobody else may write to. Received {str(folder)!r}, of user "
+            f"{state.st_uid}, mode {state.st_mode & 0o777:o}. Choose another folder; or, if you "
+            "trust what is in this one, make it yours alone (chmod go= on the folder)."
+        )
+    if state.st_mode & 0o077:
+        folder.chmod(0o700)

@@ -56,9 +56,10 @@ def prepare_samples(
 
     Films are decoded by several threads into a hidden folder beside the samples; a sample gets
     its name in one step once it is whole. After an interruption, the samples that were whole by
-    then are kept and the rest is gone. A sample is reused when its fingerprint is the same
-    (metadata, labels, order, pixels, task, and the path and content of every source file) and its
-    checksums hold; a sample with another fingerprint is replaced.
+    then are kept and the rest is gone. Samples are for this user alone: films are no business of
+    the others on a machine. A sample is reused when its fingerprint is the same (metadata, labels,
+    order, pixels, task, and the path and content of every source file) and its checksums hold; a
+    sample with another fingerprint is replaced.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ def prepare_samples(
     todo = [place for place in parts if not _is_reusable(targets[place], wanted[place])]
     if todo:
         is_new = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _remove_leftovers(folder)
         try:
             _write_samples(
@@ -288,6 +289,9 @@ def _write_samples(jobs: dict, radiographs, folder: Path) -> None:
                 checksums = {name: hash_file(staged / name) for name in names}
                 text = json.dumps(about | {"checksums": checksums}, indent=2, ensure_ascii=False)
                 _write_text(staged / "sample.json", text + "\n")
+                for path in staged.iterdir():
+                    path.chmod(0o600)
+                staged.chmod(0o700)
                 whole.append((staged, target, about["fingerprint"]))
         if faults:
             lines = [f"  {reason}" for reason in list(faults.values())[:10]]
@@ -333,7 +337,7 @@ def _write_images(
 
 def _publish(staged: Path, target: Path, fingerprint: str) -> None:
     """Give a whole sample its name, in place of an older one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if _is_reusable(target, fingerprint):
         return  # another process was faster
     if target.exists():

@@ -4,8 +4,8 @@ import contextlib
 import functools
 import importlib.util
 import marshal
-import os
 import shutil
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -16,10 +16,9 @@ from substra.sdk.archive import uncompress
 class Archives:
     """Function archives of a compute plan, unpacked beside themselves as they are needed.
 
-    Many tasks run the same function, and unpacking its two hundred files takes longer than many a
-    task. Each task gets hard links to files that were unpacked and compiled once. What it adds or
-    replaces in its folder stays there; where it writes *into* a file, the archive is unpacked
-    again for the next task.
+    Many tasks run the same function, and unpacking and compiling its two hundred files takes
+    longer than many a task. Each task gets a copy of files that were unpacked and compiled once:
+    whatever it does to them, no other task sees it.
     """
 
     def __init__(self) -> None:
@@ -34,16 +33,16 @@ class Archives:
         archive_path : path
             The archive, which never changes, in a folder of Substra's that goes with the client.
         folder : path
-            An empty folder on the same disk, or another one: then the files are copied.
+            An empty folder.
         """
         with self._lock:
-            original, moments = self._unpacked.get(archive_path, (None, None))
-            if original is None or _moments(original) != moments:
+            original = self._unpacked.get(archive_path)
+            if original is None:
                 original = tempfile.mkdtemp(dir=Path(archive_path).parent)
                 uncompress(archive_path, original)
                 add_bytecode(original)
-                self._unpacked[archive_path] = original, _moments(original)
-        shutil.copytree(original, folder, copy_function=link_file, dirs_exist_ok=True)
+                self._unpacked[archive_path] = original
+        shutil.copytree(original, folder, copy_function=shutil.copy, dirs_exist_ok=True)
 
 
 def add_bytecode(folder: str | Path) -> None:
@@ -60,7 +59,8 @@ def add_bytecode(folder: str | Path) -> None:
     for path in Path(folder).rglob("*.py"):
         with contextlib.suppress(SyntaxError, ValueError):  # the task will say so
             bytecode = _compile(path.read_bytes())
-            target = Path(importlib.util.cache_from_source(path))
+            # Beside the module, also where PYTHONPYCACHEPREFIX names another place.
+            target = path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(bytecode)
 
@@ -71,30 +71,3 @@ def _compile(source):
     code = compile(source, "<module>", "exec", dont_inherit=True)  # the import names the file
     header = importlib.util.MAGIC_NUMBER + (0b11).to_bytes(4, "little")  # PEP 552: checked hash
     return header + importlib.util.source_hash(source) + marshal.dumps(code)
-
-
-def _moments(folder):
-    """Tell when each file of a folder was written last."""
-    return {
-        path: os.stat(path).st_mtime_ns
-        for parent, _, names in os.walk(folder)
-        for path in (os.path.join(parent, name) for name in names)
-    }
-
-
-def link_file(source: str | Path, target: str | Path) -> None:
-    """Give a file a second name, in place of what had it; copy it where the disk cannot.
-
-    Parameters
-    ----------
-    source : path
-        An existing file.
-    target : path
-        The second name, in an existing folder.
-    """
-    # Copying onto a name that is a link already would write into the other file.
-    Path(target).unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

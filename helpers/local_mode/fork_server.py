@@ -120,9 +120,12 @@ class ForkServer:
 
     def _read(self):
         """Hand every answer to the thread that waits for it."""
-        for line in self._process.stdout:
-            answer = json.loads(line)
-            self._answers.pop(answer.pop("id")).set_result(answer)
+        with contextlib.suppress(Exception):  # a line that is no answer: trust no other one
+            for line in self._process.stdout:
+                answer = json.loads(line)
+                self._answers.pop(answer.pop("id")).set_result(answer)
+        self._process.kill()
+        self._process.wait()
         with self._lock:
             left = [self._answers.popitem()[1] for _ in range(len(self._answers))]
         for answer in left:

@@ -76,7 +76,7 @@ def run_tasks_fast(
         Tasks that may run at the same time. Default: as many as there are cores, and at most the
         number of clients. It changes no digit of the results.
     time_limit : float, optional
-        Seconds after which a task is ended and the run fails; default: no limit.
+        Seconds after which a task is ended and the run fails; default: no limit, as with infinity.
     use_cache : bool, optional
         Whether a task is run only if no result of it is stored; otherwise all tasks are run, and
         the new results stored. Default: True, unless ``--no-cache`` is among

@@ -12,10 +12,12 @@ Protocol: one JSON object a line. In: ``{"id", "script", "arguments", "folder", 
 the task was ended because of its time limit.
 """
 
+import atexit
 import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import json
 import os
 import runpy
@@ -23,6 +25,7 @@ import select
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -43,6 +46,9 @@ PRELOADED = (
     "substrafl.remote",
 )
 GARBAGE = 50_000  # new objects between two collections; Python's own 700 suits small programs
+FILE = io.IOBase.__base__  # issubclass knows it at once; IOBase itself is an abstract class
+TEXT, BUFFERED = io.TextIOWrapper, (io.BufferedWriter, io.BufferedRandom, io.FileIO)
+PATIENCE = 3600  # seconds that the server sleeps at most: the system knows no endless number
 PR_SET_PDEATHSIG = 1
 # Linux counts the peak of resident memory in KiB, macOS in bytes.
 PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -51,7 +57,7 @@ PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
 def main() -> None:
     """Answer requests until standard input is closed, then end every task that still runs."""
     # What a task, or an import, prints must not get between the answers.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    answers = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     # Ctrl-C reaches the whole terminal; the program that started us decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -59,6 +65,7 @@ def main() -> None:
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    own = (answers, wake_read, wake_write)
 
     _preload()
     running = {}  # process number: (request's id, moment at which it is late or None)
@@ -67,14 +74,15 @@ def main() -> None:
     try:
         while True:
             limits = [limit for _, limit in running.values() if limit is not None]
-            patience = max(0, min(limits) - time.monotonic()) if limits else None
+            patience = max(0, min(limits) - time.monotonic()) if limits else PATIENCE
+            patience = min(patience, PATIENCE)
             ready, _, _ = select.select([sys.stdin.fileno(), wake_read], [], [], patience)
             if wake_read in ready:
                 os.read(wake_read, 4096)
                 for pid, answer in _ended(running):
                     answer["late"] = pid in late
                     late.discard(pid)
-                    answers.write(json.dumps(answer) + "\n")
+                    os.write(answers, json.dumps(answer).encode() + b"\n")
             for pid in _late(running):
                 late.add(pid)
                 _kill(pid)
@@ -87,7 +95,7 @@ def main() -> None:
                     request = json.loads(line)
                     limit = request["time_limit"]
                     moment = None if limit is None else time.monotonic() + limit
-                    running[_fork(request)] = request["id"], moment
+                    running[_fork(request, own)] = request["id"], moment
     finally:
         for pid in running:
             _kill(pid)
@@ -110,8 +118,8 @@ def _preload():
     gc.enable()
 
 
-def _fork(request):
-    """Start a task; return its process number."""
+def _fork(request, own):
+    """Start a task, without the files that are the server's own; return its process number."""
     server = os.getpid()
     pid = os.fork()
     if pid:
@@ -124,18 +132,14 @@ def _fork(request):
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
         _end_with(server)
-        _run(request)
-        status = 0
-    except SystemExit as ended:
-        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-        if isinstance(ended.code, str):
-            print(ended.code, file=sys.stderr)
-    except BaseException as error:
-        _print_error(error)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # A process that the task starts and leaves must not keep the program waiting for answers.
+        for file in own:
+            os.close(file)
+        status = _run(request)
+        _finish()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # No exit handlers: those of the server's libraries belong to the server.
         os._exit(status)
 
 
@@ -148,9 +152,7 @@ def _end_with(server):
 
 
 def _run(request):
-    """Become the process that ``python script @arguments`` would have been."""
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    """Become the process that ``python script @arguments`` would have been; return its status."""
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -161,9 +163,46 @@ def _run(request):
     if "numpy" in sys.modules:  # as a new Python would; its own generator Python seeds by itself
         sys.modules["numpy"].random.seed()
     os.chdir(request["folder"])
+    sys.pycache_prefix = None  # the compiled modules are in the archive
     sys.argv = [request["script"], *request["arguments"]]
     sys.path.insert(0, request["folder"])
-    runpy.run_path(request["script"], run_name="__main__")
+    atexit._clear()  # the handlers of the server's libraries belong to the server
+    if "multiprocessing.util" in sys.modules:  # but this one waits for processes of the task
+        atexit.register(sys.modules["multiprocessing.util"]._exit_function)
+    try:
+        runpy.run_path(request["script"], run_name="__main__")
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            return ended.code or 0
+        print(ended.code, file=sys.stderr)
+        return 1
+    except BaseException as error:
+        _print_error(error)
+        return 1
+    return 0
+
+
+def _finish():
+    """Do what Python does at its end: wait for threads, call the exit handlers, close files."""
+    for step in (threading._shutdown, atexit._run_exitfuncs, _close_files):
+        try:
+            step()
+        except BaseException as error:
+            _print_error(error)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # the task closed it, say
+            stream.flush()
+
+
+def _close_files():
+    """Close the files that the task has left open; those of the server are not among them."""
+    # The type says it without asking the object, which may be lazy and import something.
+    files = [value for value in gc.get_objects() if issubclass(type(value), FILE)]
+    # What writes into another file comes first: text, then compressed files, then buffers.
+    files.sort(key=lambda file: (isinstance(file, BUFFERED), not isinstance(file, TEXT)))
+    for file in files:
+        with contextlib.suppress(Exception):
+            file.close()
 
 
 def _print_error(error):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -12,8 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from helpers.data.cache import cache_folder
-from helpers.data.files import hash_file
-from helpers.local_mode.archives import link_file
+from helpers.data.files import hash_file, make_private_folder
 
 MANIFEST = "manifest.json"
 LIMIT = 2 * 2**30
@@ -22,7 +22,8 @@ LIMIT = 2 * 2**30
 class TaskStore:
     """Results of tasks on the disk, found again by the task's fingerprint.
 
-    A result is there whole or not at all, and carries the checksum of every file.
+    A result is there whole or not at all, and carries the checksum of every file. Results are
+    unpickled, so that the folder is this user's alone. Any number of programs may use it at once.
 
     Parameters
     ----------
@@ -32,15 +33,22 @@ class TaskStore:
         folder as you treat the films.
     limit : int, default=2 GiB
         Bytes that :meth:`prune` leaves.
+
+    Raises
+    ------
+    ValueError
+        If the folder cannot be made, or somebody else owns it or may write to it.
     """
 
     def __init__(self, folder: str | Path | None = None, *, limit: int = LIMIT) -> None:
-        self.folder = Path(folder or cache_folder() / "tasks").absolute()
+        with _writing():
+            self.folder = Path(folder or cache_folder() / "tasks").absolute()
+            self._results = self.folder / "results"
+            self._runs = self.folder / "runs"
+            for path in (self.folder, self._results, self._runs):
+                make_private_folder(path)
         self.limit = limit
-        self._results = self.folder / "results"
-        self._runs = self.folder / "runs"
-        for path in (self._results, self._runs):
-            path.mkdir(parents=True, exist_ok=True)
+        self._failed = False
 
     @contextlib.contextmanager
     def run_folder(self) -> Iterator[Path]:
@@ -53,18 +61,23 @@ class TaskStore:
         ------
         pathlib.Path
             An empty folder.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be made.
         """
         self._remove_abandoned()
         name = uuid.uuid4().hex[:12]
-        lock = FileLock(self._runs / f"{name}.lock")
-        with lock:  # held as long as this process lives
-            folder = self._runs / name
-            folder.mkdir()
-            try:
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-                Path(lock.lock_file).unlink(missing_ok=True)
+        folder = self._runs / name
+        with contextlib.ExitStack() as stack:
+            with _writing():
+                # The lock is held as long as this process lives.
+                lock = stack.enter_context(FileLock(self._runs / f"{name}.lock"))
+                stack.callback(Path(lock.lock_file).unlink, missing_ok=True)
+                folder.mkdir(mode=0o700)
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            yield folder
 
     def get(self, fingerprint: str, outputs: dict[str, Path]) -> dict | None:
         """Put a stored result where the task would have written it.
@@ -87,10 +100,11 @@ class TaskStore:
             If the result is damaged; it is forgotten.
         """
         result = self._results / fingerprint
-        if not (result / MANIFEST).is_file():
+        text = _read(result / MANIFEST)
+        if text is None:
             return None
         try:
-            manifest = json.loads((result / MANIFEST).read_text(encoding="utf-8"))
+            manifest = json.loads(text)
             files = {name: result / manifest["files"][name] for name in outputs}
             for name, file in files.items():
                 checksum = hash_file(file)
@@ -98,14 +112,22 @@ class TaskStore:
                     raise ValueError(f"the checksum of {name!r} is {checksum}")
             about = manifest["about"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            warnings.warn(
-                f"A stored result is damaged and will be computed again ({error}).", stacklevel=2
-            )
-            shutil.rmtree(result, ignore_errors=True)
+            if _read(result / MANIFEST) == text:  # else another program has just replaced it
+                warnings.warn(
+                    f"A stored result is damaged and will be computed again ({error}).",
+                    stacklevel=2,
+                )
+                shutil.rmtree(result, ignore_errors=True)
             return None
-        os.utime(result)  # the date of the last use
-        for name, file in files.items():
-            link_file(file, outputs[name])
+        try:
+            for name, file in files.items():
+                link_file(file, outputs[name])
+        except OSError:  # another program has just removed it
+            for path in outputs.values():
+                Path(path).unlink(missing_ok=True)
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(result)  # the date of the last use
         return about
 
     def put(self, fingerprint: str, outputs: dict[str, Path], about: dict) -> None:
@@ -119,26 +141,52 @@ class TaskStore:
             File of each output, by its name.
         about : dict
             JSON-serializable; returned by :meth:`get`.
+
+        Warns
+        -----
+        UserWarning
+            If a result cannot be stored, because the disk is full, say; once for each store.
         """
+        try:
+            self._put(fingerprint, outputs, about)
+        except OSError as error:
+            if not self._failed:
+                self._failed = True
+                warnings.warn(
+                    f"Results are not stored, and will have to be computed again ({error}).",
+                    stacklevel=2,
+                )
+
+    def _put(self, fingerprint, outputs, about):
         result = self._results / fingerprint
-        result.mkdir(exist_ok=True)
-        # The manifest comes last: a result without it is none, and is written over.
-        (result / MANIFEST).unlink(missing_ok=True)
-        files = {name: f"output-{number}" for number, name in enumerate(sorted(outputs))}
-        for name, path in outputs.items():
-            link_file(path, result / files[name])
-        checksums = {name: hash_file(path) for name, path in outputs.items()}
-        manifest = {"files": files, "checksums": checksums, "about": about}
-        new = result / f"{MANIFEST}.new"
-        new.write_text(json.dumps(manifest), encoding="utf-8")
-        new.replace(result / MANIFEST)
+        stage = Path(tempfile.mkdtemp(prefix=".stage-", dir=self._results))
+        try:
+            new = stage / "new"
+            new.mkdir(mode=0o700)
+            files = {name: f"output-{number}" for number, name in enumerate(sorted(outputs))}
+            for name, path in outputs.items():
+                link_file(path, new / files[name])
+            checksums = {name: hash_file(new / file) for name, file in files.items()}
+            manifest = {"files": files, "checksums": checksums, "about": about}
+            (new / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+            for path in new.iterdir():
+                path.chmod(0o600)
+            with contextlib.suppress(FileNotFoundError):
+                result.rename(stage / "old")
+            try:
+                new.rename(result)
+            except OSError:
+                if _read(result / MANIFEST) is None:  # else another program was faster
+                    raise
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
 
     def prune(self) -> None:
         """Remove the results that were not used for longest, until the rest is within the limit."""
         sizes = []
         for result in self._results.iterdir():
             with contextlib.suppress(OSError):  # another program prunes too
-                size = sum(path.stat().st_size for path in result.iterdir())
+                size = sum(path.stat().st_size for path in result.rglob("*"))
                 sizes.append((result.stat().st_mtime_ns, size, result))
         total = sum(size for _, size, _ in sizes)
         for _, size, result in sorted(sizes):
@@ -153,3 +201,45 @@ class TaskStore:
             with contextlib.suppress(Timeout, OSError), FileLock(lock, timeout=0):
                 shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                 lock.unlink(missing_ok=True)
+
+
+def link_file(source, target):
+    """Give a file a second name, in place of what had it; copy it where the disk cannot.
+
+    Parameters
+    ----------
+    source : path
+        An existing file.
+    target : path
+        The second name, in an existing folder.
+    """
+    # Copying onto a name that is a link already would write into the other file.
+    staged = Path(f"{target}.{uuid.uuid4().hex}")
+    try:
+        try:
+            os.link(source, staged)
+        except OSError:
+            shutil.copyfile(source, staged)
+        staged.replace(target)
+    finally:
+        staged.unlink(missing_ok=True)  # two names of one file do not replace each other
+
+
+def _read(path):
+    """Read a text; return None if it is not there."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def _writing():
+    """Say what to do where the store cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"Expected a folder for results that can be written to. Received {error}. Name another "
+            "one in CHEST_XRAYS_CACHE, or with store=."
+        ) from error

@@ -2,10 +2,7 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -172,6 +169,12 @@ def test_changed_samples_are_prepared_again(radiographs, labels, tmp_path, chang
     assert files_below(folder) == WHOLE
 
 
+def test_samples_are_for_their_owner_alone(radiographs, labels, tmp_path):
+    prepare_samples(radiographs, radiographs.table, labels, size=8, folder=tmp_path / "out")
+    for path in (tmp_path / "out", *(tmp_path / "out").rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+
+
 def test_the_default_folder_is_in_the_cache(radiographs, labels, tmp_path, monkeypatch):
     monkeypatch.setenv("CHEST_XRAYS_CACHE", str(tmp_path / "cache"))
     small = prepare_samples(radiographs, radiographs.table, labels, size=8)["North"]["train"]
@@ -233,7 +236,7 @@ def test_an_interruption_of_the_first_sample_leaves_nothing(radiographs, labels,
 
 
 SLOW = """
-import sys, time
+import signal, sys, threading
 import pandas as pd
 from helpers.data.radiographs import Radiographs
 from helpers.data.report import Report
@@ -242,9 +245,16 @@ from helpers.data.samples import prepare_samples
 class Slow(Radiographs):
     def image(self, name):
         print(name, flush=True)
-        time.sleep(0.05 if name < "images/008.png" else 60 if sys.argv[3] == "kill" else 0.5)
+        if name >= "images/008.png":
+            interrupted.wait()
         return super().image(name)
 
+def interrupt(*_):
+    interrupted.set()
+    raise KeyboardInterrupt
+
+interrupted = threading.Event()
+signal.signal(signal.SIGINT, interrupt)
 table = pd.read_pickle(sys.argv[1] + "/table.pickle")
 radiographs = Slow(table.drop(columns="label"), sys.argv[1], "nih", Report())
 prepare_samples(radiographs, radiographs.table, table["label"], size=8, folder=sys.argv[2])
@@ -252,16 +262,12 @@ prepare_samples(radiographs, radiographs.table, table["label"], size=8, folder=s
 
 
 @pytest.mark.parametrize("how", ["interrupt", "kill"])
-def test_a_stopped_process_leaves_only_whole_samples(radiographs, labels, tmp_path, how):
+def test_a_stopped_process_leaves_only_whole_samples(
+    radiographs, labels, tmp_path, start_script, how
+):
     folder = tmp_path / "out"
     radiographs.table.assign(label=labels).to_pickle(radiographs.source / "table.pickle")
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, radiographs.source, folder, how],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
+    process = start_script(SLOW, radiographs.source, folder)
     for line in process.stdout:
         if line.strip() >= "images/008.png":  # in North's valid, the second sample
             break

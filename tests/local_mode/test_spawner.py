@@ -1,12 +1,11 @@
 """Tasks in forked processes: isolation, failures, a clean end."""
 
 import contextlib
+import gzip
 import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -14,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.local_mode import fork_server
 from helpers.local_mode.archives import Archives, add_bytecode
 from helpers.local_mode.fork_server import ForkServer, current_server, start_server
 from helpers.local_mode.spawner import ForkSpawner, TaskError, _explain
 
-ROOT = Path(__file__).parents[2]
 ENTRYPOINT = "stock._get_entrypoint_from_dockerfile"
 
 
@@ -164,6 +163,105 @@ def test_exit_status(run, source, code):
     assert os.waitstatus_to_exitcode(run(source)[0]) == code
 
 
+END = """
+import atexit, gzip, io, logging, multiprocessing, pathlib, sys, threading, time
+left, text = open("left", "w"), io.TextIOWrapper(gzip.open("left.gz", "wb"))
+left.cycle, text.cycle = [left], [text]
+left.write("all"), text.write("all")
+
+def late():
+    threading.main_thread().join()
+    pathlib.Path("thread").write_text("joined")
+    atexit.register(lambda: print("registered last, called first"))
+
+def child():
+    time.sleep(0.1)
+    pathlib.Path("child").write_text("joined")
+
+def leave():
+    print("called at the end", pathlib.Path("thread").read_text())
+
+atexit.register(leave)
+multiprocessing.get_context("fork").Process(target=child).start()
+threading.Thread(target=late).start()
+"""
+
+
+@pytest.mark.parametrize("last", ["", "raise SystemExit(3)", "1 / 0", "sys.stdout.close()"])
+def test_a_task_ends_as_python_would(run, tmp_path, last):
+    for name in ("left", "left.gz", "thread", "child"):
+        (tmp_path / name).unlink(missing_ok=True)
+    status, printed = run(END + last)
+    assert os.waitstatus_to_exitcode(status) == {"raise SystemExit(3)": 3, "1 / 0": 1}.get(last, 0)
+    assert (tmp_path / "left").read_text() == "all"
+    assert gzip.decompress((tmp_path / "left.gz").read_bytes()) == b"all"
+    assert (tmp_path / "thread").read_text() == (tmp_path / "child").read_text() == "joined"
+    if last == "1 / 0":
+        assert "ZeroDivisionError" in printed
+    if last != "sys.stdout.close()":
+        first, second = [line for line in printed.splitlines() if "called" in line]
+        assert first.endswith("called first")
+        assert second == "called at the end joined"
+
+
+def test_exit_handlers_of_the_servers_libraries_stay_there(run):
+    assert run("import atexit; print(atexit._ncallbacks())")[1].split() in (["0"], ["1"])
+
+
+def test_a_task_has_no_file_of_the_server(run):
+    status, printed = run(
+        "import os, stat\n"
+        "for number in range(3, 1000):\n"
+        "    try:\n        kind = os.fstat(number).st_mode\n"
+        "    except OSError:\n        continue\n"
+        "    print(stat.S_ISFIFO(kind))"
+    )
+    assert status == 0
+    assert "True" not in printed
+
+
+def test_what_a_task_leaves_behind_keeps_nobody_waiting(tmp_path):
+    """A process that a task has forked and left lives on; the server's death is still noticed."""
+    server = ForkServer()
+    (tmp_path / "task.py").write_text(
+        "import os, pathlib, signal\n"
+        "left = os.fork()\n"
+        "signal.pause() if left == 0 else pathlib.Path('left').write_text(str(left))"
+    )
+    files = {"script": str(tmp_path / "task.py"), "folder": str(tmp_path), "log": os.devnull}
+    assert server.run(arguments=[], **files)["status"] == 0
+    left = int((tmp_path / "left").read_text())
+    try:
+        server._process.kill()
+        server._reader.join(20)
+        assert not server._reader.is_alive()
+        assert is_alive(left)
+        with pytest.raises(ConnectionError):
+            server.run(arguments=[], **files)
+        server.close()
+    finally:
+        os.kill(left, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("line", ["what is this?", "[]", "{}", '{"id": 77}'])
+def test_a_line_that_is_no_answer_ends_the_server_and_nobody_hangs(tmp_path, monkeypatch, line):
+    (tmp_path / "server.py").write_text(
+        f"import sys\nsys.stdin.readline(); print({line!r}, flush=True)\nsys.stdin.read()"
+    )
+    monkeypatch.setattr(fork_server, "__file__", str(tmp_path / "fork_server.py"))
+    server = ForkServer()
+    with pytest.raises(ConnectionError, match="has ended"):
+        server.run(script="", arguments=[], folder="", log="")
+    assert wait_for(lambda: not server.is_alive())
+    server.close()
+
+
+@pytest.mark.parametrize("limit", [float("inf"), 1e300])
+def test_an_endless_time_limit_is_none(run_measured, limit):
+    ended, _ = run_measured("pass", time_limit=limit)
+    assert (ended["status"], ended["late"]) == (0, False)
+
+
 def test_a_killed_task_says_so(run, tmp_path):
     status, _ = run("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert "SIGKILL, which usually means that memory ran out" in _explain(
@@ -193,7 +291,7 @@ def test_cpu_time_and_memory_are_those_of_the_task(run_measured):
     busy, _ = run_measured(
         "import time\ndata = b'x' * 200_000_000\nwhile time.process_time() < 0.5: pass"
     )
-    assert idle["cpu"] < 0.3 < 0.5 <= busy["cpu"] < 5
+    assert idle["cpu"] < 0.5 <= busy["cpu"]
     assert busy["peak_memory"] - idle["peak_memory"] > 150_000_000
 
 
@@ -296,30 +394,23 @@ def test_a_task_that_comes_too_late_does_not_bring_the_server_back(tmp_path, mon
     assert start_server() is not ended  # the next run begins with a new one
 
 
-def test_ctrl_c_leaves_no_process(tmp_path):
+def test_ctrl_c_leaves_no_process(tmp_path, start_script):
     """A script that is interrupted in the middle of a task, without a main guard."""
     (tmp_path / "sleep.py").write_text(
         "import os, time, pathlib\npathlib.Path('pid').write_text(str(os.getpid()))\n"
         "time.sleep(100)"
     )
-    (tmp_path / "script.py").write_text(
+    script = start_script(
         "from helpers.local_mode.fork_server import ForkServer\n"
         "server = ForkServer()\n"
         f"server.run(script={str(tmp_path / 'sleep.py')!r}, arguments=[], "
         f"folder={str(tmp_path)!r}, log={str(tmp_path / 'log')!r})\n"
     )
-    script = subprocess.Popen(
-        [sys.executable, "script.py"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
     pid = tmp_path / "pid"
     assert wait_for(lambda: pid.exists() and pid.read_text(), 90)
     os.killpg(script.pid, signal.SIGINT)
     _, printed = script.communicate(timeout=30)
-    assert b"KeyboardInterrupt" in printed
+    assert "KeyboardInterrupt" in printed
     assert wait_for(lambda: not is_alive(int(pid.read_text())))
     with pytest.raises(ProcessLookupError):
         os.killpg(script.pid, 0)

@@ -2,15 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from helpers.local_mode import TaskStore
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -40,6 +37,94 @@ def test_what_was_put_is_what_one_gets(store, tmp_path):
     about, outputs = get(store, "f1", tmp_path)
     assert about == {}
     assert outputs["local"].read_text() == "newer weights"
+
+
+def test_programs_at_once_store_whole_results_and_none_fails(store, tmp_path):
+    """Two threads write results of different content, while a third one reads."""
+    contents = {str(number): str(number) * 100_000 for number in range(2)}
+    found = []
+
+    def write(number):
+        for _ in range(60):
+            one = TaskStore(store.folder)
+            file = tmp_path / f"written-{number}"
+            file.write_text(contents[number])
+            one.put("f1", {"a/shared": file, "local": file}, {"number": number})
+            assert file.read_text() == contents[number]
+            file.unlink()
+
+    def read():
+        for _ in range(200):
+            about, outputs = get(TaskStore(store.folder), "f1", tmp_path)
+            if about:
+                found.extend(path.read_text() in contents.values() for path in outputs.values())
+
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(write, "0"), pool.submit(write, "1"), pool.submit(read)]
+        for job in jobs:
+            job.result()
+    assert all(found)
+    assert found
+    assert [path.name for path in (store.folder / "results").iterdir()] == ["f1"]
+
+
+def test_an_output_is_never_written_through_its_other_name(store, tmp_path, monkeypatch):
+    put(store, "f1", "first")
+    _, outputs = get(store, "f1", tmp_path)
+
+    def refuse(*_):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    put(store, "f1", "second")  # copied, to where the first one's outputs have a name
+    assert outputs["local"].read_text() == "first"
+    put(store, "f2", "third")
+    get(store, "f2", tmp_path)
+    assert get(store, "f1", tmp_path)[1]["local"].read_text() == "second"
+
+
+def test_a_store_that_fails_says_so_once_and_fails_no_task(store, tmp_path):
+    (store.folder / "results").rmdir()
+    (store.folder / "results").touch()  # as a disk that is full or read-only, whoever tests this
+    with pytest.warns(UserWarning, match="Results are not stored"):
+        put(store, "f1")
+    put(store, "f2")  # warnings are errors in tests
+    assert get(store, "f1", tmp_path)[0] is None
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    message = r"^Expected a folder for results that can be written to\. Received .*store="
+    with pytest.raises(ValueError, match=message):
+        TaskStore(tmp_path / "file" / "store")
+    store = TaskStore(tmp_path / "store")
+    (store.folder / "runs").rmdir()
+    (store.folder / "runs").touch()
+    with pytest.raises(ValueError, match=message), store.run_folder():
+        pass
+    monkeypatch.setenv("CHEST_XRAYS_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(ValueError, match=message):
+        TaskStore()
+
+
+def test_results_are_for_their_owner_alone(store, tmp_path, monkeypatch):
+    put(store, "f1")
+    with store.run_folder() as folder:
+        assert folder.stat().st_mode & 0o777 == 0o700
+    folders = [store.folder, store.folder / "runs", store.folder / "results"]
+    for path in [*folders, *(store.folder / "results").rglob("*")]:
+        assert path.stat().st_mode & 0o077 == 0, path
+    store.folder.chmod(0o755)  # as an earlier version left it
+    TaskStore(store.folder)
+    assert store.folder.stat().st_mode & 0o777 == 0o700
+    for shared in folders:
+        shared.chmod(0o770)
+        with pytest.raises(ValueError, match=r"nobody else may write to\. Received .*mode 770"):
+            TaskStore(store.folder)
+        shared.chmod(0o700)
+    monkeypatch.setattr(os, "getuid", lambda: store.folder.stat().st_uid + 1)
+    with pytest.raises(ValueError, match=r"nobody else may write to\. Received .*of user"):
+        TaskStore(store.folder)
 
 
 @pytest.mark.parametrize("damage", ["truncate", "alter", "remove", "manifest", "unfinished"])
@@ -84,18 +169,13 @@ def test_a_run_has_a_folder_while_it_lives(store):
     assert list((store.folder / "runs").iterdir()) == []
 
 
-def test_the_next_run_removes_what_a_killed_one_has_left(store):
+def test_the_next_run_removes_what_a_killed_one_has_left(store, start_script):
     source = (
         "import time\nfrom helpers.local_mode import TaskStore\n"
         f"with TaskStore({str(store.folder)!r}).run_folder() as folder:\n"
         "    (folder / 'file').touch()\n    print(folder, flush=True)\n    time.sleep(100)"
     )
-    run = subprocess.Popen(
-        [sys.executable, "-c", source],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
+    run = start_script(source)
     left = Path(run.stdout.readline().strip())
     with store.run_folder():
         assert (left / "file").exists()
