@@ -16,6 +16,7 @@ from helpers.exchange.manifest import Manifest
 from helpers.exchange.packing import list_tensors
 
 LARGEST_COUNT = 10**9  # samples; more than all organizations of the world take in a year
+_PIECE = 2**13  # values that are looked at together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,11 +156,12 @@ def _difference(signature, common):
 
 def _first_unlike(names, common):
     """Name the first tensor that only one of two lists has."""
+    own, known = set(names), set(common)
     for name in names:
-        if name not in common:
+        if name not in known:
             return f"{name!r} is not one of them"
     for name in common:
-        if name not in names:
+        if name not in own:
             return f"{name!r} is missing"
     return "in another order"
 
@@ -188,7 +190,7 @@ def _not_finite(states, limits):
     found = {}
     for number, state in enumerate(states):
         for name, tensor in state.tensors.items():
-            wrong = int(tensor.size - np.isfinite(tensor).sum())
+            wrong = sum(int((~np.isfinite(piece)).sum()) for piece in _pieces(tensor))
             if wrong:
                 found[number] = (name, f"{wrong} of {tensor.size} values are not finite")
                 break
@@ -243,9 +245,15 @@ def _norms(tensors):
     """Euclidean norm of each field, in float64."""
     squares = collections.defaultdict(float)
     for name, tensor in tensors.items():
-        values = np.asarray(tensor, np.float64)
-        largest = np.abs(values).max(initial=0)
         # The squares of the largest float64 values are infinite; that is large enough.
         with np.errstate(over="ignore"):
-            squares[name.partition("/")[0]] += float(np.square(values).sum()) if largest else 0.0
+            squares[name.partition("/")[0]] += sum(
+                float(np.square(piece, dtype=np.float64).sum()) for piece in _pieces(tensor)
+            )
     return {field: float(np.sqrt(square)) for field, square in squares.items()}
+
+
+def _pieces(tensor):
+    """Cut a tensor into pieces, so that a check takes little memory beside it."""
+    flat = np.asarray(tensor).reshape(-1)
+    return (flat[first : first + _PIECE] for first in range(0, flat.size, _PIECE))

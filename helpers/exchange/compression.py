@@ -287,7 +287,7 @@ def _decode_int8(header, parts):
         len(header) == 1 and isinstance(header[0], float) and 0 <= header[0] < 3e36,
         f"a scale from 0 to 3e36 as header of int8, received {header!r}",
     )
-    return values.astype(np.float32) * np.float32(header[0])
+    return np.multiply(values, np.float32(header[0]), dtype=np.float32)
 
 
 def _decode_top_k(header, parts):
@@ -310,7 +310,7 @@ def _decode_top_k(header, parts):
     )
     _expect(
         indices.size == 0
-        or (indices[0] >= 0 and indices[-1] < size and (np.diff(indices) > 0).all()),
+        or (indices[0] >= 0 and indices[-1] < size and (indices[1:] > indices[:-1]).all()),
         f"increasing indices below {size}",
     )
     decoded = np.zeros(size, np.float32)

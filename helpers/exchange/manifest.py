@@ -2,16 +2,27 @@
 
 It stands in the header of a safetensors file, as JSON: the class of the state, its fields, names of
 the tensors, how they are encoded, who wrote it, its round, and a checksum over the whole file.
+
+A size that a message declares is compared with the bytes that are there before anything is made of
+that size. JSON itself becomes up to thirty times as large when it is read: headers are small.
 """
 
 import dataclasses
 import hashlib
 import json
+import math
+
+import numpy as np
 
 FORMAT = 1
 BLANK = "0" * 64  # stands for the checksum while it is computed
-_LARGEST_HEADER = 10 * 2**20  # bytes
+DTYPES = {"BOOL": "bool", "F16": "float16", "F32": "float32", "F64": "float64"} | {
+    f"{letter}{bits}": f"{name}{bits}"
+    for letter, name in (("I", "int"), ("U", "uint"))
+    for bits in (8, 16, 32, 64)
+}
 _LONGEST_TEXT = 300  # characters of a name
+_MOST_DIMENSIONS = 64  # as in NumPy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +88,24 @@ def seal(data: bytes) -> bytes:
     return data.replace(BLANK.encode(), hashlib.sha256(data).hexdigest().encode(), 1)
 
 
-def read_manifest(data: bytes) -> dict:
+def header_fits(data: bytes) -> bool:
+    """Tell whether a packed state has a header, of a size that may be read.
+
+    Parameters
+    ----------
+    data : bytes
+        What was written, or received.
+
+    Returns
+    -------
+    bool
+        Whether it takes at most a quarter of a megabyte and a 32nd of all bytes.
+    """
+    size = int.from_bytes(data[:8], "little")
+    return len(data) >= 8 and 2 <= size <= min(2**18 + len(data) // 32, len(data) - 8)
+
+
+def read_packed(data: bytes) -> tuple[dict, dict[str, np.ndarray]]:
     """Read the header of a packed state, and check the checksum over everything.
 
     Parameters
@@ -87,19 +115,21 @@ def read_manifest(data: bytes) -> dict:
 
     Returns
     -------
-    dict
-        With the entries that :func:`helpers.exchange.pack_state` writes, each of its type.
+    manifest : dict
+        The entries that :func:`helpers.exchange.pack_state` writes, each of its type.
+    tensors : dict of str to numpy.ndarray
+        The arrays, as views of ``data``.
 
     Raises
     ------
     Refusal
         If there is no such manifest.
     """
-    size = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or not 2 <= size <= min(_LARGEST_HEADER, len(data) - 8):
+    if not header_fits(data):
         raise Refusal("", _explain_other(data))
-    header = json.loads(data[8 : 8 + size])
-    text = header.get("__metadata__", {}).get("manifest") if isinstance(header, dict) else None
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    text = header.pop("__metadata__", {}).get("manifest") if isinstance(header, dict) else None
     require(isinstance(text, str), "arrays without a manifest")
     manifest = json.loads(text)
     require(isinstance(manifest, dict), "a manifest that is not a dictionary")
@@ -117,7 +147,26 @@ def read_manifest(data: bytes) -> dict:
     )
     for key, check in _ENTRIES.items():
         require(key in manifest and check(manifest[key]), f"a manifest with an unusable {key!r}")
-    return manifest
+    # Nothing else of the header is kept.
+    return {key: manifest[key] for key in _ENTRIES}, _read_tensors(data, start, header)
+
+
+def _read_tensors(data, start, header):
+    """Read the arrays, which must lie one after the other from the header to the end."""
+    tensors, end = {}, start
+    for key, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        shape, dtype = entry["shape"], DTYPES.get(entry["dtype"])
+        require(dtype, f"expected arrays of plain numbers, received {str(entry['dtype'])[:20]!r}")
+        require(_is_shape(shape), "an array without a usable shape")
+        size = math.prod(shape)
+        begin, end = end, end + size * np.dtype(dtype).itemsize
+        require(
+            entry["data_offsets"] == [begin - start, end - start] and end <= len(data),
+            "arrays that do not lie one after the other, or are not of their shapes",
+        )
+        tensors[key] = np.frombuffer(data, dtype, size, begin).reshape(shape)
+    require(end == len(data), f"{len(data) - end} bytes that belong to no array")
+    return tensors
 
 
 def _explain_other(data):
@@ -138,12 +187,20 @@ def _is_count(value):
     return type(value) is int and 0 <= value < 2**63
 
 
+def _is_shape(value):
+    return isinstance(value, list) and len(value) <= _MOST_DIMENSIONS and all(map(_is_count, value))
+
+
 def _is_layout(value):
-    return isinstance(value, dict) and all(
-        (type(entry) is int and abs(entry) < 2**63)
-        or entry == []
-        or (isinstance(entry, list) and len(entry) == 1 and _is_count(entry[0]))
-        for entry in value.values()
+    return (
+        isinstance(value, dict)
+        and _is_texts(list(value))
+        and all(
+            (type(entry) is int and abs(entry) < 2**63)
+            or entry == []
+            or (isinstance(entry, list) and len(entry) == 1 and _is_count(entry[0]))
+            for entry in value.values()
+        )
     )
 
 
@@ -160,7 +217,7 @@ def _is_encoded(value):
         isinstance(entry, list)
         and len(entry) == 2
         and _is_count(entry[0])
-        and isinstance(entry[1], list)
+        and (_is_shape(entry[1]) or (len(entry[1]) == 1 and type(entry[1][0]) is float))
         for entry in value
     )
 

@@ -2,12 +2,13 @@
 
 SubstraFL pickles shared states, and whoever loads a pickle runs what its writer wrote. A packed
 state is a `safetensors <https://github.com/huggingface/safetensors>`_ file: the arrays, and in its
-header a manifest that says what they are. Reading one runs nothing, and everything that a reader
-relies on is checked before it is used.
+header a manifest that says what they are. Reading one runs nothing, everything that a reader relies
+on is checked before it is used, and what reading costs is bounded by the size of the message.
 
 The checksum finds damage. It is no signature: whoever forges a file can also compute its checksum.
 """
 
+import collections
 import dataclasses
 import json
 import math
@@ -16,13 +17,22 @@ from collections.abc import Sequence
 
 import numpy as np
 import pydantic
-import safetensors
 import safetensors.numpy
 from substrafl.strategies import schemas
 
 from helpers.exchange.compression import CompactArray
 from helpers.exchange.faults import Fault, UpdateError
-from helpers.exchange.manifest import BLANK, FORMAT, Manifest, Refusal, read_manifest, require, seal
+from helpers.exchange.manifest import (
+    BLANK,
+    DTYPES,
+    FORMAT,
+    Manifest,
+    Refusal,
+    header_fits,
+    read_packed,
+    require,
+    seal,
+)
 
 # A shared state: one of SubstraFL's, or a plain list or dictionary of arrays.
 State = pydantic.BaseModel | list | dict | None
@@ -37,11 +47,7 @@ STATE_CLASSES = (
     schemas.FedPCASharedState,
     schemas.FedPCAAveragedState,
 )
-_LARGEST_STATE = 4 * 2**30  # bytes of all its arrays, decoded
-_DTYPES = frozenset(
-    ["float16", "float32", "float64", "bool"]
-    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
-)
+_LARGEST_GROWTH = 4  # what int8 grows by when it is decoded to float32
 
 
 def pack_state(
@@ -78,6 +84,8 @@ def pack_state(
     ------
     TypeError
         If the state holds anything else than whole numbers and arrays of numbers.
+    ValueError
+        If what describes the arrays is too long for any reader.
 
     Examples
     --------
@@ -125,11 +133,16 @@ def pack_state(
     }
     text = json.dumps(manifest, separators=(",", ":"))
     data = safetensors.numpy.save(tensors, metadata={"manifest": text})
+    if not header_fits(data):
+        raise ValueError(
+            "Expected at most 250 kB of names and shapes, and a 32nd of the whole. Received "
+            f"{len(tensors)} arrays in {len(data)} bytes: give them shorter names, or join them."
+        )
     return seal(data)
 
 
 def unpack_state(
-    data: bytes, *, origin: str, classes: Sequence[type] = ()
+    data: bytes, *, origin: str, classes: Sequence[type] = (), model_bytes: int = 0
 ) -> tuple[State, Manifest]:
     """Read a shared state that :func:`pack_state` has written.
 
@@ -141,6 +154,9 @@ def unpack_state(
         Who sent it, as far as the reader knows, for the error.
     classes : sequence of type, default=()
         Classes of states that are accepted besides SubstraFL's own.
+    model_bytes : int, default=0
+        Size of the model in float32. A state takes this and four times its bytes at most, so that
+        a reader of a sparse one, which may claim any shape, must know it.
 
     Returns
     -------
@@ -156,7 +172,8 @@ def unpack_state(
         that :func:`pack_state` does not write. Nothing else is raised, whatever the bytes are.
     """
     try:
-        return _unpack(bytes(data), {cls.__name__: cls for cls in (*STATE_CLASSES, *classes)})
+        known = {cls.__name__: cls for cls in (*STATE_CLASSES, *classes)}
+        return _unpack(bytes(data), known, _LARGEST_GROWTH * len(data) + model_bytes)
     except Refusal as refusal:
         tensor, reason = refusal.args
     except Exception as error:
@@ -189,30 +206,26 @@ def list_tensors(state: State, manifest: Manifest) -> dict[str, np.ndarray]:
     return dict(zip(manifest.names, arrays, strict=True))
 
 
-def _unpack(data, classes):
-    """Read a state; raise Refusal where the reason is known."""
-    manifest = read_manifest(data)
+def _unpack(data, classes, room):
+    """Read a state of at most ``room`` bytes; raise Refusal where the reason is known."""
+    manifest, tensors = read_packed(data)
     kind, layout = manifest["state"], manifest["fields"]
     require(
         kind in classes or kind in ("None", "list", "dict"),
         f"expected one of the states {sorted(classes)}, received {kind!r}",
     )
-    tensors = safetensors.numpy.load(data)
-    wrong = [str(t.dtype) for t in tensors.values() if str(t.dtype) not in _DTYPES]
-    require(not wrong, f"expected arrays of plain numbers, received {wrong}")
-    names = _name_tensors(layout, manifest["names"])
+    names = _name_tensors(layout, manifest["names"], len(tensors))
+    twice = [name for name, count in collections.Counter(names).items() if count > 1]
+    require(not twice, f"two tensors are called {twice[:1]}")
     encodings = {
         number: (encoding, header)
         for encoding, entries in manifest["encodings"].items()
         for number, header in entries
     }
     arrays = []
-    total = 0
     for number, name in enumerate(names):
-        array = _take_array(tensors, number, encodings.get(number), name)
-        total += array.nbytes
-        require(total <= _LARGEST_STATE, f"larger than {_LARGEST_STATE} bytes", name)
-        arrays.append(array)
+        arrays.append(_take_array(tensors, number, encodings.get(number), name, room))
+        room -= arrays[-1].nbytes
     require(not tensors, f"holds arrays that its manifest does not name: {sorted(tensors)[:5]}")
     left = iter(arrays)
     fields = {}
@@ -234,14 +247,15 @@ def _unpack(data, classes):
     )
 
 
-def _name_tensors(layout, names):
+def _name_tensors(layout, names, most):
     """Name all tensors of a layout, in order: field and name, or field and number."""
     named = []
     for field, entry in layout.items():
         if entry == []:
             named.append(field)
         elif isinstance(entry, list):
-            require(entry[0] <= 10**6, f"{entry[0]} tensors", field)
+            count = len(named) + entry[0]
+            require(count <= most, f"expected {count} tensors or more, received {most}", field)
             within = names if len(names) == entry[0] else range(entry[0])
             named += [f"{field}/{name}" for name in within]
     return named
@@ -252,20 +266,24 @@ def _key(number, part="values"):
     return str(number) if part == "values" else f"{number}:{part}"
 
 
-def _take_array(tensors, number, encoded, name):
+def _take_array(tensors, number, encoded, name, room):
     """Take one tensor out of those that were read, decoded if it is compressed."""
     parts = {
-        part: tensors.pop(_key(number, part)).copy()
+        part: tensors.pop(_key(number, part))
         for part in ("values", "indices")
         if _key(number, part) in tensors and (part == "values" or encoded)
     }
     if not encoded:
         require("values" in parts, "missing", name)
-        return parts["values"]
+        return parts["values"].copy()
     encoding, header = encoded
     # A sparse tensor is small whatever it claims to become: ask before there is memory for it.
-    if encoding == "top_k" and all(type(n) is int for n in header):
-        require(math.prod(header) * 4 <= _LARGEST_STATE, f"a shape of {header}", name)
+    if encoding == "top_k":
+        reason = (
+            f"expected at most {max(room, 0)} bytes, by the size of message and model, received a "
+            f"shape of {header}"
+        )
+        require(4 * math.prod(header) <= room, reason, name)
     try:
         return CompactArray(encoding, header, parts)
     except ValueError as error:
@@ -321,7 +339,7 @@ def _fields_of(state):
 def _plain(array, kind):
     """Make an array that can be written as it lies in memory."""
     array = np.asarray(array)
-    if array.dtype.name not in _DTYPES:
+    if array.dtype.name not in DTYPES.values():
         raise TypeError(
             f"Expected arrays of numbers in {kind}. Received dtype {array.dtype}: convert it, or "
             "keep it at the organization."

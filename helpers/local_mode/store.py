@@ -203,7 +203,7 @@ class TaskStore:
                 lock.unlink(missing_ok=True)
 
 
-def link_file(source, target):
+def link_file(source: str | Path, target: str | Path) -> None:
     """Give a file a second name, in place of what had it; copy it where the disk cannot.
 
     Parameters

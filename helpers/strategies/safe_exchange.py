@@ -92,6 +92,7 @@ class SafeExchange(WrappedStrategy):
             skip=on_fault == "skip",
             limits=Limits(max_norm_ratio, max_norm, max_sample_ratio),
             classes=(CyclicState, *state_classes),
+            model_bytes=4 * getattr(strategy.algo.model, "count_params", int)(),
         )
 
     def build_compute_plan(
@@ -176,6 +177,7 @@ class _Exchange:
     skip: bool
     limits: Limits
     classes: tuple
+    model_bytes: int
     hospitals: tuple = ()
     writer: str = ""
 
@@ -189,9 +191,13 @@ class _Exchange:
             state, names=self.names, organization=self.writer, round=number, refused=refused
         )
 
+    def read(self, data, origin):
+        """Unpack a state; return it with its manifest."""
+        return unpack_state(data, origin=origin, classes=self.classes, model_bytes=self.model_bytes)
+
     def read_one(self, data):
         """Read a state that a hospital receives; return it with its round."""
-        state, manifest = unpack_state(data, origin=_AGGREGATION, classes=self.classes)
+        state, manifest = self.read(data, _AGGREGATION)
         origin = manifest.organization or _AGGREGATION
         # One state has no others to be compared with; it is checked for itself all the same.
         faults = find_faults({origin: (state, manifest)}, self.limits)
@@ -205,7 +211,7 @@ class _Exchange:
         for number, data in enumerate(everything):
             place = self._place(number, len(everything))
             try:
-                state, manifest = unpack_state(data, origin=place, classes=self.classes)
+                state, manifest = self.read(data, place)
             except UpdateError as error:
                 refused += error.faults
                 continue
@@ -260,8 +266,7 @@ class _PackedMethod(RemoteMethod):
 
     def load_shared(self, path):
         """Read a shared state, as SubstraFL's download functions do."""
-        data = Path(path).read_bytes()
-        return unpack_state(data, origin=str(path), classes=self._exchange.classes)[0]
+        return self._exchange.read(Path(path).read_bytes(), str(path))[0]
 
     def save_shared(self, shared_state, path):
         """Write a shared state."""

@@ -22,7 +22,7 @@ from helpers.algorithms import (
     TFSingleOrganizationAlgo,
 )
 from helpers.data import ChestXrayDataset
-from helpers.exchange import Float16, Int8, UpdateError
+from helpers.exchange import Float16, Int8, TopK, UpdateError
 from helpers.local_mode import Federation
 from helpers.local_mode.spawner import TaskError
 from helpers.models import build_cnn
@@ -329,6 +329,23 @@ def test_bytes_of_what_real_tasks_send(tiny_samples):
             sent = tasks.loc[(tasks["operation"] == "train") & (tasks["round"] == 1), "sent"]
             assert len(sent) == 1
             assert sent.max() <= limit * raw, (compression, sent.max() / raw)
+
+
+@pytest.mark.slow
+def test_sparse_updates_may_become_as_large_as_the_model(tiny_samples):
+    def make():
+        compression = TopK(share=0.001)
+        return FedAvg(
+            TFFedAvgAlgo(
+                **settings(model=build_default, dataset=Enlarged, compression=compression)
+            ),
+            METRICS,
+        )
+
+    with Federation(tiny_samples, fast=False) as federation:
+        _, expected = federation.simulate(make(), **RUN)
+        _, found = federation.simulate(SafeExchange(make()), **RUN)
+    assert values(found) == values(expected)
 
 
 @pytest.mark.slow
