@@ -24,6 +24,7 @@ from substrafl.nodes.schemas import SimuStatesMemory
 import helpers
 from helpers.data.arguments import check_integer
 from helpers.local_mode.clean_up import remove_local_files
+from helpers.local_mode.local_code import check_local_code
 from helpers.local_mode.runner import run_tasks_fast
 from helpers.local_mode.store import TaskStore
 from helpers.openers import chest_xray_opener
@@ -195,6 +196,7 @@ class Federation:
         split: str = "test",
         num_rounds: int,
         eval_every: int = 1,
+        local_code: Sequence[str | Path] = (),
     ) -> tuple[ComputePlan, pd.DataFrame]:
         """Run an experiment through real tasks, each in a process of its own.
 
@@ -212,6 +214,9 @@ class Federation:
         eval_every : int, default=1
             Evaluate every so many rounds, round 0 (before training) included; at most
             ``num_rounds``.
+        local_code : sequence of path, optional
+            Files and folders of your own that a task has to import, such as a network in a file
+            beside the script. They travel with the algorithm.
 
         Returns
         -------
@@ -226,14 +231,16 @@ class Federation:
             If a number is not whole, or ``train_on`` or ``test_on`` is a single text.
         ValueError
             If a number is out of range, or a hospital is not known, is named twice, or does not
-            have its split.
+            have its split; or if a module is neither installed nor in ``local_code``.
         """
         experiment = self._experiment(strategy, train_on, test_on, split, num_rounds, eval_every)
+        local_code = check_local_code(strategy, local_code)
         with self._inside():
             compute_plan = execute_experiment(
                 **experiment,
                 dependencies=_Dependency(
-                    local_code=[_HELPERS], excluded_paths=[_HELPERS / name for name in _STAYS]
+                    local_code=[_HELPERS, *local_code],
+                    excluded_paths=[_HELPERS / name for name in _STAYS],
                 ),
             )
         performances = experiment["client"].get_performances(compute_plan.key)

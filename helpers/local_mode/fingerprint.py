@@ -117,6 +117,33 @@ def pickle_fingerprint(content: bytes) -> str:
     return _bytes(content, _State())
 
 
+def named_modules(content: bytes) -> set[str]:
+    """List the modules that a pickle names, without executing it.
+
+    Parameters
+    ----------
+    content : bytes
+        A pickle of any protocol.
+
+    Returns
+    -------
+    set of str
+        Their full names.
+    """
+    modules = set()
+
+    class Reader(_Reader):
+        def find_class(self, module, name):
+            modules.add(module)
+            symbol = super().find_class(module, name)
+            if name != "subimport":  # cloudpickle's way to name a module itself
+                return symbol
+            return lambda imported: modules.add(imported) or symbol(imported)
+
+    Reader(io.BytesIO(content)).load()
+    return modules
+
+
 def folder_fingerprint(folder: str | Path) -> str:
     """Hash the names and contents of all files of a folder.
 
