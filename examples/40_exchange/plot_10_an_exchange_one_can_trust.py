@@ -144,8 +144,8 @@ pd.DataFrame({"shape": manifest.shapes, "dtype": manifest.dtypes}, index=manifes
 # A pickle in place of arrays
 # ---------------------------
 #
-# A pickle is a small program. Whoever loads one runs it, and every hospital loads what the
-# others have sent. This one makes a folder; it could do anything that its reader may do.
+# A pickle is a small program. Whoever loads one runs it, and who averages loads what all hospitals
+# have sent. This one makes a folder; it could do anything that its reader may do.
 
 import os
 import tempfile
@@ -431,17 +431,20 @@ write_results(pd.concat([*results, *small], ignore_index=True), "an_exchange_one
 # ========================  ======================  ==============  ===============
 # \                         packed, not pickled     checked         robust average
 # ========================  ======================  ==============  ===============
-# a pickle that acts        yes                     –               no
+# a pickle as update        yes                     –               no
 # damage on the way         yes                     –               no
 # NaN, other tensors        no                      yes             no
 # far too large             no                      yes             yes
 # plausible but hostile     no                      no              yes, of few
 # a curious aggregator      no                      no              no
+# a pickle as local state   no                      no              no
 # the code of the tasks     no                      no              no
 # ========================  ======================  ==============  ===============
 #
-# The last row is the widest door. The *functions* that the tasks run still travel as cloudpickle,
-# as everywhere in SubstraFL: who may register one decides what all hospitals run. That is what
+# The last two rows are the widest doors. A hospital that tests without training loads the
+# :term:`local state` of one that trains, and that is a pickle: let those test who train, as then
+# each loads its own. And the *functions* that the tasks run still travel as cloudpickle, as
+# everywhere in SubstraFL: who may register one decides what all hospitals run. That is what
 # Substra's permissions are for, and what people have to agree on before any of this.
 #
 # .. seealso::

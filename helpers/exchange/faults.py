@@ -3,9 +3,32 @@
 import dataclasses
 
 
+def escape(text: str) -> str:
+    r"""Escape what does not print: line breaks, and codes that a terminal would follow.
+
+    Parameters
+    ----------
+    text : str
+        From outside.
+
+    Returns
+    -------
+    str
+        One line.
+
+    Examples
+    --------
+    >>> print(escape("dense\nkernel \x1b[31m"))
+    dense\nkernel \x1b[31m
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 @dataclasses.dataclass(frozen=True)
 class Fault:
     """One reason to refuse a shared state.
+
+    Its parts are as they were received; as text it is one line of characters that print.
 
     Parameters
     ----------
@@ -22,9 +45,9 @@ class Fault:
     reason: str
 
     def __str__(self) -> str:
-        """Write the fault as one line."""
+        """Write the fault as one line, for messages and logs."""
         place = f"{self.organization}, {self.tensor}" if self.tensor else self.organization
-        return f"{place}: {self.reason}"
+        return escape(f"{place}: {self.reason}")
 
 
 class UpdateError(ValueError):

@@ -173,7 +173,7 @@ def unpack_state(
     """
     try:
         known = {cls.__name__: cls for cls in (*STATE_CLASSES, *classes)}
-        return _unpack(bytes(data), known, _LARGEST_GROWTH * len(data) + model_bytes)
+        return _unpack(bytes(data), known, model_bytes)
     except Refusal as refusal:
         tensor, reason = refusal.args
     except Exception as error:
@@ -206,8 +206,8 @@ def list_tensors(state: State, manifest: Manifest) -> dict[str, np.ndarray]:
     return dict(zip(manifest.names, arrays, strict=True))
 
 
-def _unpack(data, classes, room):
-    """Read a state of at most ``room`` bytes; raise Refusal where the reason is known."""
+def _unpack(data, classes, model_bytes):
+    """Read a state; raise Refusal where the reason is known."""
     manifest, tensors = read_packed(data)
     kind, layout = manifest["state"], manifest["fields"]
     require(
@@ -222,10 +222,11 @@ def _unpack(data, classes, room):
         for encoding, entries in manifest["encodings"].items()
         for number, header in entries
     }
-    arrays = []
-    for number, name in enumerate(names):
-        arrays.append(_take_array(tensors, number, encodings.get(number), name, room))
-        room -= arrays[-1].nbytes
+    _check_room(encodings, tensors, model_bytes)
+    arrays = [
+        _take_array(tensors, number, encodings.get(number), name)
+        for number, name in enumerate(names)
+    ]
     require(not tensors, f"holds arrays that its manifest does not name: {sorted(tensors)[:5]}")
     left = iter(arrays)
     fields = {}
@@ -266,7 +267,16 @@ def _key(number, part="values"):
     return str(number) if part == "values" else f"{number}:{part}"
 
 
-def _take_array(tensors, number, encoded, name, room):
+def _check_room(encodings, tensors, model_bytes):
+    """Refuse sparse tensors, which may claim any shape, before there is memory for them."""
+    sparse = {n: header for n, (encoding, header) in encodings.items() if encoding == "top_k"}
+    parts = [tensors.get(_key(n, part)) for n in sparse for part in ("values", "indices")]
+    room = model_bytes + _LARGEST_GROWTH * sum(part.nbytes for part in parts if part is not None)
+    claimed = sum(4 * math.prod(header) for header in sparse.values())
+    require(claimed <= room, f"expected sparse tensors of at most {room} bytes, received {claimed}")
+
+
+def _take_array(tensors, number, encoded, name):
     """Take one tensor out of those that were read, decoded if it is compressed."""
     parts = {
         part: tensors.pop(_key(number, part))
@@ -277,13 +287,6 @@ def _take_array(tensors, number, encoded, name, room):
         require("values" in parts, "missing", name)
         return parts["values"].copy()
     encoding, header = encoded
-    # A sparse tensor is small whatever it claims to become: ask before there is memory for it.
-    if encoding == "top_k":
-        reason = (
-            f"expected at most {max(room, 0)} bytes, by the size of message and model, received a "
-            f"shape of {header}"
-        )
-        require(4 * math.prod(header) <= room, reason, name)
     try:
         return CompactArray(encoding, header, parts)
     except ValueError as error:

@@ -1,6 +1,5 @@
 """Safe exchange: any strategy, with shared states that travel as checked arrays, not as pickles."""
 
-import collections
 import dataclasses
 import logging
 import tempfile
@@ -21,6 +20,7 @@ from substrafl.schemas import TaskType
 
 from helpers.compatibility import change_remote
 from helpers.exchange import Fault, Limits, UpdateError, find_faults, pack_state, unpack_state
+from helpers.exchange.faults import escape
 from helpers.strategies.cyclic import CyclicState
 from helpers.strategies.wrapping import WrappedStrategy, is_simulated
 
@@ -31,12 +31,14 @@ class SafeExchange(WrappedStrategy):
     """Pack and check everything that the hospitals and the aggregation of a strategy exchange.
 
     Shared states are written by :func:`helpers.exchange.pack_state`, and read by
-    :func:`helpers.exchange.unpack_state` and :func:`helpers.exchange.find_faults`: nothing that
-    arrives is unpickled, and what cannot be right is refused with hospital, tensor and reason. The
-    numbers stay the same, bit by bit. ``simulate`` does the same as ``execute``.
+    :func:`helpers.exchange.unpack_state` and :func:`helpers.exchange.find_faults`: no shared state
+    is unpickled, and what cannot be right is refused with hospital, tensor and reason. The numbers
+    stay the same, bit by bit. ``simulate`` does the same as ``execute``.
 
-    It does not hide anything from whoever aggregates, and the *functions* still travel as
-    cloudpickle, as they do everywhere in SubstraFL.
+    It does not hide anything from whoever aggregates. Two things still travel as pickles, as
+    everywhere in SubstraFL: the *functions*, and the *local state* of a training hospital, which a
+    hospital that only tests loads to have a model. Where that is too much trust, let every hospital
+    that tests train, too: it then loads its own.
 
     Parameters
     ----------
@@ -60,9 +62,10 @@ class SafeExchange(WrappedStrategy):
 
     Notes
     -----
-    Each hospital writes its organization id into what it sends, and the aggregation refuses a name
-    that is not one of the training hospitals', or occurs twice. A name is a claim: who really sent
-    a file is known to Substra, which delivers it. Training is one function for each hospital.
+    Each hospital writes its organization id into what it sends. A name is a claim: whose state it
+    is that the aggregation receives is known when the plan is built, and a state that bears another
+    name is refused. Training is one function for each hospital, and aggregating one for each choice
+    of hospitals.
 
     The round of a state is that of the state before it, and one more after an aggregation; an
     aggregation wants most of the states to agree on it. A hospital remembers no rounds.
@@ -94,14 +97,8 @@ class SafeExchange(WrappedStrategy):
             classes=(CyclicState, *state_classes),
             model_bytes=4 * getattr(strategy.algo.model, "count_params", int)(),
         )
-
-    def build_compute_plan(
-        self, train_data_nodes: list[TrainDataNodeProtocol], *args: Any, **kwargs: Any
-    ) -> None:
-        """Build the plan; see :class:`~helpers.strategies.WrappedStrategy`."""
-        hospitals = tuple(node.organization_id for node in train_data_nodes)
-        self._exchange = dataclasses.replace(self._exchange, hospitals=hospitals)
-        super().build_compute_plan(train_data_nodes, *args, **kwargs)
+        # By id of a shared state. An id that is used again belongs to a state that is noted again.
+        self._senders = {}
 
     def update_train_node(
         self, node: TrainDataNodeProtocol, operation: RemoteDataOperation, **settings: Any
@@ -110,24 +107,33 @@ class SafeExchange(WrappedStrategy):
         exchange = dataclasses.replace(self._exchange, writer=node.organization_id)
         if not is_simulated(node):
             change_remote(operation, remote_class=exchange)
-            return super().update_train_node(node, operation, **settings)
+            local_state, state = super().update_train_node(node, operation, **settings)
+            return local_state, self._note(state, exchange)
         number = 0
         if operation.shared_state is not None:
             operation.shared_state, number = exchange.read_one(operation.shared_state)
         local_state, state = super().update_train_node(node, operation, **settings)
-        return local_state, exchange.write(state, number)
+        return local_state, self._note(exchange.write(state, number), exchange)
 
     def update_aggregation_node(
         self, node: AggregationNodeProtocol, operation: RemoteOperation, **settings: Any
     ) -> Any:
         """Have the aggregation read, check and write packed states."""
-        exchange = dataclasses.replace(self._exchange, writer=_AGGREGATION)
+        states = operation.shared_states or ()
+        senders = tuple(self._senders.get(id(state), "an unknown sender") for state in states)
+        exchange = dataclasses.replace(self._exchange, senders=senders, writer=_AGGREGATION)
         if not is_simulated(node):
             change_remote(operation, remote_class=exchange)
-            return super().update_aggregation_node(node, operation, **settings)
+            state = super().update_aggregation_node(node, operation, **settings)
+            return self._note(state, exchange)
         operation.shared_states, number, refused = exchange.read_all(operation.shared_states)
         state = super().update_aggregation_node(node, operation, **settings)
-        return exchange.write(state, number + 1, refused)
+        return self._note(exchange.write(state, number + 1, refused), exchange)
+
+    def _note(self, state, exchange):
+        """Remember who has sent a state; return the state."""
+        self._senders[id(state)] = exchange.writer
+        return state
 
 
 def find_refused(client: substra.Client, compute_plan_key: str) -> pd.DataFrame:
@@ -156,8 +162,7 @@ def find_refused(client: substra.Client, compute_plan_key: str) -> pd.DataFrame:
             path = client.download_model_from_task(task.key, OutputIdentifiers.shared, folder)
             _, manifest = unpack_state(Path(path).read_bytes(), origin=_AGGREGATION)
         rows += [
-            (manifest.round, fault.organization, fault.tensor, fault.reason)
-            for fault in manifest.refused
+            (manifest.round, *map(escape, dataclasses.astuple(fault))) for fault in manifest.refused
         ]
     return pd.DataFrame(sorted(rows), columns=["round", "hospital", "tensor", "reason"])
 
@@ -178,7 +183,7 @@ class _Exchange:
     limits: Limits
     classes: tuple
     model_bytes: int
-    hospitals: tuple = ()
+    senders: tuple = ()
     writer: str = ""
 
     def __call__(self, instance, method_name, method_parameters):
@@ -208,34 +213,26 @@ class _Exchange:
     def read_all(self, everything):
         """Read what an aggregation receives; return the good states, their round, the faults."""
         read, refused = [], []
-        for number, data in enumerate(everything):
-            place = self._place(number, len(everything))
+        for sender, data in zip(self.senders, everything, strict=True):
             try:
-                state, manifest = self.read(data, place)
+                state, manifest = self.read(data, sender)
             except UpdateError as error:
                 refused += error.faults
                 continue
-            expected = (place,) if place in self.hospitals else self.hospitals
-            if manifest.organization in expected:
-                read.append((manifest.organization, (state, manifest)))
+            if manifest.organization == sender:
+                read.append((sender, (state, manifest)))
             else:
-                reason = f"expected a state of {' or '.join(expected)}"
-                refused.append(Fault(place, "", f"{reason}, received {manifest.organization!r}"))
+                reason = f"expected a state of {sender}, received {manifest.organization!r}"
+                refused.append(Fault(sender, "", reason))
         refused += find_faults(read, self.limits)
-        at_fault = collections.Counter(fault.organization for fault in refused)
-        good = [(state, manifest) for name, (state, manifest) in read if name not in at_fault]
+        at_fault = {fault.organization for fault in refused}
+        good = [pair for sender, pair in read if sender not in at_fault]
         if refused and (not self.skip or not good):
             raise UpdateError(*refused)
         round = good[0][1].round if good else 0
         for fault in refused:
             _logger.warning(f"Left out of the aggregation of round {round + 1}: {fault}")
         return [state for state, _ in good], round, refused
-
-    def _place(self, number, total):
-        """Name a sender before its state is read: the order is that of the training hospitals."""
-        if total == len(self.hospitals):
-            return self.hospitals[number]
-        return f"sender {number + 1} of {total}"
 
 
 class _PackedMethod(RemoteMethod):
@@ -257,7 +254,7 @@ class _PackedMethod(RemoteMethod):
             loaded["shared_state"] = state
         elif shared is not None:
             states, number, self._refused = self._exchange.read_all(
-                [Path(path).read_bytes() for path in shared]
+                Path(path).read_bytes() for path in shared
             )
             loaded["shared_states"], self._round = states, number + 1
         elif InputIdentifiers.shared in inputs:

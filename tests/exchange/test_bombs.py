@@ -58,8 +58,8 @@ def arrays(*shapes, dtype="F32", itemsize=4):
     return entries
 
 
-def sparse(n_tensors, n_values, shape):
-    """Forge sparse tensors that claim a shape."""
+def sparse(n_tensors, n_values, shape, more=0):
+    """Forge sparse tensors that claim a shape, and one of whole numbers."""
     tensors, end = {}, 0
     for number in range(n_tensors):
         for key, dtype in ((f"{number}", "F32"), (f"{number}:indices", "I32")):
@@ -67,7 +67,14 @@ def sparse(n_tensors, n_values, shape):
             tensors[key] = {"dtype": dtype, "shape": [n_values], "data_offsets": [begin, end]}
     one = np.ones(n_values, "f4").tobytes() + np.arange(n_values, dtype="i4").tobytes()
     encodings = {"top_k": [[number, shape] for number in range(n_tensors)]}
-    return forge({"x": [n_tensors]}, tensors=tensors, body=one * n_tensors, encodings=encodings)
+    body = one * n_tensors
+    if more:
+        place = {"shape": [more], "data_offsets": [end, end + more]}
+        tensors[f"{n_tensors}"] = {"dtype": "I8"} | place
+        encodings["int8"] = [[n_tensors, [1.0]]]
+        body += bytes(more)
+    count = n_tensors + bool(more)
+    return forge({"x": [count]}, tensors=tensors, body=body, encodings=encodings)
 
 
 def zipped(n_bytes):
@@ -111,6 +118,7 @@ BOMBS = {
     "one sparse tensor": lambda: sparse(1, 4000, [80_000_000]),
     "many sparse tensors": lambda: sparse(100, 40, [800_000]),
     "sparse tensors of nothing": lambda: sparse(500, 0, [20_000]),
+    "sparse tensors and whole numbers of 8 bits": lambda: sparse(1, 200, [MB], more=2 * MB),
     "a sparse tensor of 4 EB": lambda: sparse(1, 1, [10**9, 10**9]),
     "a sparse tensor of negative size": lambda: sparse(1, 1, [-1, -(10**9)]),
     "9 MB of lists in the header": lambda: forge(extra="[" + "[]," * 3 * MB + "0]"),
@@ -179,11 +187,11 @@ def test_an_honest_state_costs_four_times_its_bytes_and_the_model(
 def test_a_sparse_state_is_read_by_whoever_knows_the_model(rng):
     update = update_of(10_000, rng)
     data = pack_state(list(TopK().compress(update)[0].values()))
-    with pytest.raises(UpdateError, match=r"list/0: expected at most .*a shape of \[5000\]"):
-        unpack_state(data, origin="B")
-    with pytest.raises(UpdateError, match=r"list/1: expected at most .*a shape of \[5000\]"):
-        unpack_state(data, origin="B", model_bytes=20_000)
-    unpack_state(data, origin="B", model_bytes=40_000)
+    kept = 100 * 8  # one of a hundred values, with its place
+    for model_bytes in (0, 40_000 - 4 * kept - 1):
+        with pytest.raises(UpdateError, match=r"sparse tensors of at most .* received 40000$"):
+            unpack_state(data, origin="B", model_bytes=model_bytes)
+    unpack_state(data, origin="B", model_bytes=40_000 - 4 * kept)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from helpers.exchange import (
     Int8,
     TopK,
     UpdateError,
+    find_faults,
     pack_state,
     unpack_state,
 )
@@ -243,7 +244,7 @@ DAMAGED = {
     "parameters_update/w: cannot be decoded: Expected one of": with_entry(
         encodings={"gzip": [[0, []]]}
     ),
-    "received a shape of [1000000000, 1000000000]": with_entry(
+    "expected sparse tensors of at most 64 bytes, received 4000000000000000000": with_entry(
         encodings={"top_k": [[0, [10**9, 10**9]]]}
     ),
     "fields of a state that has none": with_entry(state="None"),
@@ -289,6 +290,17 @@ def test_errors_can_be_pickled_and_list_all_faults():
     assert (again.organization, again.tensor, again.reason) == ("A", "w", "not finite")
     assert str(again) == "Refused 2 updates:\n  A, w: not finite\n  B: truncated"
     assert isinstance(again, ValueError)
+
+
+def test_names_reach_messages_as_one_line_that_prints():
+    ugly = "w\n2026 INFO all is well\x1b[2J\u202e\ud800"
+    data = pack_state([np.float32([np.nan])], names=[ugly], organization="A\r")
+    received = unpack_state(data, origin="?")
+    (fault,) = find_faults({"A\r": received})
+    assert fault.tensor == f"list/{ugly}"
+    line = "list/w\\n2026 INFO all is well\\x1b[2J\\u202e\\ud800: 1 of 1 values are not finite"
+    assert str(fault) == f"A\\r, {line}"
+    assert str(UpdateError(fault)) == f"Refused an update: A\\r, {line}"
 
 
 # What damage may do to a file: any of these, one after the other.

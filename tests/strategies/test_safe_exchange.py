@@ -22,11 +22,12 @@ from helpers.algorithms import (
     TFSingleOrganizationAlgo,
 )
 from helpers.data import ChestXrayDataset
-from helpers.exchange import Float16, Int8, TopK, UpdateError
+from helpers.exchange import CompactArray, Float16, Int8, TopK, UpdateError, pack_state
 from helpers.local_mode import Federation
 from helpers.local_mode.spawner import TaskError
 from helpers.models import build_cnn
 from helpers.strategies import CyclicTransfer, FedMedian, Participation, SafeExchange, find_refused
+from helpers.strategies.participation import draw_participants
 
 FAULTY = 12  # hospital B's number of films
 
@@ -251,6 +252,86 @@ def test_when_nothing_is_left_the_run_stops(tiny_samples):
             )
 
 
+def make_receiver():
+    """Make a sender that can sit rounds out."""
+
+    class Receiver(make_sender()):
+        @remote_data
+        def receive(self, data_from_opener, shared_state=None):
+            if shared_state is not None:
+                self.weights = self.weights + shared_state.avg_parameters_update[0]
+            return {"None": np.array([])}
+
+    return Receiver("none")
+
+
+def test_who_bears_another_name_is_refused_and_not_the_other(tiny_samples, monkeypatch, caplog):
+    strategy = SafeExchange(Participation(FedAvg(make_receiver(), METRICS), 0.67), on_fault="skip")
+    with Federation(tiny_samples, fast=False) as federation:
+        imposter, honest = (federation.train_nodes(name)[0].organization_id for name in "AB")
+
+        def pack(state, *, organization, **settings):
+            name = honest if organization == imposter else organization
+            return pack_state(state, organization=name, **settings)
+
+        monkeypatch.setattr("helpers.strategies.safe_exchange.pack_state", pack)
+        federation.simulate(strategy, num_rounds=6)
+    drawn = [draw_participants(3, 0.67, round_idx=round_idx) for round_idx in range(6)]
+    assert any(0 in places and 1 in places for places in drawn)
+    assert any(0 in places and 1 not in places for places in drawn)
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert warnings == [
+        f"Left out of the aggregation of round {round_idx + 1}: {imposter}: expected a state of "
+        f"{imposter}, received {honest!r}"
+        for round_idx, places in enumerate(drawn)
+        if 0 in places
+    ]
+
+
+@pytest.mark.slow
+def test_tasks_know_who_takes_part_too(tiny_samples):
+    def make():
+        return SafeExchange(Participation(FedAvg(make_receiver(), METRICS), 0.67))
+
+    with Federation(tiny_samples) as federation:
+        plan, executed = federation.execute(make(), num_rounds=4)
+        _, simulated = federation.simulate(make(), num_rounds=4)
+        client = next(iter(federation.clients.values()))
+        tasks = client.list_task(filters={"compute_plan_key": [plan.key]})
+    assert values(executed) == values(simulated)
+    drawn = {tuple(draw_participants(3, 0.67, round_idx=round_idx)) for round_idx in range(4)}
+    functions = {task.function.key for task in tasks if task.tag == "aggregate"}
+    assert len(functions) == len(drawn) > 1
+
+
+BOMBS = {
+    "a sparse tensor": pack_state(
+        [CompactArray("top_k", [20_000], {"indices": np.int32([0]), "values": np.float32([1])})]
+    ),
+    "a header": (200_000).to_bytes(8, "little") + b"[" * 200_000,
+    "a pickle": pickle.dumps([]),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_whatever_is_sent_the_others_go_on(tiny_samples, monkeypatch, caplog, name):
+    with Federation(tiny_samples, fast=False) as federation:
+        hostile = federation.train_nodes("B")[0].organization_id
+
+        def pack(state, *, organization, **settings):
+            if organization == hostile:
+                return BOMBS[name]
+            return pack_state(state, organization=organization, **settings)
+
+        monkeypatch.setattr("helpers.strategies.safe_exchange.pack_state", pack)
+        strategy = SafeExchange(FedAvg(make_sender()("none"), METRICS), on_fault="skip")
+        _, scores = federation.simulate(strategy, num_rounds=1)
+    without = (24 * 24 + 18 * 18) / 42
+    assert values(scores)[-1] == pytest.approx(2 * without)
+    assert f"Left out of the aggregation of round 1: {hostile}: " in caplog.text
+
+
 def test_without_the_exchange_nothing_is_noticed(tiny_samples):
     with Federation(tiny_samples, fast=False) as federation:
         _, scores = federation.simulate(FedAvg(make_sender()("nan"), METRICS), num_rounds=2)
@@ -298,6 +379,24 @@ def test_a_malicious_pickle_is_not_executed(tiny_samples, tmp_path):
         with pytest.raises(TaskError):
             federation.execute(FedAvg(make_pickling(marker)), **RUN)
         assert marker.exists()
+
+
+@pytest.mark.slow
+def test_only_who_tests_without_training_loads_the_local_state_of_another(tiny_samples):
+    strategy = SafeExchange(FedAvg(make_sender()("none"), METRICS))
+    with Federation(tiny_samples) as federation:
+        plan, _ = federation.execute(strategy, train_on=["A", "B"], num_rounds=1)
+        client = next(iter(federation.clients.values()))
+        tasks = client.list_task(filters={"compute_plan_key": [plan.key]})
+        own = {name: federation.train_nodes(name)[0].organization_id for name in tiny_samples}
+    workers = {task.key: task.worker for task in tasks}
+    loaded = {
+        (task.worker, workers[source.parent_task_key])
+        for task in tasks
+        for source in task.inputs
+        if source.identifier == "local"
+    }
+    assert loaded == {(own["A"], own["A"]), (own["B"], own["B"]), (own["C"], own["A"])}
 
 
 def build_default():
