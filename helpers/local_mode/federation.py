@@ -5,14 +5,11 @@ The flagship page spells these steps out once; the other pages and the tests tak
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-import substra
 from substra.sdk.schemas import DataSampleSpec, DatasetSpec, Permissions
-from substrafl.dependency import Dependency
 from substrafl.evaluation_strategy import EvaluationStrategy
 from substrafl.experiment import execute_experiment, simulate_experiment
 from substrafl.nodes import AggregationNode, TestDataNode, TrainDataNode
@@ -22,6 +19,7 @@ from helpers.data.arguments import check_integer
 from helpers.local_mode.clean_up import remove_local_files
 from helpers.local_mode.runner import run_tasks_fast
 from helpers.local_mode.store import TaskStore
+from helpers.local_mode.substra_internals import FolderDependency, make_clients, working_in
 from helpers.openers import chest_xray_opener
 
 _HELPERS = Path(helpers.__file__).parent
@@ -81,11 +79,7 @@ class Federation:
         store = store if isinstance(store, TaskStore) else TaskStore(store)
         with contextlib.ExitStack() as stack:
             self.folder = stack.enter_context(store.run_folder())
-            with contextlib.chdir(self.folder):
-                self.clients = {
-                    hospital: substra.Client(client_name=hospital, backend_type="subprocess")
-                    for hospital in samples
-                }
+            self.clients = make_clients(samples, self.folder)
             stack.callback(self.clients.clear)
             self._runner = None
             if fast:
@@ -216,10 +210,10 @@ class Federation:
             have its split.
         """
         experiment = self._experiment(strategy, train_on, test_on, split, num_rounds, eval_every)
-        with self._inside():
+        with working_in(self.folder):
             compute_plan = execute_experiment(
                 **experiment,
-                dependencies=_Dependency(
+                dependencies=FolderDependency(
                     local_code=[_HELPERS], excluded_paths=[_HELPERS / name for name in _STAYS]
                 ),
             )
@@ -249,19 +243,9 @@ class Federation:
             As in :meth:`execute`.
         """
         experiment = self._experiment(strategy, train_on, test_on, split, num_rounds, eval_every)
-        with self._inside():
+        with working_in(self.folder):
             performances, states, _ = simulate_experiment(**experiment)
         return states, self._scores(performances)
-
-    @contextlib.contextmanager
-    def _inside(self):
-        """Let SubstraFL write into the federation's folder only, temporary files included."""
-        elsewhere, tempfile.tempdir = tempfile.tempdir, str(self.folder)
-        try:
-            with contextlib.chdir(self.folder):
-                yield
-        finally:
-            tempfile.tempdir = elsewhere
 
     def _nodes(self, hospitals, split):
         """Arguments of each hospital's node: organization, opener, samples."""
@@ -318,13 +302,6 @@ class Federation:
                 "value": performances.performance,
             }
         ).astype({"round": int, "value": float})
-
-
-class _Dependency(Dependency):
-    """Code that travels with the functions; its copy lies in the federation's folder."""
-
-    def __del__(self):
-        """Leave the copy: it goes with the folder, which may be gone already."""
 
 
 def _list_folders(samples):

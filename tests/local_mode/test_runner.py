@@ -2,6 +2,8 @@
 
 import os
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -180,6 +182,34 @@ def test_the_plan_tells_what_became_of_it(tiny_samples, tmp_path):
         assert plan.done_count == plan.task_count
 
 
+def test_an_odd_path_is_no_hindrance(tiny_samples, tmp_path):
+    odd = tmp_path / "a folder, 'projet é' ${HOME}"
+    scores, _ = run(tiny_samples, odd, num_rounds=1)
+    assert scores[scores["round"] == 1]["value"].to_list() == pytest.approx([STEP] * 3)
+
+
+def test_federations_run_in_several_threads(tiny_samples, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("the current folder is the program's")
+
+    monkeypatch.setattr(os, "chdir", refuse)
+    before = tempfile.gettempdir()
+
+    def experiment(amount):
+        scores, _ = run(tiny_samples, tmp_path / "store", strategy=make_strategy(amount))
+        with Federation(tiny_samples, store=tmp_path / "store") as federation:
+            _, simulated = federation.simulate(make_strategy(amount), num_rounds=2)
+        order = ["round", "hospital"]
+        simulated, executed = (s.sort_values(order, ignore_index=True) for s in (simulated, scores))
+        pd.testing.assert_frame_equal(simulated, executed)
+        return scores[scores["round"] == 2]["value"].unique()
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(experiment, (1.0, 2.0, 3.0)))
+    np.testing.assert_allclose(np.ravel(found), 2 * STEP * np.array([1, 2, 3]))
+    assert tempfile.gettempdir() == before
+
+
 @pytest.fixture
 def client(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -187,11 +217,12 @@ def client(tmp_path, monkeypatch):
 
 
 def test_where_fork_does_not_exist_substras_own_spawner_stays(client, monkeypatch, tmp_path):
-    stock = client._backend._worker._spawner
+    worker = client._backend._worker
+    stock = worker._spawner
     monkeypatch.delattr(os, "fork")
     with pytest.warns(UserWarning, match=r"cannot fork.*Substra's own spawner"):
         runner = run_tasks_fast([client], store=tmp_path / "store")
-    assert client._backend._worker._spawner._spawner is stock
+    assert worker._spawner._stock is stock
     runner.close()
     assert not (tmp_path / "local-worker").exists()
 
