@@ -44,7 +44,7 @@ class Federation:
         Run the tasks with :func:`helpers.local_mode.run_tasks_fast`. False leaves them to
         Substra: a new Python for each task, one after another, nothing stored.
     opener : path, default=the chest X-ray opener
-        The opener's script.
+        The opener's script. If there is a ``description.md`` beside it, Substra shows that.
     store, max_workers, time_limit, use_cache
         As in :func:`helpers.local_mode.run_tasks_fast`.
 
@@ -97,8 +97,14 @@ class Federation:
                 client.organization_info().organization_id: hospital
                 for hospital, client in self.clients.items()
             }
+            description = opener.with_name("description.md")
+            if not description.is_file():  # Substra would write one beside the script
+                description = self.folder / "description.md"
+                description.write_text(f"The opener {opener.name}.\n", encoding="utf-8")
             self._assets = {
-                hospital: _register(self.clients[hospital], opener, splits, list(self._names))
+                hospital: _register(
+                    self.clients[hospital], opener, description, splits, list(self._names)
+                )
                 for hospital, splits in samples.items()
             }
             self._exit = stack.pop_all()
@@ -199,7 +205,8 @@ class Federation:
         compute_plan : substra.sdk.models.ComputePlan
             The finished compute plan; all intermediate models are kept.
         scores : pandas.DataFrame
-            Columns ``round``, ``hospital``, ``metric``, ``value``.
+            Columns ``round``, ``hospital``, ``metric``, ``value``; one row for each, in the order
+            of the federation's hospitals and the strategy's metrics.
 
         Raises
         ------
@@ -218,7 +225,7 @@ class Federation:
                 ),
             )
         performances = experiment["client"].get_performances(compute_plan.key)
-        return compute_plan, self._scores(performances)
+        return compute_plan, self._scores(performances, strategy)
 
     def simulate(
         self, strategy, *, train_on=(), test_on=(), split="test", num_rounds, eval_every=1
@@ -235,7 +242,8 @@ class Federation:
         states : substrafl.nodes.schemas.SimuStatesMemory
             The state of every training hospital after every round.
         scores : pandas.DataFrame
-            Columns ``round``, ``hospital``, ``metric``, ``value``.
+            Columns ``round``, ``hospital``, ``metric``, ``value``; one row for each, in the order
+            of the federation's hospitals and the strategy's metrics.
 
         Raises
         ------
@@ -245,7 +253,7 @@ class Federation:
         experiment = self._experiment(strategy, train_on, test_on, split, num_rounds, eval_every)
         with working_in(self.folder):
             performances, states, _ = simulate_experiment(**experiment)
-        return states, self._scores(performances)
+        return states, self._scores(performances, strategy)
 
     def _nodes(self, hospitals, split):
         """Arguments of each hospital's node: organization, opener, samples."""
@@ -292,15 +300,22 @@ class Federation:
             "clean_models": False,
         }
 
-    def _scores(self, performances):
-        """Put performances into a table with the hospitals' own names."""
+    def _scores(self, performances, strategy):
+        """Put performances into a table: by round, hospital and metric, in the given orders."""
+        hospitals, metrics = list(self.clients), list(strategy.metric_functions)
+        rows = sorted(
+            zip(
+                performances.round_idx,
+                [hospitals.index(self._names[worker]) for worker in performances.worker],
+                [metrics.index(metric) for metric in performances.identifier],
+                performances.performance,
+                strict=True,
+            ),
+            key=lambda row: row[:3],
+        )
         return pd.DataFrame(
-            {
-                "round": performances.round_idx,
-                "hospital": [self._names[worker] for worker in performances.worker],
-                "metric": performances.identifier,
-                "value": performances.performance,
-            }
+            [(round, hospitals[h], metrics[m], value) for round, h, m, value in rows],
+            columns=["round", "hospital", "metric", "value"],
         ).astype({"round": int, "value": float})
 
 
@@ -344,25 +359,21 @@ def _list_folders(samples):
 
 
 def _find_opener(opener):
-    """Return the opener's path; Substra wants a description beside it."""
+    """Return the opener's path; refuse what is not there."""
     opener = Path(opener)
-    for path in (opener, opener.with_name("description.md")):
-        if not path.is_file():
-            raise ValueError(
-                f"Expected the opener's script and a description.md beside it. Received no file "
-                f"{str(path)!r}."
-            )
+    if not opener.is_file():
+        raise ValueError(f"Expected the opener's script. Received no file {str(opener)!r}.")
     return opener
 
 
-def _register(client, opener, splits, partners):
+def _register(client, opener, description, splits, partners):
     """Register opener and samples at one hospital; return the opener's key and the samples'."""
     private = Permissions(public=False, authorized_ids=partners)
     opener_key = client.add_dataset(
         DatasetSpec(
             name="chest X-rays",
             data_opener=opener,
-            description=opener.with_name("description.md"),
+            description=description,
             permissions=private,
             logs_permission=private,
         )
