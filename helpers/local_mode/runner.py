@@ -59,8 +59,8 @@ def run_tasks_fast(clients, *, store=None, max_workers=None, time_limit=None, us
         Seconds after which a task is ended and the run fails; default: no limit, as with infinity.
     use_cache : bool, optional
         Whether a task is run only if no result of it is stored; otherwise all tasks are run, and
-        the new results stored. Default: True, unless ``--no-cache`` is among
-        the script's arguments.
+        the new results stored. Default: True, unless the environment variable
+        ``CHEST_XRAYS_NO_CACHE`` is set.
 
     Returns
     -------
@@ -117,7 +117,9 @@ class TaskRunner:
             max_workers = 1
         at_most = max(1, min(cores, len(clients)))
         self._max_workers = max_workers or at_most
-        self._use_cache = "--no-cache" not in sys.argv[1:] if use_cache is None else use_cache
+        self._use_cache = (
+            not os.environ.get("CHEST_XRAYS_NO_CACHE") if use_cache is None else use_cache
+        )
         self._store = store if isinstance(store, TaskStore) else TaskStore(store)
         self._store.prune()
         self._environment = _describe_environment(cores)
