@@ -147,7 +147,8 @@ strategy = FedAvg(algo=ChestXrayAlgo(), metric_functions=METRICS)
 # that has done so already. Delete that line and all results stay the same, only later.
 #
 # The line does one more thing: what a task has computed is kept. When this page is stopped, and
-# run again, it goes on where it was. The option ``--no-cache`` on the command line forgets.
+# run again, it goes on where it was. With ``CHEST_XRAYS_NO_CACHE=1`` before the command, it starts
+# from the beginning.
 
 import logging
 

@@ -10,7 +10,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from substra.sdk.archive import uncompress
+from helpers.local_mode.substra_internals import uncompress
 
 
 class Archives:

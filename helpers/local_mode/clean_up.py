@@ -1,9 +1,10 @@
 """Clean-up: what Substra's local mode leaves on the disk."""
 
 import shutil
-from pathlib import Path
 
 import substra
+
+from helpers.local_mode.substra_internals import LocalClient
 
 # Folders of local-worker that belong to no client but to all of them; SubstraFL's summaries of
 # experiments are put there by the pages.
@@ -23,10 +24,9 @@ def remove_local_files(*clients: substra.Client) -> None:
         All clients of a federation.
     """
     folders = set()
-    for client in clients:
-        backend = client._backend
-        backend._db._tmp_dir.cleanup()
-        folders.add(Path(backend._local_worker_dir))
+    for client in map(LocalClient, clients):
+        client.remove_files()
+        folders.add(client.folder)
     for folder in folders:
         if folder.is_dir() and {path.name for path in folder.iterdir()} <= _OF_ALL:
             shutil.rmtree(folder)

@@ -5,17 +5,14 @@ The flagship page spells these steps out once; the other pages and the tests tak
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
-import substra
 from substra.sdk.models import ComputePlan
 from substra.sdk.schemas import DataSampleSpec, DatasetSpec, Permissions
 from substrafl.compute_plan_builder import ComputePlanBuilder
-from substrafl.dependency import Dependency
 from substrafl.evaluation_strategy import EvaluationStrategy
 from substrafl.experiment import execute_experiment, simulate_experiment
 from substrafl.nodes import AggregationNode, TestDataNode, TrainDataNode
@@ -27,6 +24,7 @@ from helpers.local_mode.clean_up import remove_local_files
 from helpers.local_mode.local_code import check_local_code
 from helpers.local_mode.runner import run_tasks_fast
 from helpers.local_mode.store import TaskStore
+from helpers.local_mode.substra_internals import FolderDependency, make_clients, working_in
 from helpers.openers import chest_xray_opener
 
 _HELPERS = Path(helpers.__file__).parent
@@ -51,7 +49,7 @@ class Federation:
         Run the tasks with :func:`helpers.local_mode.run_tasks_fast`. False leaves them to
         Substra: a new Python for each task, one after another, nothing stored.
     opener : path, default=the chest X-ray opener
-        The opener's script.
+        The opener's script. If there is a ``description.md`` beside it, Substra shows that.
     store, max_workers, time_limit, use_cache
         As in :func:`helpers.local_mode.run_tasks_fast`.
 
@@ -86,11 +84,7 @@ class Federation:
         store = store if isinstance(store, TaskStore) else TaskStore(store)
         with contextlib.ExitStack() as stack:
             self.folder = stack.enter_context(store.run_folder())
-            with contextlib.chdir(self.folder):
-                self.clients = {
-                    hospital: substra.Client(client_name=hospital, backend_type="subprocess")
-                    for hospital in samples
-                }
+            self.clients = make_clients(samples, self.folder)
             stack.callback(self.clients.clear)
             self._runner = None
             if fast:
@@ -108,8 +102,14 @@ class Federation:
                 client.organization_info().organization_id: hospital
                 for hospital, client in self.clients.items()
             }
+            description = opener.with_name("description.md")
+            if not description.is_file():  # Substra would write one beside the script
+                description = self.folder / "description.md"
+                description.write_text(f"The opener {opener.name}.\n", encoding="utf-8")
             self._assets = {
-                hospital: _register(self.clients[hospital], opener, splits, list(self._names))
+                hospital: _register(
+                    self.clients[hospital], opener, description, splits, list(self._names)
+                )
                 for hospital, splits in samples.items()
             }
             self._exit = stack.pop_all()
@@ -223,7 +223,8 @@ class Federation:
         compute_plan : substra.sdk.models.ComputePlan
             The finished compute plan; all intermediate models are kept.
         scores : pandas.DataFrame
-            Columns ``round``, ``hospital``, ``metric``, ``value``.
+            Columns ``round``, ``hospital``, ``metric``, ``value``; one row for each, in the order
+            of the federation's hospitals and the strategy's metrics.
 
         Raises
         ------
@@ -235,16 +236,16 @@ class Federation:
         """
         experiment = self._experiment(strategy, train_on, test_on, split, num_rounds, eval_every)
         local_code = check_local_code(strategy, local_code)
-        with self._inside():
+        with working_in(self.folder):
             compute_plan = execute_experiment(
                 **experiment,
-                dependencies=_Dependency(
+                dependencies=FolderDependency(
                     local_code=[_HELPERS, *local_code],
                     excluded_paths=[_HELPERS / name for name in _STAYS],
                 ),
             )
         performances = experiment["client"].get_performances(compute_plan.key)
-        return compute_plan, self._scores(performances)
+        return compute_plan, self._scores(performances, strategy)
 
     def simulate(
         self,
@@ -268,7 +269,8 @@ class Federation:
         states : substrafl.nodes.schemas.SimuStatesMemory
             The state of every training hospital after every round.
         scores : pandas.DataFrame
-            Columns ``round``, ``hospital``, ``metric``, ``value``.
+            Columns ``round``, ``hospital``, ``metric``, ``value``; one row for each, in the order
+            of the federation's hospitals and the strategy's metrics.
 
         Raises
         ------
@@ -276,19 +278,9 @@ class Federation:
             As in :meth:`execute`.
         """
         experiment = self._experiment(strategy, train_on, test_on, split, num_rounds, eval_every)
-        with self._inside():
+        with working_in(self.folder):
             performances, states, _ = simulate_experiment(**experiment)
-        return states, self._scores(performances)
-
-    @contextlib.contextmanager
-    def _inside(self):
-        """Let SubstraFL write into the federation's folder only, temporary files included."""
-        elsewhere, tempfile.tempdir = tempfile.tempdir, str(self.folder)
-        try:
-            with contextlib.chdir(self.folder):
-                yield
-        finally:
-            tempfile.tempdir = elsewhere
+        return states, self._scores(performances, strategy)
 
     def _nodes(self, hospitals, split):
         """Arguments of each hospital's node: organization, opener, samples."""
@@ -335,23 +327,23 @@ class Federation:
             "clean_models": False,
         }
 
-    def _scores(self, performances):
-        """Put performances into a table with the hospitals' own names."""
+    def _scores(self, performances, strategy):
+        """Put performances into a table: by round, hospital and metric, in the given orders."""
+        hospitals, metrics = list(self.clients), list(strategy.metric_functions)
+        rows = sorted(
+            zip(
+                performances.round_idx,
+                [hospitals.index(self._names[worker]) for worker in performances.worker],
+                [metrics.index(metric) for metric in performances.identifier],
+                performances.performance,
+                strict=True,
+            ),
+            key=lambda row: row[:3],
+        )
         return pd.DataFrame(
-            {
-                "round": performances.round_idx,
-                "hospital": [self._names[worker] for worker in performances.worker],
-                "metric": performances.identifier,
-                "value": performances.performance,
-            }
+            [(round, hospitals[h], metrics[m], value) for round, h, m, value in rows],
+            columns=["round", "hospital", "metric", "value"],
         ).astype({"round": int, "value": float})
-
-
-class _Dependency(Dependency):
-    """Code that travels with the functions; its copy lies in the federation's folder."""
-
-    def __del__(self):
-        """Leave the copy: it goes with the folder, which may be gone already."""
 
 
 def _list_folders(samples):
@@ -394,25 +386,21 @@ def _list_folders(samples):
 
 
 def _find_opener(opener):
-    """Return the opener's path; Substra wants a description beside it."""
+    """Return the opener's path; refuse what is not there."""
     opener = Path(opener)
-    for path in (opener, opener.with_name("description.md")):
-        if not path.is_file():
-            raise ValueError(
-                f"Expected the opener's script and a description.md beside it. Received no file "
-                f"{str(path)!r}."
-            )
+    if not opener.is_file():
+        raise ValueError(f"Expected the opener's script. Received no file {str(opener)!r}.")
     return opener
 
 
-def _register(client, opener, splits, partners):
+def _register(client, opener, description, splits, partners):
     """Register opener and samples at one hospital; return the opener's key and the samples'."""
     private = Permissions(public=False, authorized_ids=partners)
     opener_key = client.add_dataset(
         DatasetSpec(
             name="chest X-rays",
             data_opener=opener,
-            description=opener.with_name("description.md"),
+            description=description,
             permissions=private,
             logs_permission=private,
         )

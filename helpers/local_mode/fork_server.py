@@ -2,7 +2,6 @@
 
 import atexit
 import contextlib
-import functools
 import itertools
 import json
 import os
@@ -132,6 +131,10 @@ class ForkServer:
             answer.set_exception(ConnectionError("The server of the tasks has ended."))
 
 
+_server = None
+_STARTING = threading.Lock()  # programs have several federations in several threads
+
+
 def start_server() -> ForkServer:
     """Start the server of this program, unless it runs; it serves every federation and page.
 
@@ -143,16 +146,16 @@ def start_server() -> ForkServer:
     ForkServer
         Always the same one while it is alive.
     """
-    server = current_server()
-    if not server.is_alive():
-        current_server.cache_clear()
-        server = current_server()
-    return server
+    global _server
+    with _STARTING:
+        if _server is None or not _server.is_alive():
+            _server = ForkServer()
+            atexit.register(_server.close)
+        return _server
 
 
-@functools.cache
 def current_server() -> ForkServer:
-    """Return the server of this program, started once: one that has ended is not replaced here.
+    """Return the server that :func:`start_server` has started, even if it has ended since.
 
     A thread that starts a task just when Ctrl-C has ended the server must fail, and not bring a
     new one to life.
@@ -162,6 +165,4 @@ def current_server() -> ForkServer:
     ForkServer
         Kept for the whole program.
     """
-    server = ForkServer()
-    atexit.register(server.close)
-    return server
+    return _server or start_server()

@@ -2,7 +2,6 @@
 
 import atexit
 import contextlib
-import functools
 import importlib.metadata
 import json
 import os
@@ -17,22 +16,16 @@ from pathlib import Path
 
 import pandas as pd
 import substra
-from substra.sdk.backends.local.compute.spawner.base import (
-    VOLUME_INPUTS,
-    VOLUME_OUTPUTS,
-    BaseSpawner,
-)
 from substra.sdk.models import ComputePlanStatus, ComputeTaskStatus
-from substra.sdk.schemas import Type
 from tqdm.auto import tqdm
 
-from helpers.local_mode.archives import Archives
 from helpers.local_mode.clean_up import remove_local_files
 from helpers.local_mode.fingerprint import task_fingerprint
 from helpers.local_mode.fork_server import current_server, start_server
 from helpers.local_mode.records import record_task, tabulate_tasks
 from helpers.local_mode.spawner import ForkSpawner, TaskError
 from helpers.local_mode.store import TaskStore
+from helpers.local_mode.substra_internals import LocalClient
 
 # By the hospitals' names, or without them.
 Clients = Mapping[str, substra.Client] | Iterable[substra.Client]
@@ -79,8 +72,8 @@ def run_tasks_fast(
         Seconds after which a task is ended and the run fails; default: no limit, as with infinity.
     use_cache : bool, optional
         Whether a task is run only if no result of it is stored; otherwise all tasks are run, and
-        the new results stored. Default: True, unless ``--no-cache`` is among
-        the script's arguments.
+        the new results stored. Default: True, unless the environment variable
+        ``CHEST_XRAYS_NO_CACHE`` is set.
 
     Returns
     -------
@@ -145,7 +138,9 @@ class TaskRunner:
             max_workers = 1
         at_most = max(1, min(cores, len(clients)))
         self._max_workers = max_workers or at_most
-        self._use_cache = "--no-cache" not in sys.argv[1:] if use_cache is None else use_cache
+        self._use_cache = (
+            not os.environ.get("CHEST_XRAYS_NO_CACHE") if use_cache is None else use_cache
+        )
         self._store = store if isinstance(store, TaskStore) else TaskStore(store)
         self._store.prune()
         self._environment = _describe_environment(cores)
@@ -156,18 +151,10 @@ class TaskRunner:
         self._hospitals = {
             client.organization_info().organization_id: name for name, client in clients.items()
         }
-        archives = Archives()
+        self._spawner = ForkSpawner(time_limit=time_limit)
         for client in self._clients:
-            worker = client._backend._worker
-            spawner = worker._spawner
-            if self._forks:
-                spawner = ForkSpawner(
-                    worker._local_worker_dir, time_limit=time_limit, archives=archives
-                )
-            worker._spawner = _Spawner(spawner, self)
-            worker.schedule_task = functools.partial(self._run_alone, worker)
-            client._backend._Local__execute_compute_plan = functools.partial(
-                self._execute_plan, client._backend
+            LocalClient(client).take_over(
+                spawn=self._spawn, run_plan=self._run_plan, run_alone=self._run_alone
             )
         if self._forks:
             start_server()  # its imports take place while the script goes on
@@ -188,28 +175,19 @@ class TaskRunner:
         atexit.unregister(self.close)
         remove_local_files(*self._clients)
 
-    def _execute_plan(self, backend, spec, compute_plan, visited, tasks, spec_options):
-        """Stand in for the method of Substra's backend that runs the tasks one by one."""
-        worker = backend._worker
-        planned = []
-        one_by_one, worker.schedule_task = worker.schedule_task, planned.append
-        try:
-            for key in sorted((key for key in visited if key in tasks), key=visited.get):
-                backend.add(key=tasks[key].key, spec=tasks[key], spec_options=spec_options)
-        finally:
-            worker.schedule_task = one_by_one
+    def _run_plan(self, client, compute_plan, planned):
+        """Run the tasks of a plan, and say in the plan what became of them."""
         self._records = {task.key: record_task(task, self._hospitals) for task in planned}
         try:
-            self._run_all(worker, planned)
+            self._run_all(client, planned)
         except BaseException:
             for task in planned:
                 if task.status == ComputeTaskStatus.waiting_for_executor_slot:
                     task.status = ComputeTaskStatus.canceled
             compute_plan.status = ComputePlanStatus.failed
             raise
-        return compute_plan
 
-    def _run_all(self, worker, planned):
+    def _run_all(self, client, planned):
         """Run the tasks of a plan, each as soon as its parents have ended and a core is free."""
         if self._forks:
             start_server()  # unless it runs: Ctrl-C, or the system, may have ended it
@@ -233,7 +211,7 @@ class TaskRunner:
                         record.waited_for = max(parents[key], key=ended.get, default="")
                         record.ready = ended.get(record.waited_for, 0.0)
                         task = waiting.pop(key)
-                        running[pool.submit(self._run_one, worker, task, began)] = key
+                        running[pool.submit(self._run_one, client, task, began)] = key
                     progress.tell(running.values())
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         key = running.pop(future)
@@ -241,7 +219,7 @@ class TaskRunner:
                             failure = failure or future.exception()
                         else:
                             ended[key] = self._records[key].end
-                            progress.count(key, self._scores(worker, key))
+                            progress.count(key, client.find_scores(key))
             except BaseException:  # Ctrl-C: no task may go on
                 if self._forks:
                     current_server().close()
@@ -249,13 +227,13 @@ class TaskRunner:
         if failure:
             raise failure
 
-    def _run_one(self, worker, task, began):
+    def _run_one(self, client, task, began):
         """Run one task with Substra's own method, and name it if it fails."""
         record = self._records[task.key]
         with self._bookkeeping:
             record.start = time.perf_counter() - began
             try:
-                type(worker).schedule_task(worker, task)
+                client.run_task(task)
             except Exception as error:
                 task.status = ComputeTaskStatus.failed
                 reason = f"{error}" if isinstance(error, TaskError) else f"failed: {error!r}"
@@ -263,61 +241,34 @@ class TaskRunner:
             finally:
                 record.end = time.perf_counter() - began
 
-    def _run_alone(self, worker, task):
+    def _run_alone(self, client, task):
         """Run a task that belongs to no plan."""
         if self._forks:
             start_server()
         self._records[task.key] = record_task(task, self._hospitals)
-        self._run_one(worker, task, time.perf_counter())
+        self._run_one(client, task, time.perf_counter())
 
-    def _scores(self, worker, key):
-        """Look up what an evaluation has found, as name and value."""
-        outputs = worker._db.list(Type.OutputAsset, {"compute_task_key": key})
-        return {o.identifier: o.asset for o in outputs if isinstance(o.asset, float)}
-
-    def _spawn(self, spawner, name, archive_path, arguments, samples, volumes, envs):
+    def _spawn(self, call):
         """Get the stored result of a task, or run it and store the result."""
-        record = self._records[Path(volumes[VOLUME_OUTPUTS]).parent.name]
-        lines = [template.substitute(**volumes) for template in arguments]
-        inputs, outputs = (_resources(lines, option) for option in ("--inputs", "--outputs"))
+        record = self._records[call.key]
+        inputs = _resources(call.arguments, "--inputs")
+        outputs = dict(_resources(call.arguments, "--outputs"))
         record.received = sum(path.stat().st_size for name, path in inputs if name == "shared")
-        outputs = dict(outputs)
         with _released(self._bookkeeping):
             # The hospital counts too: one hospital's result never stands for another's.
             environment = self._environment | {"hospital": record.hospital}
             fingerprint = task_fingerprint(
-                archive_path, lines, volumes[VOLUME_INPUTS], samples or {}, environment
+                call.archive, call.arguments, call.inputs, call.samples, environment
             )
             about = self._store.get(fingerprint, outputs) if self._use_cache else None
             record.cached = about is not None
             if about is None:
-                usage = spawner.spawn(name, archive_path, arguments, samples, volumes, envs)
-                about = usage or {}
+                about = self._spawner.spawn(call) if self._forks else call.run_stock() or {}
                 self._store.put(fingerprint, outputs, about)
         record.cpu = about.get("cpu", record.cpu)
         record.peak_memory = about.get("peak_memory", record.peak_memory)
         if "shared" in outputs:
             record.sent = outputs["shared"].stat().st_size
-
-
-class _Spawner(BaseSpawner):
-    """What Substra's worker calls: the runner, with the spawner that starts the processes."""
-
-    def __init__(self, spawner, runner):
-        super().__init__(spawner._local_worker_dir)
-        self._spawner = spawner
-        self._runner = runner
-
-    def spawn(self, name, archive_path, command_args_tpl, data_sample_paths, local_volumes, envs):
-        self._runner._spawn(
-            self._spawner,
-            name,
-            archive_path,
-            command_args_tpl,
-            data_sample_paths,
-            local_volumes,
-            envs,
-        )
 
 
 class _Progress:

@@ -8,60 +8,43 @@ them in a process forked from a server that has the imports done
 
 import os
 import signal
-import string
 import tempfile
 from pathlib import Path
 
-from substra.sdk.backends.local.compute.spawner import subprocess as stock
-from substra.sdk.backends.local.compute.spawner.base import VOLUME_INPUTS, ExecutionError
-
 from helpers.local_mode.archives import Archives
 from helpers.local_mode.fork_server import current_server
+from helpers.local_mode.substra_internals import (
+    ExecutionError,
+    TaskCall,
+    find_entry_point,
+    link_samples,
+)
 
 
 class TaskError(ExecutionError):
     """A task of the compute plan failed; the message holds the task's own traceback."""
 
 
-class ForkSpawner(stock.Subprocess):
-    """Substra's subprocess spawner, but for the way in which the process comes to life.
+class ForkSpawner:
+    """Does what Substra's subprocess spawner does, but for the way a process comes to life.
 
     Parameters
     ----------
-    local_worker_dir : pathlib.Path
-        Substra's folder for the files of running tasks.
     time_limit : float, optional
         Seconds after which a task is ended.
-    archives : Archives, optional
-        What other spawners have unpacked; default: nothing.
     """
 
-    def __init__(
-        self,
-        local_worker_dir: Path,
-        *,
-        time_limit: float | None = None,
-        archives: Archives | None = None,
-    ) -> None:
-        super().__init__(local_worker_dir)
-        self._archives = archives or Archives()
+    def __init__(self, *, time_limit: float | None = None) -> None:
+        self._archives = Archives()
         self._time_limit = time_limit
 
-    def spawn(
-        self,
-        name: str,
-        archive_path: Path,
-        command_args_tpl: list[string.Template],
-        data_sample_paths: dict[str, Path] | None,
-        local_volumes: dict[str, str],
-        envs: dict[str, str] | None,
-    ) -> dict[str, float]:
+    def spawn(self, call: TaskCall) -> dict:
         """Run one task and wait for it.
 
         Parameters
         ----------
-        name, archive_path, command_args_tpl, data_sample_paths, local_volumes, envs
-            As in Substra's ``BaseSpawner.spawn``.
+        call : helpers.local_mode.substra_internals.TaskCall
+            What Substra's worker asks for.
 
         Returns
         -------
@@ -73,17 +56,16 @@ class ForkSpawner(stock.Subprocess):
         TaskError
             If the task failed, with the traceback that it printed.
         """
-        with tempfile.TemporaryDirectory(dir=self._local_worker_dir) as folder:
+        with tempfile.TemporaryDirectory(dir=call.folder) as folder:
             folder = Path(folder)
-            self._archives.unpack(archive_path, folder)
-            script, function = stock._get_entrypoint_from_dockerfile(folder)
-            if data_sample_paths:
-                stock._symlink_data_samples(data_sample_paths, local_volumes[VOLUME_INPUTS])
+            self._archives.unpack(call.archive, folder)
+            script, function = find_entry_point(folder)
+            link_samples(call.samples, call.inputs)
             log = folder / "task.log"
             try:
                 ended = current_server().run(
                     script=str(folder / script),
-                    arguments=stock._get_command_args(function, command_args_tpl, local_volumes),
+                    arguments=["--function-name", function, *call.arguments],
                     folder=str(folder),
                     log=str(log),
                     time_limit=self._time_limit,

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -17,6 +18,7 @@ from helpers.data.files import hash_file, make_private_folder
 
 MANIFEST = "manifest.json"
 LIMIT = 2 * 2**30
+_ODD = re.compile(r'["\\\x00-\x1f]')
 
 
 class TaskStore:
@@ -65,8 +67,14 @@ class TaskStore:
         Raises
         ------
         ValueError
-            If it cannot be made.
+            If it cannot be made, or Substra could not tell a task its path.
         """
+        if _ODD.search(str(self.folder)):
+            raise ValueError(
+                "Expected a folder for results without quotation marks, backslashes and line "
+                f"breaks in its path, which Substra writes as text. Received {str(self.folder)!r}. "
+                "Name another one in CHEST_XRAYS_CACHE, or with store=."
+            )
         self._remove_abandoned()
         name = uuid.uuid4().hex[:12]
         folder = self._runs / name
@@ -168,6 +176,7 @@ class TaskStore:
                 link_file(path, new / files[name])
             checksums = {name: hash_file(new / file) for name, file in files.items()}
             manifest = {"files": files, "checksums": checksums, "about": about}
+            manifest["stage"] = stage.name  # no two manifests are equal
             (new / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
             for path in new.iterdir():
                 path.chmod(0o600)

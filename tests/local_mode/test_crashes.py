@@ -17,7 +17,7 @@ N_TASKS = 2 + (ROUNDS + 1) * 2 * 2 + ROUNDS  # two hospitals: initialize, train 
 
 SCRIPT = '''
 """Train for some rounds, once with each store, and write the weights of every hospital."""
-import json, logging, sys, time
+import json, logging, sys, tempfile, time
 from pathlib import Path
 from helpers.local_mode import Federation, start_server
 start_server()
@@ -52,6 +52,7 @@ for store in stores:
         dataset=ChestXrayDataset, seed=0,
     )
     with Federation(samples, store=store) as federation:
+        tempfile.tempdir = str(federation.folder)  # a kill would leave what is unpacked elsewhere
         start = time.monotonic()
         plan, _ = federation.execute(
             FedAvg(algo=algo, metric_functions={"auc": auc}), num_rounds=int(rounds)
@@ -59,8 +60,7 @@ for store in stores:
         taken = time.monotonic() - start
         found = {}
         for hospital in samples:
-            with federation._inside():  # a kill would leave what SubstraFL unpacks elsewhere
-                state = download_algo_state(federation.clients[hospital], plan.key)
+            state = download_algo_state(federation.clients[hospital], plan.key)
             found |= {f"{hospital}{i}": w for i, w in enumerate(state.model.get_weights())}
         tasks = federation.tasks()
     np.savez(Path(store).with_name("weights.npz"), **found)

@@ -1,6 +1,7 @@
 """Federation: real experiments on one machine, its errors, and what is left of it: nothing."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.local_mode import Federation, TaskError
+from helpers.openers import chest_xray_opener
 
 ROOT = Path(__file__).parents[2]
 
@@ -138,10 +140,26 @@ def test_hospitals_without_samples_are_refused(tmp_path, samples, error, message
     assert not (tmp_path / "store").exists()
 
 
-def test_an_opener_without_a_description_is_refused(tmp_path, tiny_samples):
-    (tmp_path / "opener.py").touch()
-    with pytest.raises(ValueError, match=r"a description\.md beside it\. .*description\.md'"):
-        Federation(tiny_samples, opener=tmp_path / "opener.py")
+def test_an_opener_needs_no_description(tmp_path, tiny_samples):
+    opener = tmp_path / "opener.py"
+    with pytest.raises(ValueError, match=r"^Expected the opener's script\. Received no file .*py'"):
+        Federation(tiny_samples, opener=opener)
+    shutil.copy(chest_xray_opener.__file__, opener)
+    descriptions = []
+    for text in (None, "# Mine"):
+        if text:
+            opener.with_name("description.md").write_text(text)
+        with Federation(tiny_samples, opener=opener, fast=False) as federation:
+            client = federation.clients["A"]
+            (dataset,) = (d for d in client.list_dataset() if d.owner == owner(client))
+            descriptions.append(client.get_dataset(dataset.key).description)
+    assert [d.storage_address.name for d in descriptions] == ["description.md"] * 2
+    assert len({d.checksum for d in descriptions}) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["description.md", "opener.py"]
+
+
+def owner(client):
+    return client.organization_info().organization_id
 
 
 def test_a_failing_task_shows_its_own_traceback(tiny_samples):

@@ -2,6 +2,8 @@
 
 import os
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -68,6 +70,8 @@ STEP = (24**2 + 12**2 + 18**2) / (24 + 12 + 18)
 
 def test_side_by_side_gives_what_one_by_one_gives(tiny_samples, tmp_path):
     together, tasks = run(tiny_samples, tmp_path / "a", max_workers=3)
+    assert list(together["round"]) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert list(together["hospital"]) == ["A", "B", "C"] * 3
     alone, one_by_one = run(tiny_samples, tmp_path / "b", max_workers=1)
     pd.testing.assert_frame_equal(together, alone)
     np.testing.assert_allclose(
@@ -116,9 +120,13 @@ def test_fresh_runs_everything_again(tiny_samples, tmp_path, monkeypatch):
     run(tiny_samples, tmp_path, num_rounds=1)
     _, tasks = run(tiny_samples, tmp_path, num_rounds=1, use_cache=False)
     assert not tasks["cached"].any()
-    monkeypatch.setattr(sys, "argv", ["page.py", "--no-cache"])
+    monkeypatch.setenv("CHEST_XRAYS_NO_CACHE", "1")
     _, tasks = run(tiny_samples, tmp_path, num_rounds=1)
     assert not tasks["cached"].any()
+    monkeypatch.setenv("CHEST_XRAYS_NO_CACHE", "")
+    monkeypatch.setattr(sys, "argv", ["page.py", "--no-cache"])  # no business of a library
+    _, tasks = run(tiny_samples, tmp_path, num_rounds=1)
+    assert tasks["cached"].all()
 
 
 def test_a_changed_hyper_parameter_or_data_set_is_noticed(tiny_samples, tmp_path):
@@ -180,6 +188,32 @@ def test_the_plan_tells_what_became_of_it(tiny_samples, tmp_path):
         assert plan.done_count == plan.task_count
 
 
+def test_an_odd_path_is_no_hindrance(tiny_samples, tmp_path):
+    odd = tmp_path / "a folder, 'projet é' ${HOME}"
+    scores, _ = run(tiny_samples, odd, num_rounds=1)
+    assert scores[scores["round"] == 1]["value"].to_list() == pytest.approx([STEP] * 3)
+
+
+def test_federations_run_in_several_threads(tiny_samples, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("the current folder is the program's")
+
+    monkeypatch.setattr(os, "chdir", refuse)
+    before = tempfile.gettempdir()
+
+    def experiment(amount):
+        scores, _ = run(tiny_samples, tmp_path / "store", strategy=make_strategy(amount))
+        with Federation(tiny_samples, store=tmp_path / "store") as federation:
+            _, simulated = federation.simulate(make_strategy(amount), num_rounds=2)
+        pd.testing.assert_frame_equal(simulated, scores)  # the same rows in the same order
+        return scores[scores["round"] == 2]["value"].unique()
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(experiment, (1.0, 2.0, 3.0)))
+    np.testing.assert_allclose(np.ravel(found), 2 * STEP * np.array([1, 2, 3]))
+    assert tempfile.gettempdir() == before
+
+
 @pytest.fixture
 def client(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -187,11 +221,12 @@ def client(tmp_path, monkeypatch):
 
 
 def test_where_fork_does_not_exist_substras_own_spawner_stays(client, monkeypatch, tmp_path):
-    stock = client._backend._worker._spawner
+    worker = client._backend._worker
+    stock = worker._spawner
     monkeypatch.delattr(os, "fork")
     with pytest.warns(UserWarning, match=r"cannot fork.*Substra's own spawner"):
         runner = run_tasks_fast([client], store=tmp_path / "store")
-    assert client._backend._worker._spawner._spawner is stock
+    assert worker._spawner._stock is stock
     runner.close()
     assert not (tmp_path / "local-worker").exists()
 

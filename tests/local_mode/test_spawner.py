@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +18,6 @@ from helpers.local_mode import fork_server
 from helpers.local_mode.archives import Archives, add_bytecode
 from helpers.local_mode.fork_server import ForkServer, current_server, start_server
 from helpers.local_mode.spawner import ForkSpawner, TaskError, _explain
-
-ENTRYPOINT = "stock._get_entrypoint_from_dockerfile"
 
 
 @pytest.fixture(scope="module")
@@ -385,11 +384,12 @@ def test_closing_the_server_ends_a_running_task(tmp_path):
 def test_a_task_that_comes_too_late_does_not_bring_the_server_back(tmp_path, monkeypatch):
     # Ctrl-C ends the server; another thread was just about to start a task.
     monkeypatch.setattr(Archives, "unpack", lambda *_: None)
-    monkeypatch.setattr(f"helpers.local_mode.spawner.{ENTRYPOINT}", lambda f: ("f.py", "f"))
+    monkeypatch.setattr("helpers.local_mode.spawner.find_entry_point", lambda _: ("f.py", "f"))
+    call = {"archive": None, "arguments": [], "inputs": None, "samples": {}, "folder": tmp_path}
     ended = start_server()
     ended.close()
     with pytest.raises(TaskError, match="the server of the tasks was ended"):
-        ForkSpawner(tmp_path).spawn("train", None, [], None, {}, None)
+        ForkSpawner().spawn(SimpleNamespace(**call))
     assert current_server() is ended
     assert start_server() is not ended  # the next run begins with a new one
 

@@ -107,6 +107,13 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
         TaskStore()
 
 
+@pytest.mark.parametrize("name", ['a "quoted" one', "back\\slash", "two\nlines"])
+def test_a_path_that_substra_cannot_pass_on_is_refused(tmp_path, name):
+    message = r"without quotation marks, .*Received .*CHEST_XRAYS_CACHE"
+    with pytest.raises(ValueError, match=message), TaskStore(tmp_path / name).run_folder():
+        pass
+
+
 def test_results_are_for_their_owner_alone(store, tmp_path, monkeypatch):
     put(store, "f1")
     with store.run_folder() as folder:

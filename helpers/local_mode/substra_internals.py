@@ -1,0 +1,288 @@
+"""What local mode uses of Substra and SubstraFL beyond their documented interfaces: all of it.
+
+Substra's own worker runs the tasks; it has no public place for another spawner, for another order
+of the tasks, or for the folder of its files. It was tried with the versions in :data:`TRIED`. A
+test looks for every name, and a version without one says so, where it would be used.
+"""
+
+import contextlib
+import contextvars
+import dataclasses
+import functools
+import importlib
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import substra
+from substra.sdk.archive import uncompress as uncompress
+from substra.sdk.backends.local.compute.spawner.base import (
+    VOLUME_INPUTS,
+    VOLUME_OUTPUTS,
+    BaseSpawner,
+)
+from substra.sdk.backends.local.compute.spawner.base import ExecutionError as ExecutionError
+from substra.sdk.schemas import Type
+from substrafl.dependency import Dependency
+
+TRIED = "substra 1.0.0 and substrafl 1.0.0"
+_STOCK = "substra.sdk.backends.local.compute.spawner.subprocess"
+_PLAN = "_Local__execute_compute_plan"
+_FOLDER = contextvars.ContextVar("folder", default=None)
+_COUNTING = threading.Lock()  # Substra counts the organizations of a program
+
+
+@dataclasses.dataclass
+class TaskCall:
+    """What Substra's worker asks of a spawner.
+
+    Attributes
+    ----------
+    key : str
+        Substra's key of the task.
+    archive : str
+        The function archive.
+    arguments : list of str
+        The task's command line, without the name of the function.
+    inputs : pathlib.Path
+        Folder of the task's inputs.
+    samples : dict of str to path
+        Folder of each data sample, by its key.
+    folder : pathlib.Path
+        Substra's folder for the files of running tasks.
+    run_stock : callable
+        Runs the task with Substra's own spawner.
+    """
+
+    key: str
+    archive: str
+    arguments: list[str]
+    inputs: Path
+    samples: dict
+    folder: Path
+    run_stock: Callable
+
+
+class LocalClient:
+    """The inside of a client in local mode.
+
+    Parameters
+    ----------
+    client : substra.Client
+        A client with ``backend_type="subprocess"``.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        Its ``local-worker``, which it may share with others.
+    """
+
+    def __init__(self, client: substra.Client) -> None:
+        self._backend = _attribute(client, "_backend")
+        self._worker = _attribute(self._backend, "_worker")
+        self._db = _attribute(self._backend, "_db")
+        self.folder = Path(_attribute(self._backend, "_local_worker_dir"))
+
+    def take_over(self, *, spawn: Callable, run_plan: Callable, run_alone: Callable) -> None:
+        """Have the client's tasks run by other functions than Substra's.
+
+        Parameters
+        ----------
+        spawn : callable
+            Takes a :class:`TaskCall` and has the process run, instead of Substra's spawner.
+        run_plan : callable
+            Takes this object, a compute plan and its tasks by rank, and calls :meth:`run_task`
+            for each of them.
+        run_alone : callable
+            Takes this object and a task that belongs to no plan.
+        """
+        _attribute(self._backend, _PLAN)
+        stock = _attribute(self._worker, "_spawner")
+        self._worker._spawner = _Spawner(self._worker, stock, spawn)
+        self._worker.schedule_task = functools.partial(run_alone, self)
+        setattr(self._backend, _PLAN, functools.partial(self._execute_plan, run_plan))
+
+    def run_task(self, task: Any) -> None:
+        """Run a task with the method of Substra's worker.
+
+        Parameters
+        ----------
+        task : substra.sdk.models.Task
+            A task whose parents have ended.
+        """
+        _attribute(type(self._worker), "schedule_task")(self._worker, task)
+
+    def find_scores(self, key: str) -> dict[str, float]:
+        """Look up what an evaluation has found.
+
+        Parameters
+        ----------
+        key : str
+            Key of a task that has ended.
+
+        Returns
+        -------
+        dict of str to float
+            Value by the name of the metric.
+        """
+        outputs = self._db.list(Type.OutputAsset, {"compute_task_key": key})
+        return {o.identifier: o.asset for o in outputs if isinstance(o.asset, float)}
+
+    def remove_files(self) -> None:
+        """Remove the client's assets."""
+        _attribute(self._db, "_tmp_dir").cleanup()
+
+    def _execute_plan(self, run_plan, spec, compute_plan, visited, tasks, spec_options):
+        """Stand in for the method of Substra's backend that runs the tasks one by one."""
+        planned = []
+        alone, self._worker.schedule_task = self._worker.schedule_task, planned.append
+        try:
+            for key in sorted((key for key in visited if key in tasks), key=visited.get):
+                self._backend.add(key=tasks[key].key, spec=tasks[key], spec_options=spec_options)
+        finally:
+            self._worker.schedule_task = alone
+        run_plan(self, compute_plan, planned)
+        return compute_plan
+
+
+class _Spawner(BaseSpawner):
+    """What Substra's worker calls instead of its own spawner."""
+
+    def __init__(self, worker, stock, spawn):
+        super().__init__(_attribute(worker, "_local_worker_dir"))
+        self._stock = stock
+        self._spawn = spawn
+
+    def spawn(self, name, archive_path, command_args_tpl, data_sample_paths, local_volumes, envs):
+        self._spawn(
+            TaskCall(
+                key=Path(local_volumes[VOLUME_OUTPUTS]).parent.name,
+                archive=archive_path,
+                arguments=[template.substitute(local_volumes) for template in command_args_tpl],
+                inputs=Path(local_volumes[VOLUME_INPUTS]),
+                samples=data_sample_paths or {},
+                folder=self._local_worker_dir,
+                run_stock=functools.partial(
+                    self._stock.spawn,
+                    *(name, archive_path, command_args_tpl),
+                    *(data_sample_paths, local_volumes, envs),
+                ),
+            )
+        )
+
+
+def find_entry_point(folder: Path) -> tuple[str, str]:
+    """Read which script and function a function archive starts with.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The archive's content.
+
+    Returns
+    -------
+    tuple of str
+        The script's name and the function's.
+    """
+    return _find(f"{_STOCK}:_get_entrypoint_from_dockerfile")(folder)
+
+
+def link_samples(samples: dict[str, Path], folder: Path) -> None:
+    """Give a task its data samples.
+
+    Parameters
+    ----------
+    samples : dict of str to path
+        Folder of each sample, by its key.
+    folder : path
+        The task's inputs.
+    """
+    if samples:
+        _find(f"{_STOCK}:_symlink_data_samples")(samples, folder)
+
+
+def make_clients(names: Iterable[str], folder: Path) -> dict[str, substra.Client]:
+    """Make a client in local mode for each hospital.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names of the clients.
+    folder : pathlib.Path
+        Where their files go, below ``local-worker``.
+
+    Returns
+    -------
+    dict of str to substra.Client
+        By name.
+    """
+    with _COUNTING, working_in(folder):
+        return {name: substra.Client(client_name=name, backend_type="subprocess") for name in names}
+
+
+@contextlib.contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Let Substra and SubstraFL write into a folder, instead of the current and the temporary one.
+
+    It holds for this thread only; the program's own folder stays what it is.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        An existing folder.
+    """
+    for module in ("substra.sdk.backends.local.backend", "substrafl.remote.register.register"):
+        _find(f"{module}:Path")
+        importlib.import_module(module).Path = _Path
+    token = _FOLDER.set(Path(folder))
+    try:
+        yield
+    finally:
+        _FOLDER.reset(token)
+
+
+class _Path(type(Path())):
+    """A path whose current folder is the one of :func:`working_in`."""
+
+    @classmethod
+    def cwd(cls):
+        return _FOLDER.get() or Path.cwd()
+
+
+class FolderDependency(Dependency):
+    """Code that travels with the functions; its copy lies in the folder of :func:`working_in`."""
+
+    def _compute_in_cache_directory(self):
+        _attribute(super(), "_compute_in_cache_directory")
+        self._cache_directory = Path(tempfile.mkdtemp(dir=_FOLDER.get()))
+        self._compute(self._cache_directory)
+
+    def __del__(self):
+        """Leave the copy: it goes with the folder, which may be gone already."""
+
+
+def _find(place):
+    """Look up ``module:name``."""
+    module, _, name = place.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise _missing(place) from error
+
+
+def _attribute(value, name):
+    """Look up an attribute."""
+    try:
+        return getattr(value, name)
+    except AttributeError as error:
+        raise _missing(f"{type(value).__module__}.{type(value).__qualname__}.{name}") from error
+
+
+def _missing(place):
+    """Make the error that names what is gone, and the versions that have it."""
+    return ImportError(
+        f"Expected {place}, which has no public counterpart. Received a version without it: "
+        f"install {TRIED}, with which local mode was tried."
+    )
