@@ -180,7 +180,9 @@ def _explain_other(data):
         )
     if data[:2] == b"PK":
         return "a zip archive in place of arrays, as npz and PyTorch files are"
-    return f"truncated, or not a packed state: {len(data)} bytes without a readable header"
+    return (
+        f"truncated, or not a packed state: {len(data)} bytes without a header, or too long a one"
+    )
 
 
 def _is_count(value):

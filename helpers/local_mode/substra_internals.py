@@ -259,7 +259,7 @@ class FolderDependency(Dependency):
         self._cache_directory = Path(tempfile.mkdtemp(dir=_FOLDER.get()))
         self._compute(self._cache_directory)
 
-    def __del__(self):
+    def __del__(self) -> None:
         """Leave the copy: it goes with the folder, which may be gone already."""
 
 
