@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-_TRIED = "keras 3.15, tensorflow 2.21 and substrafl 1.0"
+_TRIED = "keras 3.15, tensorflow 2.21, substra 1.0 and substrafl 1.0"
 
 
 def flatten_layers(model: Any, *, include_self: bool = True) -> list:
@@ -28,7 +28,7 @@ def flatten_layers(model: Any, *, include_self: bool = True) -> list:
     list of keras.layers.Layer
         In the model's order.
     """
-    return list(_attribute(model, "_flatten_layers")(include_self=include_self))
+    return list(find_attribute(model, "_flatten_layers")(include_self=include_self))
 
 
 def last_operation(tensor: Any) -> Any:
@@ -44,7 +44,7 @@ def last_operation(tensor: Any) -> Any:
     keras.Operation
         Its last operation.
     """
-    return _attribute(tensor, "_keras_history").operation
+    return find_attribute(tensor, "_keras_history").operation
 
 
 def keras_seed_generator() -> Any:
@@ -55,7 +55,7 @@ def keras_seed_generator() -> Any:
     keras.random.SeedGenerator
         The same one for the whole process.
     """
-    return _find("keras.src.random.seed_generator:global_seed_generator")()
+    return find_name("keras.src.random.seed_generator:global_seed_generator")()
 
 
 def variable_tracker() -> type:
@@ -66,7 +66,7 @@ def variable_tracker() -> type:
     type
         Objects of it are attributes of every optimizer, and have to be copied with it.
     """
-    return _find("keras.src.utils.tracking:Tracker")
+    return find_name("keras.src.utils.tracking:Tracker")
 
 
 def tracked_collections() -> tuple[type, ...]:
@@ -78,7 +78,7 @@ def tracked_collections() -> tuple[type, ...]:
         List, dictionary, ordered dictionary and set; each holds the tracker of its optimizer.
     """
     names = ("TrackedList", "TrackedDict", "TrackedOrderedDict", "TrackedSet")
-    return tuple(_find(f"keras.src.utils.tracking:{name}") for name in names)
+    return tuple(find_name(f"keras.src.utils.tracking:{name}") for name in names)
 
 
 def excluded_from_weight_decay(optimizer: Any) -> set[int]:
@@ -107,10 +107,10 @@ def get_tensorflow_seed() -> tuple[int | None, tuple | None]:
     state : tuple or None
         State of the ``random.Random`` that seeds eager operations.
     """
-    context = _find("tensorflow.python.eager.context:context")()
-    seed = _attribute(context, "_seed")
+    context = find_name("tensorflow.python.eager.context:context")()
+    seed = find_attribute(context, "_seed")
     # TensorFlow makes the generator with the first global seed.
-    return seed, None if seed is None else _attribute(context, "_rng").getstate()
+    return seed, None if seed is None else find_attribute(context, "_rng").getstate()
 
 
 def set_tensorflow_seed(seed: int, state: tuple) -> None:
@@ -123,9 +123,9 @@ def set_tensorflow_seed(seed: int, state: tuple) -> None:
     state : tuple
         State of the generator.
     """
-    _find("tensorflow:random").set_seed(seed)
-    context = _find("tensorflow.python.eager.context:context")()
-    _attribute(context, "_rng").setstate(state)
+    find_name("tensorflow:random").set_seed(seed)
+    context = find_name("tensorflow.python.eager.context:context")()
+    find_attribute(context, "_rng").setstate(state)
 
 
 def is_op_determinism_enabled() -> bool:
@@ -136,7 +136,7 @@ def is_op_determinism_enabled() -> bool:
     bool
         What ``tf.config.experimental.enable_op_determinism`` sets.
     """
-    return _find("tensorflow.python.framework.config:is_op_determinism_enabled")()
+    return find_name("tensorflow.python.framework.config:is_op_determinism_enabled")()
 
 
 def change_remote(
@@ -162,13 +162,29 @@ def change_remote(
     """
     changes = {"_remote_cls": remote_class, "_method_name": method, "_algo_name": title}
     for name, value in changes.items():
-        _attribute(operation.remote_struct, name)
+        find_attribute(operation.remote_struct, name)
         if value is not None:
             setattr(operation.remote_struct, name, value)
 
 
-def _find(place):
-    """Look up ``module:name``."""
+def find_name(place: str) -> Any:
+    """Look up a name that is not public.
+
+    Parameters
+    ----------
+    place : str
+        ``module:name``.
+
+    Returns
+    -------
+    object
+        What has that name.
+
+    Raises
+    ------
+    ImportError
+        If it is not there, with the versions that have it.
+    """
     module, _, name = place.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
@@ -176,8 +192,26 @@ def _find(place):
         raise _missing(place) from error
 
 
-def _attribute(value, name):
-    """Look up an attribute."""
+def find_attribute(value: Any, name: str) -> Any:
+    """Look up an attribute that is not public.
+
+    Parameters
+    ----------
+    value : object
+        Whose attribute it is.
+    name : str
+        Its name.
+
+    Returns
+    -------
+    object
+        The attribute.
+
+    Raises
+    ------
+    ImportError
+        If it is not there, with the versions that have it.
+    """
     try:
         return getattr(value, name)
     except AttributeError as error:

@@ -1,5 +1,6 @@
 """Compatibility: every name that is not public is there, and stands in one module."""
 
+import importlib.metadata
 import random
 import re
 from pathlib import Path
@@ -107,9 +108,9 @@ def test_an_operation_calls_what_it_is_told():
 
 def test_a_version_without_a_name_says_so(monkeypatch, nested):
     with pytest.raises(ImportError, match=r"keras\.src\.utils:nothing.*install keras 3\.15"):
-        compatibility._find("keras.src.utils:nothing")
+        compatibility.find_name("keras.src.utils:nothing")
     with pytest.raises(ImportError, match=r"random\.Random\._rng, which has no public"):
-        compatibility._attribute(random.Random(), "_rng")
+        compatibility.find_attribute(random.Random(), "_rng")
 
 
 @pytest.mark.parametrize("folder", ["algorithms", "exchange", "models.py", "strategies"])
@@ -122,3 +123,10 @@ def test_nothing_private_of_others_stands_elsewhere(folder):
         if PRIVATE.search(line) and not line.lstrip().startswith("#")
     ]
     assert found == []
+
+
+def test_the_versions_that_are_named_are_installed():
+    packages = re.findall(r"(\w+) (\d+\.\d+)", compatibility._TRIED)
+    assert len(packages) == 4
+    for package, version in packages:
+        assert importlib.metadata.version(package).startswith(f"{version}.")

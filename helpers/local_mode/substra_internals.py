@@ -1,8 +1,8 @@
 """What local mode uses of Substra and SubstraFL beyond their documented interfaces: all of it.
 
 Substra's own worker runs the tasks; it has no public place for another spawner, for another order
-of the tasks, or for the folder of its files. It was tried with the versions in :data:`TRIED`. A
-test looks for every name, and a version without one says so, where it would be used.
+of the tasks, or for the folder of its files. A test looks for every name, and a version
+without one says so, where it would be used: see :mod:`helpers.compatibility`.
 """
 
 import contextlib
@@ -27,7 +27,8 @@ from substra.sdk.backends.local.compute.spawner.base import ExecutionError as Ex
 from substra.sdk.schemas import Type
 from substrafl.dependency import Dependency
 
-TRIED = "substra 1.0.0 and substrafl 1.0.0"
+from helpers.compatibility import find_attribute, find_name
+
 _STOCK = "substra.sdk.backends.local.compute.spawner.subprocess"
 _PLAN = "_Local__execute_compute_plan"
 _FOLDER = contextvars.ContextVar("folder", default=None)
@@ -80,10 +81,10 @@ class LocalClient:
     """
 
     def __init__(self, client: substra.Client) -> None:
-        self._backend = _attribute(client, "_backend")
-        self._worker = _attribute(self._backend, "_worker")
-        self._db = _attribute(self._backend, "_db")
-        self.folder = Path(_attribute(self._backend, "_local_worker_dir"))
+        self._backend = find_attribute(client, "_backend")
+        self._worker = find_attribute(self._backend, "_worker")
+        self._db = find_attribute(self._backend, "_db")
+        self.folder = Path(find_attribute(self._backend, "_local_worker_dir"))
 
     def take_over(self, *, spawn: Callable, run_plan: Callable, run_alone: Callable) -> None:
         """Have the client's tasks run by other functions than Substra's.
@@ -98,8 +99,8 @@ class LocalClient:
         run_alone : callable
             Takes this object and a task that belongs to no plan.
         """
-        _attribute(self._backend, _PLAN)
-        stock = _attribute(self._worker, "_spawner")
+        find_attribute(self._backend, _PLAN)
+        stock = find_attribute(self._worker, "_spawner")
         self._worker._spawner = _Spawner(self._worker, stock, spawn)
         self._worker.schedule_task = functools.partial(run_alone, self)
         setattr(self._backend, _PLAN, functools.partial(self._execute_plan, run_plan))
@@ -112,7 +113,7 @@ class LocalClient:
         task : substra.sdk.models.Task
             A task whose parents have ended.
         """
-        _attribute(type(self._worker), "schedule_task")(self._worker, task)
+        find_attribute(type(self._worker), "schedule_task")(self._worker, task)
 
     def find_scores(self, key: str) -> dict[str, float]:
         """Look up what an evaluation has found.
@@ -132,7 +133,7 @@ class LocalClient:
 
     def remove_files(self) -> None:
         """Remove the client's assets."""
-        _attribute(self._db, "_tmp_dir").cleanup()
+        find_attribute(self._db, "_tmp_dir").cleanup()
 
     def _execute_plan(self, run_plan, spec, compute_plan, visited, tasks, spec_options):
         """Stand in for the method of Substra's backend that runs the tasks one by one."""
@@ -151,7 +152,7 @@ class _Spawner(BaseSpawner):
     """What Substra's worker calls instead of its own spawner."""
 
     def __init__(self, worker, stock, spawn):
-        super().__init__(_attribute(worker, "_local_worker_dir"))
+        super().__init__(find_attribute(worker, "_local_worker_dir"))
         self._stock = stock
         self._spawn = spawn
 
@@ -186,7 +187,7 @@ def find_entry_point(folder: Path) -> tuple[str, str]:
     tuple of str
         The script's name and the function's.
     """
-    return _find(f"{_STOCK}:_get_entrypoint_from_dockerfile")(folder)
+    return find_name(f"{_STOCK}:_get_entrypoint_from_dockerfile")(folder)
 
 
 def link_samples(samples: dict[str, Path], folder: Path) -> None:
@@ -200,7 +201,7 @@ def link_samples(samples: dict[str, Path], folder: Path) -> None:
         The task's inputs.
     """
     if samples:
-        _find(f"{_STOCK}:_symlink_data_samples")(samples, folder)
+        find_name(f"{_STOCK}:_symlink_data_samples")(samples, folder)
 
 
 def make_clients(names: Iterable[str], folder: Path) -> dict[str, substra.Client]:
@@ -234,7 +235,7 @@ def working_in(folder: Path) -> Iterator[None]:
         An existing folder.
     """
     for module in ("substra.sdk.backends.local.backend", "substrafl.remote.register.register"):
-        _find(f"{module}:Path")
+        find_name(f"{module}:Path")
         importlib.import_module(module).Path = _Path
     token = _FOLDER.set(Path(folder))
     try:
@@ -255,34 +256,9 @@ class FolderDependency(Dependency):
     """Code that travels with the functions; its copy lies in the folder of :func:`working_in`."""
 
     def _compute_in_cache_directory(self):
-        _attribute(super(), "_compute_in_cache_directory")
+        find_attribute(super(), "_compute_in_cache_directory")
         self._cache_directory = Path(tempfile.mkdtemp(dir=_FOLDER.get()))
         self._compute(self._cache_directory)
 
     def __del__(self) -> None:
         """Leave the copy: it goes with the folder, which may be gone already."""
-
-
-def _find(place):
-    """Look up ``module:name``."""
-    module, _, name = place.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise _missing(place) from error
-
-
-def _attribute(value, name):
-    """Look up an attribute."""
-    try:
-        return getattr(value, name)
-    except AttributeError as error:
-        raise _missing(f"{type(value).__module__}.{type(value).__qualname__}.{name}") from error
-
-
-def _missing(place):
-    """Make the error that names what is gone, and the versions that have it."""
-    return ImportError(
-        f"Expected {place}, which has no public counterpart. Received a version without it: "
-        f"install {TRIED}, with which local mode was tried."
-    )

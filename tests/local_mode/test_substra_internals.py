@@ -7,7 +7,6 @@ from string import Template
 from types import SimpleNamespace
 
 import pytest
-import substra
 
 from helpers.local_mode import substra_internals
 from helpers.local_mode.substra_internals import LocalClient, make_clients, working_in
@@ -89,17 +88,8 @@ def test_code_that_travels_is_copied_into_the_folder(tmp_path):
 
 def test_a_version_without_a_name_says_so(client):
     del client._backend._worker._spawner
-    with pytest.raises(ImportError, match=r"Expected .*Worker\._spawner, which .* substra 1\.0\.0"):
+    with pytest.raises(ImportError, match=r"Expected .*Worker\._spawner, which .* substra 1\.0"):
         LocalClient(client).take_over(spawn=None, run_plan=print, run_alone=print)
-    with pytest.raises(ImportError, match=r"substra\.sdk:nothing, which has no public"):
-        substra_internals._find("substra.sdk:nothing")
-
-
-def test_the_versions_are_those_that_the_project_asks_for():
-    import substrafl
-
-    versions = f"substra {substra.__version__} and substrafl {substrafl.__version__}"
-    assert versions == substra_internals.TRIED
 
 
 def test_nothing_private_of_substra_stands_elsewhere():
