@@ -118,12 +118,14 @@ class TracedFunction:
         self._saved = saved if self.is_cached else None
         if self.is_cached:
             self._function = _import_graph(saved["graph"])
+            self._types = [output.dtype for output in self._function.outputs]
             self._structure = None  # one tensor
             self._captured = [self._handles[place] for place in saved["captured"]]
         else:
             # Keras traces without autograph too, whose generated files a forked task would leave.
             traced = tf.function(function, input_signature=self._signature, autograph=False)
             self._function = traced.get_concrete_function()
+            self._types = [output.dtype for output in self._function.outputs]
             self._structure = self._function.structured_outputs
             self._captured = self._function.captured_inputs
 
@@ -146,7 +148,7 @@ class TracedFunction:
             return self._function(*batch)
         results = tf.raw_ops.StatefulPartitionedCall(
             args=[*given, *self._captured],
-            Tout=[output.dtype for output in self._function.outputs],
+            Tout=self._types,
             f=self._function,
             config_proto=NO_REWRITING,
         )
@@ -211,6 +213,7 @@ def _write_graph(function, versions):
     graph.library.function.append(function)
     call = tf.compat.v1.NodeDef(name="traced", op="StatefulPartitionedCall")
     call.attr["f"].func.name = function.signature.name
+    call.attr["config_proto"].s = NO_REWRITING  # a call within a call is rewritten by its own
     call.attr["Tout"].list.type.extend(output.type for output in function.signature.output_arg)
     for place, tensor in enumerate(function.signature.input_arg):
         node = graph.node.add(name=f"input_{place}", op="Placeholder")
