@@ -123,7 +123,7 @@ class NoisedGradients:
     ----------
     memory : keras.Variable of int64, shape (2,)
         A key, which the organization draws when it first trains, and a count of updates; together
-        they seed the noise, and no pair is used twice. It belongs into the local state.
+        they seed the noise, and no pair is used twice. It belongs in the local state.
     """
 
     def __init__(self, settings: DPSGD) -> None:

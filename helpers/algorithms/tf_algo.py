@@ -90,7 +90,7 @@ class TFAlgo(Algo):
 
     The training step is traced once at each organization, as by ``tf.function``: a value of Python
     that it reads stays what it was in the first round. What changes from round to round belongs
-    into a ``keras.Variable``, which ``_step_variables`` lists and ``_get_state_to_save`` keeps.
+    in a ``keras.Variable``, which ``_step_variables`` lists and ``_get_state_to_save`` keeps.
 
     ``simulate_experiment`` runs all organizations in one process. Draws from the *global*
     generators of Python, NumPy or TensorFlow (inside a dataset, say) are interleaved there, and
