@@ -15,7 +15,6 @@ the task was ended because of its time limit.
 import atexit
 import contextlib
 import ctypes
-import fcntl
 import gc
 import importlib
 import io
@@ -24,7 +23,6 @@ import os
 import runpy
 import select
 import signal
-import stat
 import sys
 import tempfile
 import threading
@@ -198,8 +196,6 @@ def _finish():
 
 def _close_files():
     """Close the files that the task has left open; those of the server are not among them."""
-    if not _writes():  # the search takes a while after a training
-        return
     # The type says it without asking the object, which may be lazy and import something.
     files = [value for value in gc.get_objects() if issubclass(type(value), FILE)]
     # What writes into another file comes first: text, then compressed files, then buffers.
@@ -207,20 +203,6 @@ def _close_files():
     for file in files:
         with contextlib.suppress(Exception):
             file.close()
-
-
-def _writes():
-    """Tell whether a file is open for writing, or may be where the system does not tell."""
-    try:
-        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
-    except OSError:
-        return True
-    for number in numbers:
-        with contextlib.suppress(OSError):  # the one that listed them is closed
-            flags = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE
-            if number > 2 and flags != os.O_RDONLY and stat.S_ISREG(os.fstat(number).st_mode):
-                return True
-    return False
 
 
 def _print_error(error):
