@@ -68,7 +68,9 @@ def run(notebook, assets, interface):
             own["PNEUMONIAMNIST"] = str(Path(named).expanduser().absolute())
         resources = {"metadata": {"path": str(Path(work, "notebook"))}}
         client = nbclient.NotebookClient(notebook, timeout=1800, resources=resources)
-        client.execute(env=os.environ | own, stderr=subprocess.DEVNULL)
+        # A backend that the Makefile or a user chose for scripts would keep figures out of it.
+        inherited = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+        client.execute(env=inherited | own, stderr=subprocess.DEVNULL)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # when it ran: another time each time
         if cell.cell_type == "code":  # progress bars, and what libraries say of this machine

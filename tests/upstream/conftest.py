@@ -12,6 +12,8 @@ from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "docs" / "upstream"
+# What the Makefile and this project's tests set, and a reader of the contribution does not.
+OWN = ("PYTHONPATH", "MPLBACKEND", "KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL")
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def run():
     """Run a command outside this project; fail with what it printed."""
 
     def run(*command, cwd, **variables):
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        environment = {name: value for name, value in os.environ.items() if name not in OWN}
         ended = subprocess.run(
             [str(part) for part in command],
             cwd=cwd,

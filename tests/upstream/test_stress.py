@@ -63,7 +63,7 @@ def test_sphinx_renders_the_notebook_as_substras_documentation(executed, new_pyt
 
 
 def test_make_upstream_writes_the_notebook_with_its_outputs(build, pneumoniamnist_file, tmp_path):
-    build(tmp_path, PNEUMONIAMNIST=pneumoniamnist_file)
+    build(tmp_path, PNEUMONIAMNIST=pneumoniamnist_file, MPLBACKEND="Agg")  # as `make` sets it
     (path,) = tmp_path.rglob("*.ipynb")
     _check_results(path)
     content = path.read_text("utf-8")
