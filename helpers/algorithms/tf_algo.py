@@ -69,7 +69,7 @@ class TFAlgo(Algo):
     seed : int, optional
         Seeds Python, NumPy and TensorFlow when the algorithm is built. With None these stay as
         they are, but the *initial weights* are drawn with seed 0 all the same: organizations that
-        start from different weights cannot be averaged.
+        start from different weights cannot be averaged. Without a seed no result is recalled.
     disable_gpu : bool, default=False
         Stay on the CPU. Otherwise a GPU is used when there is one, and takes only the memory
         that it needs.
@@ -129,7 +129,7 @@ class TFAlgo(Algo):
         # Copies: what the caller holds must not change under a training, nor change it.
         args, kwargs = copy.deepcopy((self.args, self.kwargs))
         super().__init__(*args, **kwargs)
-        self.disable_gpu = disable_gpu
+        self.seed, self.disable_gpu = seed, disable_gpu
         self._build_model = model
         self._loss, self._given_optimizer, self._index_generator = copy.deepcopy(
             (loss, optimizer, index_generator)

@@ -68,7 +68,6 @@ class TFFedPCAAlgo(TFAlgo):
         self.local_mean = None
         self.local_covmat = None
         self._batch_size = batch_size
-        self._seed = seed
 
     @property
     def strategies(self) -> list[StrategyName]:
@@ -151,7 +150,7 @@ class TFFedPCAAlgo(TFAlgo):
             mean = shared_state.avg_parameters_update[0]
             centred = (rows - mean for rows in self._batches(train_dataset))
             self.local_covmat = sum(rows.T @ rows for rows in centred)
-            start = np.random.default_rng(self._seed)
+            start = np.random.default_rng(self.seed)
             update = start.normal(size=(self.out_features, self.in_features)) @ self.local_covmat
         else:
             components = shared_state.avg_parameters_update[0]

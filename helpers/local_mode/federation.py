@@ -6,6 +6,7 @@ The flagship page spells these steps out once; the other pages and the tests tak
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,8 +22,9 @@ from substrafl.nodes.schemas import SimuStatesMemory
 import helpers
 from helpers.data.arguments import check_integer
 from helpers.local_mode.clean_up import remove_local_files
+from helpers.local_mode.environment import task_variables
 from helpers.local_mode.local_code import check_local_code
-from helpers.local_mode.runner import run_tasks_fast
+from helpers.local_mode.runner import TaskRunner
 from helpers.local_mode.store import TaskStore
 from helpers.local_mode.substra_internals import FolderDependency, make_clients, working_in
 from helpers.openers import chest_xray_opener
@@ -46,12 +48,13 @@ class Federation:
         Hospital, then split, then its sample folder or folders, as
         :func:`helpers.data.prepare_samples` returns them.
     fast : bool, default=True
-        Run the tasks with :func:`helpers.local_mode.run_tasks_fast`. False leaves them to
+        Run the tasks as :func:`helpers.local_mode.run_tasks_fast` does. False leaves them to
         Substra: a new Python for each task, one after another, nothing stored.
     opener : path, default=the chest X-ray opener
         The opener's script. If there is a ``description.md`` beside it, Substra shows that.
-    store, max_workers, time_limit, use_cache
-        As in :func:`helpers.local_mode.run_tasks_fast`.
+    store, max_workers, time_limit, use_cache, pass_env
+        As in :func:`helpers.local_mode.run_tasks_fast`. The tasks of an algorithm without a seed
+        are always run.
 
     Attributes
     ----------
@@ -79,6 +82,7 @@ class Federation:
         max_workers: int | None = None,
         time_limit: float | None = None,
         use_cache: bool | None = None,
+        pass_env: Sequence[str] = (),
     ) -> None:
         samples, opener = _list_folders(samples), _find_opener(opener)
         store = store if isinstance(store, TaskStore) else TaskStore(store)
@@ -86,15 +90,17 @@ class Federation:
             self.folder = stack.enter_context(store.run_folder())
             self.clients = make_clients(samples, self.folder)
             stack.callback(self.clients.clear)
-            self._runner = None
+            self._runner, self._pass_env = None, pass_env
             if fast:
-                self._runner = run_tasks_fast(
+                self._runner = TaskRunner(
                     self.clients,
                     store=store,
                     max_workers=max_workers,
                     time_limit=time_limit,
                     use_cache=use_cache,
+                    pass_env=pass_env,
                 )
+                self._use_cache = self._runner.use_cache
                 stack.callback(self._runner.close)
             else:
                 stack.callback(remove_local_files, *self.clients.values())
@@ -235,7 +241,10 @@ class Federation:
             have its split; or if a module is neither installed nor in ``local_code``.
         """
         experiment = self._experiment(strategy, train_on, test_on, split, num_rounds, eval_every)
-        local_code = check_local_code(strategy, local_code)
+        local_code = check_local_code(strategy, local_code, task_variables(self._pass_env))
+        if self._runner:
+            self._runner.use_cache = self._use_cache and _is_seeded(strategy.algo)
+            self._runner.start()
         with working_in(self.folder):
             compute_plan = execute_experiment(
                 **experiment,
@@ -383,6 +392,14 @@ def _list_folders(samples):
                     "helpers.data.prepare_samples."
                 )
     return listed
+
+
+def _is_seeded(algo):
+    """Tell whether an algorithm was given a seed, or takes none."""
+    if hasattr(algo, "seed"):  # ours
+        return algo.seed is not None
+    takes_seed = any("seed" in signature(cls.__init__).parameters for cls in type(algo).__mro__)
+    return not takes_seed or algo.kwargs.get("seed") is not None
 
 
 def _find_opener(opener):

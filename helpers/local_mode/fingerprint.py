@@ -13,6 +13,7 @@ import functools
 import hashlib
 import io
 import json
+import os
 import pickle
 import re
 import tarfile
@@ -47,14 +48,22 @@ def task_fingerprint(
     samples : dict of str to path
         Folder of each data sample, by its key.
     environment : dict
-        JSON-serializable; versions, cores and the like.
+        What :func:`helpers.local_mode.environment.describe_environment` returns, and more that is
+        JSON-serializable. Of its ``modules`` those count that are not in the archive.
 
     Returns
     -------
     str
         64 hexadecimal digits.
     """
-    parts = [function_fingerprint(str(archive)), json.dumps(environment, sort_keys=True)]
+    function, names = _read_archive(str(archive))
+    modules = {
+        name: module_fingerprint(path)
+        for name, path in environment.get("modules", {}).items()
+        if name not in names
+    }
+    environment = environment | {"modules": modules}
+    parts = [function, json.dumps(environment, sort_keys=True)]
     for argument in arguments:
         try:
             value = json.loads(argument)
@@ -76,28 +85,17 @@ def task_fingerprint(
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-@functools.lru_cache(maxsize=256)
-def function_fingerprint(archive: str) -> str:
-    """Hash the meaning of a function archive.
-
-    Parameters
-    ----------
-    archive : str
-        Path of the ``.tar.gz`` that SubstraFL registered; it is not changed afterwards.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits: the names and contents of its files, the pickled algorithm or
-        strategy by :func:`pickle_fingerprint`.
-    """
+@functools.lru_cache(maxsize=256)  # an archive that SubstraFL registered is not changed afterwards
+def _read_archive(archive):
+    """Hash the names and contents of an archive's files; list the modules at its top."""
     digests = []
     with tarfile.open(archive) as members:
         for member in members:
             if member.isfile():
                 content = members.extractfile(member).read()
                 digests.append((member.name, _bytes(content, _State())))
-    return _hash("archive", *(part for pair in sorted(digests) for part in pair))
+    names = {Path(name).parts[0].removesuffix(".py") for name, _ in digests}
+    return _hash("archive", *(part for pair in sorted(digests) for part in pair)), names
 
 
 def pickle_fingerprint(content: bytes) -> str:
@@ -158,8 +156,37 @@ def folder_fingerprint(folder: str | Path) -> str:
         64 hexadecimal digits.
     """
     folder = Path(folder)
+    return _files(folder, [path for path in folder.rglob("*") if path.is_file()])
+
+
+def module_fingerprint(path: str | Path) -> str:
+    """Hash the names and contents of a module's files, but for those that are hidden or compiled.
+
+    Parameters
+    ----------
+    path : path
+        The file of a module or the folder of a package. A file that has not changed is not read
+        again.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return _files(path.parent, [path] if path.exists() else [])
+    files = []
+    for folder, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if name[0] != "." and name != "__pycache__"]
+        files += [Path(folder, name) for name in names if name[0] != "."]
+    return _files(path, files)
+
+
+def _files(folder, paths):
+    """Hash the names and contents of files in a folder."""
     parts = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(paths):
         facts = path.stat()
         digest = _unchanged_file(str(path), facts.st_size, facts.st_mtime_ns, facts.st_ino)
         parts += [path.relative_to(folder).as_posix(), digest]

@@ -4,12 +4,14 @@ import atexit
 import contextlib
 import itertools
 import json
-import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+
+from helpers.local_mode.environment import task_variables
 
 
 class ForkServer:
@@ -17,16 +19,26 @@ class ForkServer:
 
     It imports TensorFlow as soon as it is made; tasks that are sent before wait for it. Any
     number of threads may have a task run at the same time.
+
+    Parameters
+    ----------
+    variables : dict of str to str
+        Environment variables of the server and of its tasks, all of them.
+
+    Attributes
+    ----------
+    users : int
+        How many plans run their tasks with it now.
     """
 
-    def __init__(self) -> None:
-        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    def __init__(self, variables: dict[str, str]) -> None:
+        self.users = 0
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("server.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment,
+            env=variables,
         )
         self._numbers = itertools.count()
         self._answers = {}
@@ -131,38 +143,67 @@ class ForkServer:
             answer.set_exception(ConnectionError("The server of the tasks has ended."))
 
 
-_server = None
+_servers = {}  # by the variables that their tasks are given
 _STARTING = threading.Lock()  # programs have several federations in several threads
 
 
-def start_server() -> ForkServer:
+def start_server(pass_env: Sequence[str] = ()) -> None:
     """Start the server of this program, unless it runs; it serves every federation and page.
 
     Its import of TensorFlow takes seconds. A script that calls this first has them pass while it
-    prepares its data; without the call the server starts with the first federation.
+    prepares its data; without the call the server starts with the first task.
 
-    Returns
-    -------
-    ForkServer
-        Always the same one while it is alive.
+    Parameters
+    ----------
+    pass_env : sequence of str, optional
+        As in :func:`helpers.local_mode.run_tasks_fast`.
+
+    Raises
+    ------
+    TypeError
+        If ``pass_env`` is no list of text.
     """
-    global _server
+    variables = task_variables(pass_env)
     with _STARTING:
-        if _server is None or not _server.is_alive():
-            _server = ForkServer()
-            atexit.register(_server.close)
-        return _server
+        _find_server(variables)
 
 
-def current_server() -> ForkServer:
-    """Return the server that :func:`start_server` has started, even if it has ended since.
+@contextlib.contextmanager
+def lend_server(variables: dict[str, str]) -> Iterator[ForkServer]:
+    """Lend a server to one plan, and start it if none runs.
 
-    A thread that starts a task just when Ctrl-C has ended the server must fail, and not bring a
-    new one to life.
+    Should Ctrl-C, or the system, end it meanwhile, then the tasks that are left fail; the next
+    plan begins with a new one.
 
-    Returns
-    -------
+    Parameters
+    ----------
+    variables : dict of str to str
+        Environment variables of the tasks, all of them.
+
+    Yields
+    ------
     ForkServer
-        Kept for the whole program.
+        One whose tasks have these variables.
     """
-    return _server or start_server()
+    with _STARTING:
+        server = _find_server(variables)
+        server.users += 1
+    try:
+        yield server
+    finally:
+        with _STARTING:
+            server.users -= 1
+
+
+def _find_server(variables):
+    """Return the server whose tasks have these variables; start it in place of unused ones."""
+    wanted = tuple(sorted(variables.items()))
+    for key, server in list(_servers.items()):
+        # Each holds an imported TensorFlow in memory.
+        if not server.is_alive() or (key != wanted and not server.users):
+            _servers.pop(key).close()
+            atexit.unregister(server.close)
+    if wanted not in _servers:
+        _servers[wanted] = ForkServer(variables)
+        atexit.register(_servers[wanted].close)
+    return _servers[wanted]

@@ -18,7 +18,9 @@ print(*(name for name in sys.argv[1:] if importlib.util.find_spec(name) is None)
 """
 
 
-def check_local_code(value: Any, local_code: Iterable[str | Path]) -> list[Path]:
+def check_local_code(
+    value: Any, local_code: Iterable[str | Path], variables: dict[str, str]
+) -> list[Path]:
     """Refuse an experiment of which a task could not import a module.
 
     Parameters
@@ -27,6 +29,8 @@ def check_local_code(value: Any, local_code: Iterable[str | Path]) -> list[Path]
         What travels: a strategy with its algorithm and metrics.
     local_code : iterable of path
         Files and folders that travel with it; a module is imported by their names.
+    variables : dict of str to str
+        Environment variables of the tasks, all of them.
 
     Returns
     -------
@@ -47,9 +51,10 @@ def check_local_code(value: Any, local_code: Iterable[str | Path]) -> list[Path]
     unknown = named - {"__main__", "helpers", *(path.stem for path in paths)}
     missing = [name for name in sorted(unknown) if name not in sys.stdlib_module_names]
     if missing:
-        # A new Python, which sees neither the script's folder nor PYTHONPATH: as in a container.
-        command = [sys.executable, "-I", "-c", _LOOK, *missing]
-        missing = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        # A new Python, which sees neither the script's folder nor its PYTHONPATH: as a task.
+        command = [sys.executable, "-P", "-c", _LOOK, *missing]
+        ended = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+        missing = ended.stdout.split()
     if missing:
         places = ", ".join(repr(_place(name)) for name in missing)
         raise ValueError(

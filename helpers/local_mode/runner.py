@@ -2,15 +2,13 @@
 
 import atexit
 import contextlib
-import importlib.metadata
 import json
 import os
-import platform
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -20,8 +18,9 @@ from substra.sdk.models import ComputePlanStatus, ComputeTaskStatus
 from tqdm.auto import tqdm
 
 from helpers.local_mode.clean_up import remove_local_files
+from helpers.local_mode.environment import describe_environment, task_variables
 from helpers.local_mode.fingerprint import task_fingerprint
-from helpers.local_mode.fork_server import current_server, start_server
+from helpers.local_mode.fork_server import lend_server, start_server
 from helpers.local_mode.records import record_task, tabulate_tasks
 from helpers.local_mode.spawner import ForkSpawner, TaskError
 from helpers.local_mode.store import TaskStore
@@ -29,17 +28,6 @@ from helpers.local_mode.substra_internals import LocalClient
 
 # By the hospitals' names, or without them.
 Clients = Mapping[str, substra.Client] | Iterable[substra.Client]
-
-# Packages whose version a result may depend on; the project's own code is in the archive.
-_PACKAGES = (
-    *("substra", "substrafl", "substratools", "tensorflow", "keras", "torch"),
-    *("numpy", "pandas", "scikit-learn", "pillow"),
-)
-# Variables by which the user tells libraries how to compute; tasks inherit them.
-_SETTINGS = (
-    *("TF_", "KERAS_", "CUDA_VISIBLE_DEVICES"),
-    *("OMP_", "OPENBLAS_", "MKL_", "ONEDNN_", "DNNL_"),
-)
 
 
 def run_tasks_fast(
@@ -49,6 +37,7 @@ def run_tasks_fast(
     max_workers: int | None = None,
     time_limit: float | None = None,
     use_cache: bool | None = None,
+    pass_env: Sequence[str] = (),
 ) -> "TaskRunner":
     """Let the clients of a federation run their tasks fast, side by side, and resumable.
 
@@ -74,6 +63,11 @@ def run_tasks_fast(
         Whether a task is run only if no result of it is stored; otherwise all tasks are run, and
         the new results stored. Default: True, unless the environment variable
         ``CHEST_XRAYS_NO_CACHE`` is set.
+    pass_env : sequence of str, optional
+        Names of environment variables that a task reads. Otherwise it is given those that say
+        where programs are found, the language, and what TensorFlow, Keras and their libraries
+        read; no other one, as in a container. A task whose variables have other values is run
+        again.
 
     Returns
     -------
@@ -82,6 +76,8 @@ def run_tasks_fast(
 
     Raises
     ------
+    TypeError
+        If ``pass_env`` is no list of text.
     ValueError
         If a client is not in subprocess mode, or a number is not positive.
 
@@ -97,16 +93,33 @@ def run_tasks_fast(
     the script and as a task of Substra's own spawner: TensorFlow takes one for each core, unless
     ``TF_NUM_INTRAOP_THREADS`` is set before the script starts. On one machine a simulation and
     both kinds of tasks so give the same bits; another processor may round differently.
+
+    A stored result stands for a task with the same archive, inputs, samples, variables, installed
+    packages, number of cores and kind of machine. What a task draws without a seed is none of
+    these: seed the algorithm, or set ``use_cache=False``.
     """
     if not hasattr(clients, "items"):
         clients = {client.organization_info().organization_id: client for client in clients}
-    return TaskRunner(
-        clients, store=store, max_workers=max_workers, time_limit=time_limit, use_cache=use_cache
+    runner = TaskRunner(
+        clients,
+        store=store,
+        max_workers=max_workers,
+        time_limit=time_limit,
+        use_cache=use_cache,
+        pass_env=pass_env,
     )
+    runner.start()
+    return runner
 
 
 class TaskRunner:
-    """Runs the tasks of some clients; made by :func:`run_tasks_fast`, with its parameters."""
+    """Runs the tasks of some clients; made by :func:`run_tasks_fast`, with its parameters.
+
+    Attributes
+    ----------
+    use_cache : bool
+        Whether the next tasks may be answered from the store.
+    """
 
     def __init__(
         self,
@@ -116,6 +129,7 @@ class TaskRunner:
         max_workers: int | None = None,
         time_limit: float | None = None,
         use_cache: bool | None = None,
+        pass_env: Sequence[str] = (),
     ) -> None:
         for hospital, client in clients.items():
             if client.backend_mode != "subprocess":
@@ -127,23 +141,16 @@ class TaskRunner:
             if value is not None and not value > 0:
                 raise ValueError(f"Expected {name} to be positive. Received {value!r}.")
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        reason = _why_not_fork()
-        self._forks = not reason
-        if reason:
-            warnings.warn(
-                f"{reason}: Substra's own spawner runs the tasks, one after another, and each "
-                "imports TensorFlow anew.",
-                stacklevel=3,
-            )
-            max_workers = 1
-        at_most = max(1, min(cores, len(clients)))
-        self._max_workers = max_workers or at_most
-        self._use_cache = (
+        self._max_workers = max_workers or max(1, min(cores, len(clients)))
+        self._forks = None  # not known before a task is to be run
+        self.use_cache = (
             not os.environ.get("CHEST_XRAYS_NO_CACHE") if use_cache is None else use_cache
         )
         self._store = store if isinstance(store, TaskStore) else TaskStore(store)
         self._store.prune()
-        self._environment = _describe_environment(cores)
+        task_variables(pass_env)  # a wrong argument is said at once
+        self._pass_env = pass_env
+        self._server = self._environment = None
         # Substra's bookkeeping is not made for threads: one at a time, but for running tasks.
         self._bookkeeping = threading.RLock()
         self._records = {}
@@ -156,9 +163,21 @@ class TaskRunner:
             LocalClient(client).take_over(
                 spawn=self._spawn, run_plan=self._run_plan, run_alone=self._run_alone
             )
-        if self._forks:
-            start_server()  # its imports take place while the script goes on
         atexit.register(self.close)
+
+    def start(self) -> None:
+        """Begin to import what tasks need, while the script goes on."""
+        reason = _why_not_fork()
+        self._forks = not reason
+        if self._forks:
+            start_server(self._pass_env)
+        else:
+            self._max_workers = 1
+            warnings.warn(
+                f"{reason}: Substra's own spawner runs the tasks, one after another, and each "
+                "imports TensorFlow anew.",
+                stacklevel=3,
+            )
 
     def table(self) -> pd.DataFrame:
         """Tell what the tasks of the last compute plan have cost.
@@ -179,7 +198,8 @@ class TaskRunner:
         """Run the tasks of a plan, and say in the plan what became of them."""
         self._records = {task.key: record_task(task, self._hospitals) for task in planned}
         try:
-            self._run_all(client, planned)
+            with self._serving():
+                self._run_all(client, planned)
         except BaseException:
             for task in planned:
                 if task.status == ComputeTaskStatus.waiting_for_executor_slot:
@@ -189,8 +209,6 @@ class TaskRunner:
 
     def _run_all(self, client, planned):
         """Run the tasks of a plan, each as soon as its parents have ended and a core is free."""
-        if self._forks:
-            start_server()  # unless it runs: Ctrl-C, or the system, may have ended it
         began = time.perf_counter()
         parents = {task.key: _parents(task) & self._records.keys() for task in planned}
         awaited = set().union(*parents.values())
@@ -221,8 +239,8 @@ class TaskRunner:
                             ended[key] = self._records[key].end
                             progress.count(key, client.find_scores(key))
             except BaseException:  # Ctrl-C: no task may go on
-                if self._forks:
-                    current_server().close()
+                if self._server:
+                    self._server.close()
                 raise
         if failure:
             raise failure
@@ -243,10 +261,20 @@ class TaskRunner:
 
     def _run_alone(self, client, task):
         """Run a task that belongs to no plan."""
-        if self._forks:
-            start_server()
         self._records[task.key] = record_task(task, self._hospitals)
-        self._run_one(client, task, time.perf_counter())
+        with self._serving():
+            self._run_one(client, task, time.perf_counter())
+
+    @contextlib.contextmanager
+    def _serving(self):
+        """Have a server while tasks run, and know what environment they are given."""
+        if self._forks is None:
+            self.start()
+        # Substra's own spawner passes every variable on.
+        variables = task_variables(self._pass_env) if self._forks else dict(os.environ)
+        self._environment = describe_environment(variables)
+        with lend_server(variables) if self._forks else contextlib.nullcontext() as self._server:
+            yield
 
     def _spawn(self, call):
         """Get the stored result of a task, or run it and store the result."""
@@ -260,10 +288,13 @@ class TaskRunner:
             fingerprint = task_fingerprint(
                 call.archive, call.arguments, call.inputs, call.samples, environment
             )
-            about = self._store.get(fingerprint, outputs) if self._use_cache else None
+            about = self._store.get(fingerprint, outputs) if self.use_cache else None
             record.cached = about is not None
             if about is None:
-                about = self._spawner.spawn(call) if self._forks else call.run_stock() or {}
+                if self._server:
+                    about = self._spawner.spawn(call, self._server)
+                else:
+                    about = call.run_stock() or {}
                 self._store.put(fingerprint, outputs, about)
         record.cpu = about.get("cpu", record.cpu)
         record.peak_memory = about.get("peak_memory", record.peak_memory)
@@ -313,26 +344,6 @@ def _why_not_fork():
         if context.context()._initialized:
             return "This program already uses the GPU"
     return None
-
-
-def _describe_environment(cores):
-    """Collect what a result depends on besides the task itself."""
-    versions = {}
-    for name in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    settings = {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith(_SETTINGS) and "LOG_LEVEL" not in name
-    }
-    return {
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "versions": versions,
-        "settings": settings,
-        "cores": cores,
-    }
 
 
 def _parents(task):

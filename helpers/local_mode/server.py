@@ -207,6 +207,8 @@ def _close_files():
 
 def _print_error(error):
     """Print a traceback as a Python of the task's own would: without the frames of this server."""
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # the task closed it, say
+        sys.stdout.flush()  # into the same file: what was printed before comes first
     frames = error.__traceback__
     while frames and frames.tb_frame.f_code.co_filename in (__file__, runpy.__file__, RUNPY):
         frames = frames.tb_next

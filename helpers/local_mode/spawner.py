@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from helpers.local_mode.archives import Archives
-from helpers.local_mode.fork_server import current_server
+from helpers.local_mode.fork_server import ForkServer
 from helpers.local_mode.substra_internals import (
     ExecutionError,
     TaskCall,
@@ -38,13 +38,15 @@ class ForkSpawner:
         self._archives = Archives()
         self._time_limit = time_limit
 
-    def spawn(self, call: TaskCall) -> dict:
+    def spawn(self, call: TaskCall, server: ForkServer) -> dict:
         """Run one task and wait for it.
 
         Parameters
         ----------
         call : helpers.local_mode.substra_internals.TaskCall
             What Substra's worker asks for.
+        server : helpers.local_mode.fork_server.ForkServer
+            Forks the process.
 
         Returns
         -------
@@ -63,7 +65,7 @@ class ForkSpawner:
             link_samples(call.samples, call.inputs)
             log = folder / "task.log"
             try:
-                ended = current_server().run(
+                ended = server.run(
                     script=str(folder / script),
                     arguments=["--function-name", function, *call.arguments],
                     folder=str(folder),

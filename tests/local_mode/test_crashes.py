@@ -20,7 +20,7 @@ SCRIPT = '''
 import json, logging, sys, tempfile, time
 from pathlib import Path
 from helpers.local_mode import Federation, start_server
-start_server()
+start_server(["MARK"])
 import keras, numpy as np
 from substrafl.index_generator import NpIndexGenerator
 from substrafl.logger import set_logging_level
@@ -51,7 +51,7 @@ for store in stores:
         index_generator=NpIndexGenerator(batch_size=4, num_updates=5),
         dataset=ChestXrayDataset, seed=0,
     )
-    with Federation(samples, store=store) as federation:
+    with Federation(samples, store=store, pass_env=["MARK"]) as federation:
         tempfile.tempdir = str(federation.folder)  # a kill would leave what is unpacked elsewhere
         start = time.monotonic()
         plan, _ = federation.execute(
@@ -85,7 +85,11 @@ class Run:
             SCRIPT,
             *arguments,
             cwd=self.folder / "work",
-            env={"TF_CPP_MIN_LOG_LEVEL": "3", "TMPDIR": str(self.folder / "temporary")},
+            env={
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                "TMPDIR": str(self.folder / "temporary"),
+                "MARK": str(self.folder),
+            },
         )
 
     def finish(self, samples, **options):
@@ -107,7 +111,7 @@ class Run:
 
     def processes(self):
         """List the processes that were started from this folder and still live."""
-        mark = f"TMPDIR={self.folder / 'temporary'}"
+        mark = f"MARK={self.folder}\0"
         alive = []
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):

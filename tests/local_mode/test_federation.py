@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from substrafl.algorithms.algo import Algo
 
 from helpers.local_mode import Federation, TaskError
+from helpers.local_mode.federation import _is_seeded
 from helpers.openers import chest_xray_opener
 
 ROOT = Path(__file__).parents[2]
@@ -192,3 +194,24 @@ def test_a_failing_task_shows_its_own_traceback(tiny_samples):
         ),
     ):
         federation.execute(FedAvg(algo=Broken()), num_rounds=1)
+
+
+def test_an_algorithm_is_seeded_if_it_was_given_a_seed_or_takes_none():
+    class Plain(Algo):
+        def __init__(self, amount):
+            super().__init__(amount=amount)
+
+    class Seeded(Algo):  # as SubstraFL's TorchAlgo
+        def __init__(self, seed=None):
+            super().__init__(seed=seed)
+
+    class Own(Seeded):  # as in its notebooks
+        def __init__(self):
+            super().__init__()
+
+    for cls in (Plain, Seeded, Own):
+        cls.__abstractmethods__ = frozenset()
+    assert _is_seeded(Plain(1))
+    assert _is_seeded(Seeded(seed=0))
+    assert not _is_seeded(Seeded())
+    assert not _is_seeded(Own())

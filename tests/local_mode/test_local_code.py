@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.local_mode.environment import task_variables
 from helpers.local_mode.local_code import check_local_code
 
 ROOT = Path(__file__).parents[2]
@@ -85,7 +86,8 @@ def test_a_network_beside_the_script_travels_and_counts(run):
 
 def test_what_python_and_its_packages_bring_is_found():
     value = [functools.reduce, pytest.approx, Path, os.path.join, check_local_code, lambda: sys]
-    assert check_local_code(value, [ROOT / "helpers"]) == [ROOT / "helpers"]
+    variables = task_variables()
+    assert check_local_code(value, [ROOT / "helpers"], variables) == [ROOT / "helpers"]
 
 
 def test_a_module_that_is_named_by_what_uses_it_is_found_out(tmp_path, monkeypatch):
@@ -95,10 +97,11 @@ def test_a_module_that_is_named_by_what_uses_it_is_found_out(tmp_path, monkeypat
 
     for value in (mine.build, functools.partial(mine.build), lambda: mine.build(), [mine]):
         with pytest.raises(ValueError, match=r"Received mine, not installed: .*mine\.py'\]\."):
-            check_local_code(value, [])
-        assert check_local_code(value, [tmp_path / "mine.py"]) == [tmp_path / "mine.py"]
+            check_local_code(value, [], task_variables())
+        given = [tmp_path / "mine.py"]
+        assert check_local_code(value, given, task_variables()) == given
 
 
 def test_local_code_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"files and folders in local_code.*nowhere.*not there"):
-        check_local_code(None, [tmp_path / "nowhere"])
+        check_local_code(None, [tmp_path / "nowhere"], {})

@@ -16,13 +16,14 @@ import pytest
 
 from helpers.local_mode import fork_server
 from helpers.local_mode.archives import Archives, add_bytecode
-from helpers.local_mode.fork_server import ForkServer, current_server, start_server
+from helpers.local_mode.environment import task_variables
+from helpers.local_mode.fork_server import ForkServer, lend_server, start_server
 from helpers.local_mode.spawner import ForkSpawner, TaskError, _explain
 
 
 @pytest.fixture(scope="module")
 def server():
-    server = ForkServer()
+    server = ForkServer(task_variables())
     yield server
     server.close()
 
@@ -221,7 +222,7 @@ def test_a_task_has_no_file_of_the_server(run):
 
 def test_what_a_task_leaves_behind_keeps_nobody_waiting(tmp_path):
     """A process that a task has forked and left lives on; the server's death is still noticed."""
-    server = ForkServer()
+    server = ForkServer(task_variables())
     (tmp_path / "task.py").write_text(
         "import os, pathlib, signal\n"
         "left = os.fork()\n"
@@ -248,7 +249,7 @@ def test_a_line_that_is_no_answer_ends_the_server_and_nobody_hangs(tmp_path, mon
         f"import sys\nsys.stdin.readline(); print({line!r}, flush=True)\nsys.stdin.read()"
     )
     monkeypatch.setattr(fork_server, "__file__", str(tmp_path / "fork_server.py"))
-    server = ForkServer()
+    server = ForkServer(task_variables())
     with pytest.raises(ConnectionError, match="has ended"):
         server.run(script="", arguments=[], folder="", log="")
     assert wait_for(lambda: not server.is_alive())
@@ -349,7 +350,7 @@ def wait_for(condition, seconds=20):
 
 
 def test_closing_the_server_ends_a_running_task(tmp_path):
-    server = ForkServer()
+    server = ForkServer(task_variables())
     script, pid_file = tmp_path / "sleep.py", tmp_path / "pid"
     script.write_text(
         f"import os, time, pathlib\np = pathlib.Path({str(pid_file)!r})\n"
@@ -384,12 +385,33 @@ def test_a_task_that_comes_too_late_does_not_bring_the_server_back(tmp_path, mon
     monkeypatch.setattr(Archives, "unpack", lambda *_: None)
     monkeypatch.setattr("helpers.local_mode.spawner.find_entry_point", lambda _: ("f.py", "f"))
     call = {"archive": None, "arguments": [], "inputs": None, "samples": {}, "folder": tmp_path}
-    ended = start_server()
-    ended.close()
-    with pytest.raises(TaskError, match="the server of the tasks was ended"):
-        ForkSpawner().spawn(SimpleNamespace(**call))
-    assert current_server() is ended
-    assert start_server() is not ended  # the next run begins with a new one
+    with lend_server(task_variables()) as ended:
+        ended.close()
+        with pytest.raises(TaskError, match="the server of the tasks was ended"):
+            ForkSpawner().spawn(SimpleNamespace(**call), ended)
+    with lend_server(task_variables()) as server:  # the next run begins with a new one
+        assert server is not ended
+
+
+@pytest.mark.slow
+def test_a_server_serves_as_long_as_tasks_have_its_variables(monkeypatch):
+    """An unused one holds memory; one that is used is not closed by another federation."""
+    monkeypatch.setenv("SETTING", "1")
+    start_server(["SETTING"])
+    one, other = task_variables(["SETTING"]), task_variables()
+    with lend_server(one) as first, lend_server(one) as same:
+        assert same is first
+        with lend_server(other) as second:
+            assert second is not first
+            assert first.is_alive()
+            with lend_server(one) as again:
+                assert again is first
+        start_server()
+        assert first.is_alive()
+        assert second.is_alive()
+    with lend_server(other) as server:
+        assert server is second
+        assert not first.is_alive()
 
 
 def test_ctrl_c_leaves_no_process(tmp_path, start_script):
@@ -399,8 +421,9 @@ def test_ctrl_c_leaves_no_process(tmp_path, start_script):
         "time.sleep(100)"
     )
     script = start_script(
+        "from helpers.local_mode.environment import task_variables\n"
         "from helpers.local_mode.fork_server import ForkServer\n"
-        "server = ForkServer()\n"
+        "server = ForkServer(task_variables())\n"
         f"server.run(script={str(tmp_path / 'sleep.py')!r}, arguments=[], "
         f"folder={str(tmp_path)!r}, log={str(tmp_path / 'log')!r})\n"
     )
