@@ -65,7 +65,7 @@ lint: install  ## Check style, formatting, the layers of the package, and spelli
 	$(PY) -m codespell_lib .
 
 benchmark: install  ## Time the federation on this machine
-	$(PY) -m helpers.local_mode.benchmark $(O)
+	$(PY) docs/benchmark/measure.py $(O)
 
 upstream: install  ## Write what can be contributed to SubstraFL and to Substra's documentation
 	$(PY) docs/upstream/build.py $(O)

@@ -1,6 +1,7 @@
 """Fixtures for all tests: a generator, a tiny federation, real radiographs if they are there."""
 
 import contextlib
+import importlib
 import os
 import signal
 import subprocess
@@ -38,6 +39,16 @@ def what_tests_define_travels_by_value():
 
 ROOT = Path(__file__).resolve().parents[1]
 _REAL = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture
+def tool(request, monkeypatch):
+    """Import a module of a tool by its name, as the tool does; its tests' folder has its name."""
+    folder = ROOT / "docs" / request.path.parent.name
+    monkeypatch.syspath_prepend(folder)
+    yield importlib.import_module
+    for path in folder.glob("*.py"):  # such general names are not left behind
+        sys.modules.pop(path.stem, None)
 
 
 @pytest.fixture

@@ -198,7 +198,7 @@ def run(federation, strategy, train_on, *, arm, skew, seed, sends=True, trained_
 for (skew, seed), (samples, counts) in prepared.items():
     hospitals = list(counts.index)
     key = {"skew": skew, "seed": seed}
-    with Federation(samples, fast=False) as federation:
+    with Federation(samples) as federation:
         for arm, strategy in strategies[seed].items():
             run(federation, strategy, hospitals, arm=arm, **key)
         largest = counts.sum(axis=1).idxmax()

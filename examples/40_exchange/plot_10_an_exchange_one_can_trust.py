@@ -208,7 +208,7 @@ METRICS = {"auc": auc}
 
 participant = Participant()
 everyone = {"test": [samples[hospital]["test"] for hospital in hospitals]}
-federation = Federation(samples | {"everyone": everyone}, fast=False)
+federation = Federation(samples | {"everyone": everyone})
 CULPRITS_ID = federation.train_nodes(CULPRIT)[0].organization_id
 for spoil in ("NaN", "another shape"):
     strategy = Spoiled(SafeExchange(FedAvg(participant, METRICS)), spoil)

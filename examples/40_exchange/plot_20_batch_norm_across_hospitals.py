@@ -168,7 +168,7 @@ N_ROUNDS = 8
 N_UPDATES = 15  # batches of 32 films in a round, at each hospital
 
 pool = {"train": [samples[hospital]["train"] for hospital in trainers]}
-federation = Federation(samples | {"pool": pool}, fast=False)
+federation = Federation(samples | {"pool": pool})
 results = []
 
 

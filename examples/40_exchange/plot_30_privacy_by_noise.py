@@ -192,7 +192,7 @@ from helpers.local_mode import Federation
 from helpers.results import tidy_scores
 
 set_logging_level(logging.ERROR)
-federation = Federation(samples, fast=False)
+federation = Federation(samples)
 
 
 def train(arm, noise_multiplier=None, train_on=(), test_on=(), epsilon=np.inf):

@@ -99,7 +99,7 @@ from helpers.models import start_from
 
 set_logging_level(logging.ERROR)
 pool = {"train": [samples[hospital]["train"] for hospital in hospitals]}
-federation = Federation({**samples, "pool": pool}, fast=False)
+federation = Federation({**samples, "pool": pool})
 
 
 def train(strategy, *, at, num_rounds=N_ROUNDS):

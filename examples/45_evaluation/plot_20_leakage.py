@@ -138,7 +138,7 @@ N_ROUNDS, N_UPDATES = 6, 60  # for the sake of time; longer trainings remember m
 test = ChestXrayOpener().get_data([samples["honest"]["test"]])
 logits = {}  # (arm, seed, round) -> one for each test film
 
-with Federation(samples, fast=False) as federation:
+with Federation(samples) as federation:
     for seed in SEEDS:
         algo = TFSingleOrganizationAlgo(
             model=functools.partial(build_cnn, IMAGE_SIZE),

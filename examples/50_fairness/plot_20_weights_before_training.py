@@ -155,7 +155,7 @@ def train(table, weight):
     """Train with a weight for each training film; return validation and test films, scored."""
     table = table.assign(weight=weight.reindex(table.index).fillna(1.0))
     samples = prepare_samples(radiographs, table, labels[table.index], size=IMAGE_SIZE, task=TASK)
-    with Federation(samples, fast=False) as federation:
+    with Federation(samples) as federation:
         states, _ = federation.simulate(
             FedAvg(algo=WeightedAlgo(), metric_functions={"auc": auc}),
             num_rounds=N_ROUNDS,

@@ -81,7 +81,7 @@ class ChestXrayAlgo(TFFedAvgAlgo):
         )
 
 
-with Federation(samples, fast=False) as federation:
+with Federation(samples) as federation:
     states, _ = federation.simulate(
         FedAvg(algo=ChestXrayAlgo(), metric_functions={"auc": auc}),
         num_rounds=N_ROUNDS,

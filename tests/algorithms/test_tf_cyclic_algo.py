@@ -80,7 +80,7 @@ def test_every_hospital_is_evaluated_with_the_model_that_went_round_last(
 def test_with_one_hospital_it_is_training_at_one_hospital(tiny_samples, linear, weights):
     settings = linear(model=with_batch_norm, optimizer=keras.optimizers.Adam(0.01))
     alone = {"A": tiny_samples["A"]}
-    with Federation(alone, fast=False) as federation:
+    with Federation(alone) as federation:
         runs = [
             federation.simulate(strategy, num_rounds=ROUNDS)[0]
             for strategy in (

@@ -24,7 +24,7 @@ def test_tasks_compute_the_papers_algorithm(run_tasks, films, batch_size):
 
 def test_the_iteration_finds_the_components_of_the_weighted_covariance(tiny_samples, films):
     algo = TFFedPCAAlgo(ChestXrayDataset, 64, 1)
-    with Federation(tiny_samples, fast=False) as federation:
+    with Federation(tiny_samples) as federation:
         states, _ = federation.simulate(FedPCA(algo=algo), num_rounds=40)
     found = states.state[-1].algo.eigen_vectors[0]
     counts = np.array([len(images) for images, _ in films])

@@ -107,7 +107,7 @@ def test_the_same_weights_as_substrafls_torch_class(tiny_samples, name, strategy
 
     alone = strategy is SingleOrganization
     samples = {"A": tiny_samples["A"]} if alone else tiny_samples
-    with Federation(samples, fast=False) as federation:
+    with Federation(samples) as federation:
         our_states, _ = federation.simulate(strategy(algo=ours), num_rounds=ROUNDS)
         their_states, _ = federation.simulate(strategy(algo=TheirsAlgo()), num_rounds=ROUNDS)
 
@@ -132,7 +132,7 @@ class TorchRows(TorchFilms):
 
 def last_states(tiny_samples, ours, theirs, make_strategy, rounds):
     """Simulate both; return the algorithm of the first hospital after the last round."""
-    with Federation(tiny_samples, fast=False) as federation:
+    with Federation(tiny_samples) as federation:
         runs = [
             federation.simulate(make_strategy(algo), num_rounds=rounds)[0]
             for algo in (ours, theirs)

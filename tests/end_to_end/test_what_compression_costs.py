@@ -43,7 +43,7 @@ def test_int8_with_error_feedback_loses_next_to_nothing(monkeypatch):
     films = make_hospitals(radiographs.table, labels, seed=0)
     samples = prepare_samples(radiographs, films, labels, size=SIZE, task=TASK)
     found = []
-    with Federation(samples, fast=False) as federation:
+    with Federation(samples) as federation:
         for compression in (None, Int8()):
             strategy = FedAvg(make_algo(0, compression), {"auc": auc})
             _, scores = federation.simulate(strategy, num_rounds=ROUNDS, eval_every=ROUNDS)

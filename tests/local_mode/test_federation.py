@@ -151,7 +151,7 @@ def test_an_opener_needs_no_description(tmp_path, tiny_samples):
     for text in (None, "# Mine"):
         if text:
             opener.with_name("description.md").write_text(text)
-        with Federation(tiny_samples, opener=opener, fast=False) as federation:
+        with Federation(tiny_samples, opener=opener) as federation:
             client = federation.clients["A"]
             (dataset,) = (d for d in client.list_dataset() if d.owner == owner(client))
             descriptions.append(client.get_dataset(dataset.key).description)

@@ -106,7 +106,7 @@ def test_wrapped_strategies_give_the_same_bits(tiny_samples, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OURS)
 def test_our_own_strategies_can_be_wrapped_too(tiny_samples, name):
-    with Federation(tiny_samples, fast=False) as federation:
+    with Federation(tiny_samples) as federation:
         _, expected = federation.simulate(OURS[name](), num_rounds=2)
         _, found = federation.simulate(SafeExchange(OURS[name]()), num_rounds=2)
     assert values(found) == values(expected)
@@ -206,7 +206,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_faulty_hospital_stops_the_simulation(tiny_samples, fault):
     strategy = SafeExchange(FedAvg(make_sender()(fault), METRICS))
-    with Federation(tiny_samples, fast=False) as federation:
+    with Federation(tiny_samples) as federation:
         faulty = federation.train_nodes("B")[0].organization_id
         with pytest.raises(UpdateError, match=FAULTS[fault]) as caught:
             federation.simulate(strategy, num_rounds=2)
@@ -240,7 +240,7 @@ def test_a_faulty_hospital_stops_the_tasks_or_is_left_out(tiny_samples, caplog):
 
 def test_when_nothing_is_left_the_run_stops(tiny_samples):
     strategy = SafeExchange(FedAvg(make_sender()("shape"), METRICS), on_fault="skip")
-    with Federation(tiny_samples, fast=False) as federation:
+    with Federation(tiny_samples) as federation:
         # Of two that differ nobody can say who is right.
         with pytest.raises(UpdateError, match=r"(?s)Refused 2 updates.*no shape is that of most"):
             federation.simulate(strategy, train_on=["A", "B"], num_rounds=2)
@@ -267,7 +267,7 @@ def make_receiver():
 
 def test_who_bears_another_name_is_refused_and_not_the_other(tiny_samples, monkeypatch, caplog):
     strategy = SafeExchange(Participation(FedAvg(make_receiver(), METRICS), 0.67), on_fault="skip")
-    with Federation(tiny_samples, fast=False) as federation:
+    with Federation(tiny_samples) as federation:
         imposter, honest = (federation.train_nodes(name)[0].organization_id for name in "AB")
 
         def pack(state, *, organization, **settings):
@@ -316,7 +316,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_whatever_is_sent_the_others_go_on(tiny_samples, monkeypatch, caplog, name):
-    with Federation(tiny_samples, fast=False) as federation:
+    with Federation(tiny_samples) as federation:
         hostile = federation.train_nodes("B")[0].organization_id
 
         def pack(state, *, organization, **settings):
@@ -333,7 +333,7 @@ def test_whatever_is_sent_the_others_go_on(tiny_samples, monkeypatch, caplog, na
 
 
 def test_without_the_exchange_nothing_is_noticed(tiny_samples):
-    with Federation(tiny_samples, fast=False) as federation:
+    with Federation(tiny_samples) as federation:
         _, scores = federation.simulate(FedAvg(make_sender()("nan"), METRICS), num_rounds=2)
     assert np.isnan(scores["value"].iloc[-1])
 
@@ -441,7 +441,7 @@ def test_sparse_updates_may_become_as_large_as_the_model(tiny_samples):
             METRICS,
         )
 
-    with Federation(tiny_samples, fast=False) as federation:
+    with Federation(tiny_samples) as federation:
         _, expected = federation.simulate(make(), **RUN)
         _, found = federation.simulate(SafeExchange(make()), **RUN)
     assert values(found) == values(expected)

@@ -1,6 +1,5 @@
 """What `make upstream` writes, and Python environments to try it in."""
 
-import importlib
 import os
 import shutil
 import subprocess
@@ -14,20 +13,6 @@ ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "docs" / "upstream"
 # What the Makefile and this project's tests set, and a reader of the contribution does not.
 OWN = ("PYTHONPATH", "MPLBACKEND", "KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL")
-
-
-@pytest.fixture
-def tool(monkeypatch):
-    """Import a module of the tool by its name, as the tool itself does."""
-    monkeypatch.syspath_prepend(TOOL)
-    names = [path.stem for path in TOOL.glob("*.py")]
-
-    def load(name):
-        return importlib.import_module(name)
-
-    yield load
-    for name in names:  # such general names are not left behind
-        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="session")

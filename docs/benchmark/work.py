@@ -72,11 +72,6 @@ class Work:
         ------
         ValueError
             If the text is no JSON object, or names something else.
-
-        Examples
-        --------
-        >>> Work.from_json('{"rounds": 16}').rounds
-        16
         """
         names = [field.name for field in dataclasses.fields(cls)]
         entries = json.loads(text)

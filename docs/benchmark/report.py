@@ -10,8 +10,8 @@ import statistics
 import sys
 from pathlib import Path
 
-from helpers.local_mode.benchmark.runs import NEEDS_FLOWER, read_versions
-from helpers.local_mode.benchmark.scaling import task_overhead
+from runs import NEEDS_FLOWER, read_versions
+from scaling import task_overhead
 
 # Name of a ratio: the arm above, the arm below.
 RATIOS = {
@@ -97,7 +97,7 @@ class Report:
         arm : str
             The arm, or ``"imports"``.
         sample : dict
-            What :func:`~helpers.local_mode.benchmark.runs.run_arm` returned.
+            What :func:`~runs.run_arm` returned.
         """
         if arm == "imports":
             self.imports.append(sample["seconds"])
@@ -136,7 +136,7 @@ class Report:
         value : int
             Its value.
         point : dict
-            What :func:`~helpers.local_mode.benchmark.scaling.measure_point` returned, and more.
+            What :func:`~scaling.measure_point` returned, and more.
         """
         overhead = task_overhead(point["seconds"], self.imports, point["compute"], point["n_tasks"])
         entry = {"value": value, "task_overhead_s": overhead} | point

@@ -8,19 +8,18 @@ import json
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
+from work import Work, find_samples
 
 
-def run_loop(work: Any, folder: str | Path) -> dict[str, float]:
+def run_loop(work: Work, folder: str | Path) -> dict[str, float]:
     """Train at every hospital in turn, as plain as Keras allows, and evaluate.
 
     Parameters
     ----------
-    work : object
-        With the attributes of :class:`helpers.local_mode.benchmark.work.Work`.
+    work : Work
+        What to do.
     folder : path
         The hospitals' films.
 
@@ -37,12 +36,12 @@ def run_loop(work: Any, folder: str | Path) -> dict[str, float]:
 
     start = time.perf_counter()
     opener, rng = ChestXrayOpener(), np.random.default_rng(0)
-    for hospital in sorted(Path(folder).glob("hospital_*"))[: work.hospitals]:
+    for splits in find_samples(folder, work.hospitals).values():
         model = build_cnn(work.size, work.filters)
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
         model.compile(keras.optimizers.Adam(2e-3), loss, jit_compile=False)
-        train = ChestXrayDataset(opener.get_data([hospital / "train"]), is_inference=False)
-        test = ChestXrayDataset(opener.get_data([hospital / "test"]), is_inference=True)
+        train = ChestXrayDataset(opener.get_data([splits["train"]]), is_inference=False)
+        test = ChestXrayDataset(opener.get_data([splits["test"]]), is_inference=True)
         for _ in range(work.rounds + 1):
             for _ in range(work.updates):
                 model.train_on_batch(*train[rng.integers(0, len(train), work.batch)])
@@ -51,4 +50,4 @@ def run_loop(work: Any, folder: str | Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run_loop(SimpleNamespace(**json.loads(sys.argv[1])), sys.argv[2])))
+    print(json.dumps(run_loop(Work.from_json(sys.argv[1]), sys.argv[2])))

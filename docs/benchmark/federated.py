@@ -9,18 +9,19 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+
+from work import Work, find_samples
 
 
-def run_federation(arm: str, work: Any, folder: str | Path) -> dict[str, float]:
+def run_federation(arm: str, work: Work, folder: str | Path) -> dict[str, float]:
     """Train by federated averaging and evaluate every round.
 
     Parameters
     ----------
     arm : {"imports", "simulate", "ours", "stock"}
         Import only; in memory; forked tasks; Substra's own tasks.
-    work : object
-        With the attributes of :class:`helpers.local_mode.benchmark.work.Work`.
+    work : Work
+        What to do.
     folder : path
         The hospitals' films.
 
@@ -47,7 +48,6 @@ def run_federation(arm: str, work: Any, folder: str | Path) -> dict[str, float]:
     from helpers.data import ChestXrayDataset
     from helpers.evaluation import auc
     from helpers.local_mode import Federation
-    from helpers.local_mode.benchmark.work import find_samples
     from helpers.models import build_cnn
 
     if arm == "imports":
@@ -83,6 +83,4 @@ def run_federation(arm: str, work: Any, folder: str | Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    from helpers.local_mode.benchmark.work import Work
-
     print(json.dumps(run_federation(sys.argv[1], Work.from_json(sys.argv[2]), sys.argv[3])))

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from work import Work, find_samples
 
 
-def build_algorithm(work: Any) -> Any:
+def build_algorithm(work: Work) -> Any:
     """Write the twin of ``TFFedAvgAlgo``: the same blocks, optimizer and batches.
 
     Parameters
     ----------
-    work : object
-        With the attributes of :class:`helpers.local_mode.benchmark.work.Work`.
+    work : Work
+        What to do.
 
     Returns
     -------
@@ -73,12 +74,12 @@ def build_algorithm(work: Any) -> Any:
     return Twin()
 
 
-def run_twin(work: Any, folder: str | Path) -> dict[str, int]:
+def run_twin(work: Work, folder: str | Path) -> dict[str, int]:
     """Train the twin by federated averaging and evaluate every round.
 
     Parameters
     ----------
-    work : helpers.local_mode.benchmark.work.Work
+    work : Work
         What to do.
     folder : path
         The hospitals' films.
@@ -92,7 +93,6 @@ def run_twin(work: Any, folder: str | Path) -> dict[str, int]:
 
     from helpers.evaluation import auc
     from helpers.local_mode import Federation
-    from helpers.local_mode.benchmark.work import find_samples
 
     # SubstraFL 1.0 calls torch.load as torch < 2.6 wants it; the tasks inherit this variable.
     os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
@@ -103,6 +103,4 @@ def run_twin(work: Any, folder: str | Path) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    from helpers.local_mode.benchmark.work import Work
-
     print(json.dumps(run_twin(Work.from_json(sys.argv[1]), sys.argv[2])))

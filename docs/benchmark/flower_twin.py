@@ -10,10 +10,10 @@ import csv
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from work import Work, find_samples
 
 
 def read_films(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -37,13 +37,13 @@ def read_films(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
     return images, np.array(labels, dtype=np.float32)[:, None]
 
 
-def build_client(work: Any, folder: str | Path) -> Any:
+def build_client(work: Work, folder: str | Path) -> Any:
     """Write Flower's client.
 
     Parameters
     ----------
-    work : object
-        With the attributes of :class:`helpers.local_mode.benchmark.work.Work`.
+    work : Work
+        What to do.
     folder : path
         The hospitals' films.
 
@@ -56,7 +56,7 @@ def build_client(work: Any, folder: str | Path) -> Any:
     from flwr.clientapp import ClientApp
 
     app = ClientApp()
-    hospitals = sorted(Path(folder).glob("hospital_*"))[: work.hospitals]
+    hospitals = list(find_samples(folder, work.hospitals).values())
 
     def start(message, context, split):
         import keras
@@ -66,7 +66,7 @@ def build_client(work: Any, folder: str | Path) -> Any:
         keras.backend.clear_session()
         model = build_cnn(work.size, work.filters)
         model.set_weights(message.content["arrays"].to_numpy_ndarrays())
-        images, labels = read_films(hospitals[context.node_config["partition-id"]] / split)
+        images, labels = read_films(hospitals[context.node_config["partition-id"]][split])
         return keras, model, images, labels
 
     def reply(message, **records):
@@ -104,13 +104,13 @@ def build_client(work: Any, folder: str | Path) -> Any:
     return app
 
 
-def build_server(work: Any, done: dict[str, int]) -> Any:
+def build_server(work: Work, done: dict[str, int]) -> Any:
     """Write Flower's server: its own FedAvg.
 
     Parameters
     ----------
-    work : object
-        With the attributes of :class:`helpers.local_mode.benchmark.work.Work`.
+    work : Work
+        What to do.
     done : dict of str to int
         Gets ``trainings`` and ``evaluations``, the answers that arrived: Flower goes on when a
         client fails.
@@ -152,13 +152,13 @@ def build_server(work: Any, done: dict[str, int]) -> Any:
     return app
 
 
-def run_twin(work: Any, folder: str | Path) -> dict[str, int]:
+def run_twin(work: Work, folder: str | Path) -> dict[str, int]:
     """Run Flower's simulation.
 
     Parameters
     ----------
-    work : object
-        With the attributes of :class:`helpers.local_mode.benchmark.work.Work`.
+    work : Work
+        What to do.
     folder : path
         The hospitals' films.
 
@@ -191,4 +191,4 @@ def run_twin(work: Any, folder: str | Path) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run_twin(SimpleNamespace(**json.loads(sys.argv[1])), sys.argv[2])))
+    print(json.dumps(run_twin(Work.from_json(sys.argv[1]), sys.argv[2])))

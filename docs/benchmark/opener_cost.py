@@ -9,18 +9,18 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from work import Work, find_samples
 
 
-def measure_opener(work: Any, folder: str | Path) -> dict[str, float | None]:
+def measure_opener(work: Work, folder: str | Path) -> dict[str, float | None]:
     """Open the first hospital's films as a training task does, and read its batches.
 
     Parameters
     ----------
-    work : object
-        With the attributes of :class:`helpers.local_mode.benchmark.work.Work`.
+    work : Work
+        What to do.
     folder : path
         The hospitals' films.
 
@@ -33,11 +33,11 @@ def measure_opener(work: Any, folder: str | Path) -> dict[str, float | None]:
     """
     from helpers.openers.chest_xray_opener import ChestXrayOpener
 
-    sample = min(Path(folder).glob("hospital_*")) / "train"
+    (splits,) = find_samples(folder, 1).values()
     rng = np.random.default_rng(0)
     before = _own_memory()
     start = time.perf_counter()
-    data = ChestXrayOpener().get_data([sample])
+    data = ChestXrayOpener().get_data([splits["train"]])
     for _ in range(work.updates):
         films = rng.integers(0, len(data["images"]), work.batch)
         data["images"][films].astype(np.float32)
@@ -61,6 +61,4 @@ def _own_memory():
 
 
 if __name__ == "__main__":
-    from types import SimpleNamespace
-
-    print(json.dumps(measure_opener(SimpleNamespace(**json.loads(sys.argv[1])), sys.argv[2])))
+    print(json.dumps(measure_opener(Work.from_json(sys.argv[1]), sys.argv[2])))

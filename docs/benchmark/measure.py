@@ -1,18 +1,22 @@
-"""Command line of the benchmark: ``python -m helpers.local_mode.benchmark``, ``make benchmark``."""
+"""Measure what the federation costs beside a bare Keras loop: whole processes, one machine.
+
+``python docs/benchmark/measure.py`` has the same work done by several *arms*, each a script in this
+folder that runs as a process of its own and is timed from outside.
+"""
 
 import argparse
 import functools
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
 
+from report import Report, describe_machine, describe_versions
+from runs import ARMS, choose_arms, run_arm, warm_up
+from scaling import measure_point, plan_scaling
 from tqdm.auto import tqdm
-
-from helpers.local_mode.benchmark.report import Report, describe_machine, describe_versions
-from helpers.local_mode.benchmark.runs import ARMS, choose_arms, run_arm, warm_up
-from helpers.local_mode.benchmark.scaling import measure_point, plan_scaling
-from helpers.local_mode.benchmark.work import Work, prepare_films
+from work import Work, prepare_films
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -31,16 +35,15 @@ def main(arguments: list[str] | None = None) -> None:
     except (RuntimeError, ValueError) as error:
         sys.exit(str(error))
     print(json.dumps(report.summarize()["ratios"], indent=2))
-    print(f"Written to {options.output}.")
+    print(f"Written to {os.path.relpath(options.output)}.")
 
 
 def _parse(arguments):
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m helpers.local_mode.benchmark",
         description="Time the federation beside a bare Keras loop and others, on this machine.",
     )
-    parser.add_argument("--output", type=Path, default=Path("docs", "benchmark", "local_mode.json"))
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("local_mode.json"))
     parser.add_argument("--repeats", type=int, default=3, help="counted runs of each arm (3)")
     parser.add_argument(
         "--arms", nargs="+", choices=ARMS, help="default: those whose packages are installed"

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -16,21 +17,41 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from helpers.local_mode.benchmark import figures, flower_twin, runs, scaling
-from helpers.local_mode.benchmark.__main__ import main
-from helpers.local_mode.benchmark.report import Report, describe_machine, describe_versions
-from helpers.local_mode.benchmark.work import Work, films_folder, find_samples, prepare_films
-
-ROOT = Path(__file__).parents[2]
-TINY = Work(updates=1, rounds=1, batch=2, size=64, films=4, test_films=2)
+DOCS = Path(__file__).parents[2] / "docs"
+TINY = {"updates": 1, "rounds": 1, "batch": 2, "size": 64, "films": 4, "test_films": 2}
 
 
 @pytest.fixture
-def report():
+def work(tool):
+    return tool("work")
+
+
+@pytest.fixture
+def runs(tool):
+    return tool("runs")
+
+
+@pytest.fixture
+def scaling(tool):
+    return tool("scaling")
+
+
+@pytest.fixture
+def tiny(work):
+    return work.Work(**TINY)
+
+
+@pytest.fixture
+def page():
+    """Return what the extension that fills the page defines."""
+    return runpy.run_path(str(DOCS / "benchmark_page.py"))
+
+
+@pytest.fixture
+def report(tool, work):
     """Two arms measured, on a machine of which little is known, and one point of scaling."""
-    report = Report(
-        Work(), {"cores": 2, "system": "X", "cpu": None, "memory": None}, {"keras": "3"}
-    )
+    machine = {"cores": 2, "system": "X", "cpu": None, "memory": None}
+    report = tool("report").Report(work.Work(), machine, {"keras": "3"})
     for seconds in (10.0, 12.0, 50.0):
         report.add("bare_loop", {"seconds": seconds, "compute_s": seconds - 8})
     for seconds in (30.0, 24.0, 18.0):
@@ -84,23 +105,24 @@ def test_every_sample_is_written(report, tmp_path):
     assert (point["value"], point["task_overhead_s"], point["train_s"]) == (2, 0.5, 2.4)
 
 
-def test_machine_and_versions_are_named():
-    machine = describe_machine()
+def test_machine_and_versions_are_named(tool):
+    report = tool("report")
+    machine = report.describe_machine()
     assert machine["cores"] >= 1
     assert set(machine) == {"cores", "system", "cpu", "memory"}
-    versions = describe_versions({"bare_loop": sys.executable})
+    versions = report.describe_versions({"bare_loop": sys.executable})
     assert set(versions) == {"python", "tensorflow", "keras", "numpy", "substra", "substrafl"}
 
 
-def test_long_points_are_measured_once_and_short_ones_again():
+def test_long_points_are_measured_once_and_short_ones_again(work, scaling):
     def count(seconds):
         arms = []
 
-        def run(arm, work):
-            arms.append((arm, work.rounds))
+        def run(arm, point):
+            arms.append((arm, point.rounds))
             return {"seconds": seconds, "compute_s": 1.0, "n_tasks": 86, "train_s": 0.5}
 
-        point = scaling.measure_point(run, Work(rounds=16), repeats=3)
+        point = scaling.measure_point(run, work.Work(rounds=16), repeats=3)
         assert point["seconds"] == [seconds] * (len(arms) // 2)
         assert set(arms) == {("ours", 16), ("bare_loop", 16)}
         return len(point["compute"])
@@ -110,36 +132,37 @@ def test_long_points_are_measured_once_and_short_ones_again():
     assert count(60.0) == 1
 
 
-def test_known_samples_are_not_measured_again(report):
+def test_known_samples_are_not_measured_again(report, work, scaling):
     point = report.base_point()
-    assert scaling.measure_point(None, Work(), repeats=3, known=point) is point
+    assert scaling.measure_point(None, work.Work(), repeats=3, known=point) is point
 
 
-def test_scaling_changes_one_thing_at_a_time():
+def test_scaling_changes_one_thing_at_a_time(work, scaling):
     from helpers.models import build_cnn
 
-    points = scaling.plan_scaling(Work())
+    points = scaling.plan_scaling(work.Work())
     assert list(points["hospitals"]) == [2, 4, 8, 16]
     assert list(points["rounds"]) == [1, 4, 16]
     assert list(points["films"]) == [500, 5_000, 50_000]
-    assert points["hospitals"][2] == points["films"][500] == Work()
-    assert points["rounds"][16] == Work(rounds=16)
-    for parameters, work in points["parameters"].items():
-        assert build_cnn(work.size, work.filters).count_params() == parameters
+    assert points["hospitals"][2] == points["films"][500] == work.Work()
+    assert points["rounds"][16] == work.Work(rounds=16)
+    for parameters, point in points["parameters"].items():
+        assert build_cnn(point.size, point.filters).count_params() == parameters
 
 
-def test_work_survives_the_command_line():
-    work = Work(rounds=16, filters=(16, 32))
-    assert Work.from_json(work.to_json()) == work
+def test_work_survives_the_command_line(work):
+    changed = work.Work(rounds=16, filters=(16, 32))
+    assert work.Work.from_json(changed.to_json()) == changed
+    assert work.Work.from_json('{"rounds": 16}') == work.Work(rounds=16)
     with pytest.raises(ValueError, match=r"(?s)Expected a JSON object.*Received \{\"round\": 1\}"):
-        Work.from_json('{"round": 1}')
+        work.Work.from_json('{"round": 1}')
 
 
-def test_hospitals_have_the_films_that_the_work_promises(tmp_path):
-    prepare_films(tmp_path, [TINY, Work(hospitals=3, films=4, test_films=2)])
-    folder = films_folder(tmp_path, TINY)
-    assert len(find_samples(folder, 8)) == 3
-    samples = find_samples(folder, 2)
+def test_hospitals_have_the_films_that_the_work_promises(tmp_path, work, tiny):
+    work.prepare_films(tmp_path, [tiny, work.Work(hospitals=3, films=4, test_films=2)])
+    folder = work.films_folder(tmp_path, tiny)
+    assert len(work.find_samples(folder, 8)) == 3
+    samples = work.find_samples(folder, 2)
     assert list(samples) == ["hospital_01", "hospital_02"]
     for splits in samples.values():
         for split, n_films in (("train", 4), ("test", 2)):
@@ -148,7 +171,7 @@ def test_hospitals_have_the_films_that_the_work_promises(tmp_path):
             assert about["n_positive"] == n_films / 2
 
 
-def test_arms_are_chosen_by_what_is_installed(fake_python, tmp_path, monkeypatch):
+def test_arms_are_chosen_by_what_is_installed(runs, fake_python, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "FLOWER", tmp_path / "none")
     has_torch = importlib.util.find_spec("torch") is not None
     arms = runs.choose_arms(flower=fake_python)
@@ -165,34 +188,34 @@ def test_arms_are_chosen_by_what_is_installed(fake_python, tmp_path, monkeypatch
             runs.choose_arms(["flower"])
 
 
-def test_an_arm_is_a_process_of_its_own_that_says_what_it_did(tmp_path):
-    prepare_films(tmp_path, [TINY])
-    opened = runs.run_arm("opener", TINY, tmp_path)
+def test_an_arm_is_a_process_of_its_own_that_says_what_it_did(runs, work, tiny, tmp_path):
+    work.prepare_films(tmp_path, [tiny])
+    opened = runs.run_arm("opener", tiny, tmp_path)
     assert opened["seconds"] > opened["opener_s"] > 0
     assert set(opened) == {"seconds", "opener_s", "opener_memory", "process_memory"}
 
 
-def test_a_failing_arm_is_named_with_what_it_printed(tmp_path):
+def test_a_failing_arm_is_named_with_what_it_printed(runs, tiny, tmp_path):
     with pytest.raises(RuntimeError, match=r"(?s)the arm 'opener' to run.*status 1.*Traceback"):
-        runs.run_arm("opener", TINY, tmp_path)
+        runs.run_arm("opener", tiny, tmp_path)
 
 
 @pytest.mark.slow
-def test_results_of_finished_arms_survive_a_failing_one(fake_python, tmp_path):
+def test_results_of_finished_arms_survive_a_failing_one(tool, tiny, fake_python, tmp_path):
     output = tmp_path / "results.json"
-    options = ["--output", str(output), "--repeats", "1", "--no-scaling", "--work", TINY.to_json()]
+    options = ["--output", str(output), "--repeats", "1", "--no-scaling", "--work", tiny.to_json()]
     with pytest.raises(SystemExit, match=r"(?s)the arm 'flower' to run.*status 3.*Ray is lost"):
-        main([*options, "--arms", "bare_loop", "flower", "--flower", fake_python])
+        tool("measure").main([*options, "--arms", "bare_loop", "flower", "--flower", fake_python])
     written = json.loads(output.read_text("utf-8"))
     assert list(written["seconds"]) == ["bare_loop"]
     assert 0 < written["compute"][0] < written["seconds"]["bare_loop"][0]
     assert set(written["ratios"].values()) == {None}
 
 
-def test_flowers_client_reads_the_films_that_the_opener_reads(tiny_samples):
+def test_flowers_client_reads_the_films_that_the_opener_reads(tool, tiny_samples):
     from helpers.openers.chest_xray_opener import ChestXrayOpener
 
-    images, labels = flower_twin.read_films(tiny_samples["A"]["train"])
+    images, labels = tool("flower_twin").read_films(tiny_samples["A"]["train"])
     data = ChestXrayOpener().get_data([tiny_samples["A"]["train"]])
     np.testing.assert_array_equal(images, data["images"])
     np.testing.assert_array_equal(labels[:, 0], data["labels"])
@@ -205,38 +228,45 @@ SUBSTRA = ["substra", "substrafl", "safetensors"]
     ("imports", "absent"),
     [
         # The bare loop is the floor, and Flower's environment has little besides Keras.
-        ("helpers.data, helpers.models, helpers.openers.chest_xray_opener", SUBSTRA),
-        ("helpers.models", [*SUBSTRA, "substratools", "pandas", "pydantic", "PIL", "sklearn"]),
+        ("bare_loop, helpers.data, helpers.models, helpers.openers.chest_xray_opener", SUBSTRA),
+        (
+            "flower_twin, helpers.models",
+            [*SUBSTRA, "substratools", "pandas", "pydantic", "PIL", "sklearn"],
+        ),
     ],
 )
 def test_arms_without_substra_need_nothing_of_it(imports, absent):
     program = f"import sys, keras; sys.modules.update(dict.fromkeys({absent})); import {imports}"
+    path = [str(DOCS.parent), str(DOCS / "benchmark")]
     ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 0, ended.stderr
 
 
-def test_the_torch_twin_has_as_many_parameters():
+def test_the_torch_twin_has_as_many_parameters(tool, work):
     pytest.importorskip("torch", reason="PyTorch is not installed: no twin")
-    from helpers.local_mode.benchmark.torch_twin import build_algorithm
     from helpers.models import build_cnn
 
-    work = Work()
-    twin = build_algorithm(work).model
-    count = build_cnn(work.size, work.filters).count_params()
+    base = work.Work()
+    twin = tool("torch_twin").build_algorithm(base).model
+    count = build_cnn(base.size, base.filters).count_params()
     assert sum(parameter.numel() for parameter in twin.parameters()) == count
 
 
-def test_figures_show_what_was_measured(report):
+def test_figures_show_what_was_measured(report, page):
     report.add_point("rounds", 1, report.base_point())
     report.add_point("films", 500, report.base_point() | {"opener_memory": 1_000_000})
     summary = report.summarize()
-    arms = figures.plot_arms(summary)
+    arms = page["plot_arms"](summary)
     labels = [label.get_text() for label in arms.get_yticklabels()]
     assert labels == ["bare Keras loop", "forked tasks (ours)", "Flower's simulation"]
     assert [bar.get_width() for bar in arms.patches] == [12.0, 24.0, 36.0]
-    panels = figures.plot_scaling(summary)
+    panels = page["plot_scaling"](summary)
     points = [ax.lines[-1].get_xydata().tolist() for ax in panels]
     assert points == [[], [[1.0, 0.5]], [[500.0, 1.0]], []]
     ((_, seconds),) = panels[1].lines[0].get_xydata()
@@ -244,9 +274,8 @@ def test_figures_show_what_was_measured(report):
     plt.close("all")
 
 
-def test_the_page_takes_its_numbers_from_the_report(report):
-    page = runpy.run_path(str(ROOT / "docs" / "benchmark_page.py"))
-    source = Template((ROOT / "docs" / "benchmark" / "index.rst").read_text("utf-8"))
+def test_the_page_takes_its_numbers_from_the_report(report, page):
+    source = Template((DOCS / "benchmark" / "index.rst").read_text("utf-8"))
     text = source.substitute(page["describe"](report.summarize()))
     assert "$ make benchmark" in text
     assert "Ours took 2.00 times as long as the bare loop" in text

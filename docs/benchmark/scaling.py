@@ -4,7 +4,7 @@ import dataclasses
 import statistics
 from collections.abc import Callable
 
-from helpers.local_mode.benchmark.work import Work
+from work import Work
 
 # The last two blocks are widened: parameters grow, and the films pass them as 2×2 and 1×1 places.
 FILTERS = {
@@ -51,7 +51,7 @@ def measure_point(
     Parameters
     ----------
     run : callable
-        ``run(arm, work)`` returns what :func:`~helpers.local_mode.benchmark.runs.run_arm` does.
+        ``run(arm, work)`` returns what :func:`~runs.run_arm` does.
     work : Work
         The point.
     repeats : int
@@ -99,11 +99,6 @@ def task_overhead(
     float
         (ours - imports - compute) / number of tasks, of the medians, in seconds. It is negative
         where tasks that run side by side save more than they cost.
-
-    Examples
-    --------
-    >>> task_overhead([14.0, 15.0, 40.0], [8.0], [5.0], 20)
-    0.1
     """
     median = statistics.median
     return round((median(seconds) - median(imports) - median(compute)) / n_tasks, 4)

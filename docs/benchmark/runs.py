@@ -11,14 +11,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from helpers.local_mode.benchmark.work import Work, films_folder
+from work import Work, films_folder
 
-ROOT = Path(__file__).resolve().parents[3]
+_HERE = Path(__file__).resolve().parent
+ROOT = _HERE.parents[1]
 FLOWER = ROOT / ".venv-flower" / "bin" / "python"
 ARMS = ("bare_loop", "simulate", "ours", "stock", "torch_stock", "flower")
 TIME_LIMIT = 3600.0  # seconds; a run that takes longer hangs
 
-_HERE = Path(__file__).parent
 _SCRIPTS = {
     "bare_loop": ("bare_loop.py",),
     "imports": ("federated.py", "imports"),
@@ -128,7 +128,7 @@ def run_arm(
     work : Work
         What it has to do.
     films : path
-        Where :func:`~helpers.local_mode.benchmark.work.prepare_films` put the films.
+        Where :func:`~work.prepare_films` put the films.
     python : path, default=this one
         The interpreter.
 
@@ -143,8 +143,7 @@ def run_arm(
         If the arm failed or took longer than :data:`TIME_LIMIT`; with what it printed.
     """
     script, *arguments = _SCRIPTS[arm]
-    # -P: a module of this folder must not take the place of another of the same name.
-    command = [str(python), "-P", str(_HERE / script), *arguments]
+    command = [str(python), str(_HERE / script), *arguments]
     command += [work.to_json(), str(films_folder(films, work))]
     # Ray's processes may outlive the arm for a moment.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -189,7 +188,7 @@ def warm_up(pythons: dict[str, str]) -> None:
 
 
 def _environment(folder):
-    """Let an arm find this package, leave its files in one folder, and ask nobody for anything."""
+    """Let an arm find our package, leave its files in one folder, and ask nobody for anything."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     flower = {
