@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import substra
 
-from helpers.local_mode import Federation, TaskError, TaskStore, run_tasks_fast
+from helpers.local_mode import Federation, TaskError, TaskStore, fork_server, run_tasks_fast
 from helpers.local_mode import runner as runner_module
 
 
@@ -229,6 +229,16 @@ def test_where_fork_does_not_exist_substras_own_spawner_stays(client, monkeypatc
     assert worker._spawner._stock is stock
     runner.close()
     assert not (tmp_path / "local-worker").exists()
+
+
+@pytest.mark.slow
+def test_a_federation_that_only_simulates_starts_no_server(tiny_samples, tmp_path, monkeypatch):
+    monkeypatch.setattr(fork_server, "_servers", {})
+    with monkeypatch.context() as patch:
+        patch.delattr(os, "fork")  # no warning that concerns no task
+        with Federation(tiny_samples, store=tmp_path / "store") as federation:
+            federation.simulate(make_strategy(), num_rounds=1)
+    assert fork_server._servers == {}
 
 
 def test_a_gpu_in_use_is_a_reason_not_to_fork(monkeypatch):
