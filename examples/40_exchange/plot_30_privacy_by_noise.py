@@ -52,8 +52,10 @@ n_films
 # average.
 #
 # The page fixes both seeds, so that every build is the same. **A seed that others know protects
-# nothing.** Leave both out in earnest: each hospital then draws secrets of its own, which never
-# leave its local state.
+# nothing.** Leave both out in a real study: each hospital then draws secrets of its own, and keeps
+# them in its :term:`local state`. No update holds them. But a hospital that tests without training
+# may read the local states of those that train, since it needs a model to test, and who knows the
+# secrets can subtract the noise: let those test who train, as here.
 
 import functools
 

@@ -394,7 +394,10 @@ class TFAlgo(Algo):
         return checkpoint
 
     def save_local_state(self, path: Path) -> None:
-        """Write the local state; it never leaves the organization.
+        """Write the local state, which no update holds.
+
+        SubstraFL lets two read it: the organization itself, and those that test without training,
+        which need a model to test.
 
         Parameters
         ----------

@@ -9,11 +9,14 @@ import tensorflow as tf
 from keras import layers
 from substrafl.exceptions import IndexGeneratorSampleNoneError
 from substrafl.index_generator import NpIndexGenerator
+from substrafl.nodes.schemas import OutputIdentifiers
+from substrafl.schemas import TaskType
 from substrafl.strategies import FedAvg
 
 from helpers.algorithms import DPSGD, PoissonIndexGenerator, TFFedAvgAlgo
 from helpers.algorithms.privacy import NoisedGradients
 from helpers.data import ChestXrayDataset
+from helpers.local_mode import Federation
 
 RATE, ROUNDS, MU = 0.05, 2, 0.5
 
@@ -130,6 +133,25 @@ def test_without_a_seed_every_hospital_draws_its_own_secret(linear, data):
     assert len(keys) == 3
     assert algo._noised_gradients.memory.numpy().tolist() == [0, 0]
     assert one._noised_gradients.memory.numpy()[1] == 4
+
+
+@pytest.mark.slow
+def test_who_tests_without_training_may_read_the_secrets_of_those_that_train(
+    tiny_samples, linear, tmp_path
+):
+    # As the page and the docstrings say. Should SubstraFL close this one day, they say too much.
+    generator = PoissonIndexGenerator(batch_size=5, num_updates=4)
+    algo = TFFedAvgAlgo(**settings(linear, noise=1.0, seed=None, index_generator=generator))
+    secrets = set()
+    with Federation(tiny_samples) as federation:
+        plan, _ = federation.execute(FedAvg(algo=algo), train_on=("A", "B"), num_rounds=1)
+        tester = federation.clients["C"]
+        for task in tester.list_task(filters={"compute_plan_key": [plan.key]}):
+            if task.tag == TaskType.TRAIN:
+                path = tester.download_model_from_task(task.key, OutputIdentifiers.local, tmp_path)
+                state = copy.deepcopy(algo).load_local_state(path)
+                secrets.add(int(state._noised_gradients.memory.numpy()[0]))
+    assert len(secrets) == 2
 
 
 def test_poisson_batches():

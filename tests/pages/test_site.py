@@ -95,8 +95,9 @@ def test_site_builds_in_a_folder_with_spaces_and_accents(tmp_path):
         "pyplot.plot([1, 2])\npyplot.show()\n",
         "utf-8",
     )
+    options = ["-W", "--keep-going", "-n", "-q", "-b", "html"]
     ended = subprocess.run(
-        [sys.executable, *"-m sphinx -W --keep-going -n -q -b html docs site".split()],
+        [sys.executable, "-m", "sphinx", *options, "docs", "site"],
         cwd=root,
         env=os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"},
         capture_output=True,
