@@ -396,8 +396,8 @@ class TFAlgo(Algo):
     def save_local_state(self, path: Path) -> None:
         """Write the local state, which no update holds.
 
-        SubstraFL lets two read it: the organization itself, and those that test without training,
-        which need a model to test.
+        SubstraFL allows the organization itself and all that test to read it, as one that does not
+        train needs a model to test.
 
         Parameters
         ----------
