@@ -96,6 +96,10 @@ sphinx_gallery_conf = {
     "pypandoc": {"extra_args": ["--lua-filter", str(HERE / "plain_roles.lua")]},
 }
 
+# Names of pages have no spaces, as a test checks. Folders above the repository may have some, which
+# this warning counts, too, although no link holds them.
+suppress_warnings = ["sphinx_gallery.space_in_filename"]
+
 # -- HTML ------------------------------------------------------------------------------------------
 html_theme = "pydata_sphinx_theme"
 html_title = project

@@ -52,8 +52,11 @@ n_films
 # average.
 #
 # The page fixes both seeds, so that every build is the same. **A seed that others know protects
-# nothing.** Leave both out in earnest: each hospital then draws secrets of its own, which never
-# leave its local state.
+# nothing.** Leave both out in a real study: each hospital then draws secrets of its own, and keeps
+# them in its :term:`local state`. No update holds them. But SubstraFL allows every hospital that
+# tests to read the local states of all that train, as one without training needs a model to test;
+# and whoever knows the secrets can subtract the noise. What is promised below is promised against
+# those who see the updates alone.
 
 import functools
 

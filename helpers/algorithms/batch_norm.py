@@ -32,10 +32,10 @@ class BatchNorm(enum.Enum):
     AVERAGED
         Everything is averaged: SubstraFL's ``with_batch_norm_parameters=True``.
     LOCAL
-        FedBN (Li et al. 2021): gamma, beta and statistics never leave an organization. After round
-        r it holds the global model of round r with the BatchNorm that its own training of the
-        round before ended with. An organization that only tests gets the local state of the first
-        organization that trains, which is SubstraFL's rule, and so that organization's BatchNorm.
+        FedBN (Li et al. 2021): gamma, beta and statistics are in no update. After round r an
+        organization holds the global model of round r with the BatchNorm that its own training of
+        the round before ended with. An organization that only tests gets the local state of the
+        first one that trains, which is SubstraFL's rule, and so that organization's BatchNorm.
     FROZEN
         The layers work as in inference, with the statistics that they start with, and are not
         trained. It needs a model whose statistics mean something, see

@@ -48,8 +48,9 @@ class DPSGD:
         :math:`\sigma`, 0 or more; 0 clips only, and protects nothing.
     seed : int, optional
         By default every organization draws a secret when it first trains, and keeps it in its local
-        state. With a number the noise follows from it and from the organization's first samples, to
-        repeat a run; it protects nothing from somebody who knows the number.
+        state, which SubstraFL allows all organizations that test to read. With a number the noise
+        follows from it and from the organization's first samples, to repeat a run. It protects
+        nothing from somebody who knows the secret or the number.
 
     Raises
     ------

@@ -394,7 +394,10 @@ class TFAlgo(Algo):
         return checkpoint
 
     def save_local_state(self, path: Path) -> None:
-        """Write the local state; it never leaves the organization.
+        """Write the local state, which no update holds.
+
+        SubstraFL allows the organization itself and all that test to read it, as one that does not
+        train needs a model to test.
 
         Parameters
         ----------

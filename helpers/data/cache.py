@@ -1,6 +1,8 @@
 """The cache folder: where downloads and prepared hospitals live between two runs."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
@@ -20,7 +22,7 @@ def cache_folder() -> Path:
     Raises
     ------
     ValueError
-        If ``CHEST_XRAYS_CACHE`` names a file.
+        If ``CHEST_XRAYS_CACHE`` names a file, or the folder cannot be made.
     """
     chosen = os.environ.get("CHEST_XRAYS_CACHE", "").strip()
     folder = (
@@ -28,10 +30,41 @@ def cache_folder() -> Path:
         if chosen
         else platformdirs.user_cache_path("federated-chest-xrays")
     )
-    if folder.exists() and not folder.is_dir():
+    with writing_to(folder, "the cache"):
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(
+                f"Expected CHEST_XRAYS_CACHE to name a folder. Received the file {str(folder)!r}. "
+                "Set it to a folder, or unset it to use your own cache folder."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder.resolve()
+
+
+@contextlib.contextmanager
+def writing_to(folder: str | Path, purpose: str, argument: str = "") -> Iterator[None]:
+    """Say what to do where a folder cannot be written to: read-only, full, somebody else's.
+
+    Parameters
+    ----------
+    folder : str or pathlib.Path
+        What is written to within the ``with`` block.
+    purpose : str
+        What the folder is for.
+    argument : str, default=""
+        Name of the argument that chooses another folder, if there is one.
+
+    Raises
+    ------
+    ValueError
+        In place of the operating system's error.
+    """
+    try:
+        yield
+    except ConnectionError:  # which is an OSError, too, but the network's
+        raise
+    except OSError as error:
+        other = f", or with {argument}=" if argument else ""
         raise ValueError(
-            f"Expected CHEST_XRAYS_CACHE to name a folder. Received the file {str(folder)!r}. "
-            "Set it to a folder, or unset it to use your own cache folder."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder.resolve()
+            f"Expected a folder for {purpose} that can be written to. Received {str(folder)!r}: "
+            f"{error}. Name another one in CHEST_XRAYS_CACHE{other}."
+        ) from error

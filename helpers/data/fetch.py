@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from helpers.data.cache import cache_folder
+from helpers.data.cache import cache_folder, writing_to
 from helpers.data.files import hash_file
 
 # Published with MedMNIST (Yang et al., Scientific Data 2023), version 3.0, for each size in pixels.
@@ -62,7 +62,8 @@ def fetch_pneumoniamnist(
     Raises
     ------
     ValueError
-        If the size is unknown or the downloaded file does not have the expected checksum.
+        If the size is unknown, the downloaded file does not have the expected checksum, or the
+        folder cannot be written to.
     ConnectionError
         If the server cannot be reached, refuses, or keeps breaking the connection; the message
         says how to go on without a network.
@@ -75,13 +76,18 @@ def fetch_pneumoniamnist(
     url = f"{_RECORD}/{name}?download=1" if url is None else url
     md5 = PNEUMONIAMNIST_MD5[size] if md5 is None else md5
     folder = cache_folder() if folder is None else Path(folder).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / name
+    with writing_to(folder, "downloads", "folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+        return _fetch(url, folder / name, md5)
+
+
+def _fetch(url: str, target: Path, md5: str) -> Path:
+    """Return the target if it is there already; else download it and check what came."""
     if target.is_file():
         if hash_file(target, _MD5) == md5:
             return target
         target.unlink()  # broken, or another version: fetched again below
-    part = folder / f"{name}.part"
+    part = target.with_name(f"{target.name}.part")
     resumed = part.is_file()
     received = _download(url, part, target)
     if received != md5 and resumed:
@@ -91,8 +97,8 @@ def fetch_pneumoniamnist(
     if received != md5:
         part.unlink()
         raise ValueError(
-            f"Expected {name} with the MD5 checksum {md5}. Received {received} from {url}. The "
-            "download was deleted. Try again later, or use another url."
+            f"Expected {target.name} with the MD5 checksum {md5}. Received {received} from {url}. "
+            "The download was deleted. Try again later, or use another url."
         )
     os.replace(part, target)
     return target

@@ -19,7 +19,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from helpers.data.arguments import check_integer
-from helpers.data.cache import cache_folder
+from helpers.data.cache import cache_folder, writing_to
 from helpers.data.files import hash_file
 from helpers.data.hospitals import check_known, check_names, check_no_leak, check_split_names
 from helpers.data.images import resize_image
@@ -31,7 +31,7 @@ from helpers.data.radiographs import Radiographs
 FORMAT = "chest X-ray sample"
 VERSION = 1
 
-_CHUNK = 256  # films in the hands of the threads at one time
+_CHUNK = 64  # films in the hands of the threads at one time
 _STAGE = ".preparing-"
 _DAY = 24 * 3600  # seconds
 
@@ -56,10 +56,11 @@ def prepare_samples(
 
     Films are decoded by several threads into a hidden folder beside the samples; a sample gets
     its name in one step once it is whole. After an interruption, the samples that were whole by
-    then are kept and the rest is gone. Samples are for this user alone: films are no business of
-    the others on a machine. A sample is reused when its fingerprint is the same (metadata, labels,
-    order, pixels, task, and the path and content of every source file) and its checksums hold; a
-    sample with another fingerprint is replaced.
+    then are kept and the rest is gone. Samples are for this user alone, also those that an earlier
+    version has left open: films are no business of the others on a machine. A sample is reused
+    when its fingerprint is the same (metadata, labels, order, pixels, task, and the path and
+    content of every source file) and its checksums hold; a sample with another fingerprint is
+    replaced.
 
     Parameters
     ----------
@@ -91,7 +92,7 @@ def prepare_samples(
     ValueError
         If ``size`` is not positive, a film has no hospital or split, a patient is on both sides of
         a border, no film has a label, or films cannot be read. The message names all kinds and the
-        first few files; nothing is written then.
+        first few files; nothing is written then. Also if the folder cannot be written to.
     """
     size = check_integer("size", size, 1)
     labels = check_labels(table, labels)
@@ -109,26 +110,31 @@ def prepare_samples(
         place: _describe(rows, radiographs, size, task, place, contents)
         for place, rows in parts.items()
     }
-    if folder is None:
+    is_ours = folder is None
+    if is_ours:
         digest = hashlib.sha256("".join(a["fingerprint"] for a in abouts.values()).encode())
         folder = cache_folder() / "samples" / f"{source.stem}-{size}px-{digest.hexdigest()[:12]}"
     folder = Path(folder).resolve()
     targets = {place: folder.joinpath(*place) for place in parts}
-    wanted = {place: about["fingerprint"] for place, about in abouts.items()}
-    todo = [place for place in parts if not _is_reusable(targets[place], wanted[place])]
-    if todo:
-        is_new = not folder.exists()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove_leftovers(folder)
-        try:
-            _write_samples(
-                {place: (parts[place], abouts[place], targets[place]) for place in todo},
-                radiographs,
-                folder,
-            )
-        finally:
-            if is_new and not any(folder.iterdir()):
-                folder.rmdir()
+    with writing_to(folder, "samples", "folder"):
+        todo = {
+            place: (parts[place], about, targets[place])
+            for place, about in abouts.items()
+            if not _is_reusable(targets[place], about["fingerprint"])
+        }
+        if todo:
+            is_new = not folder.exists()
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _remove_leftovers(folder)
+            try:
+                _write_samples(todo, radiographs, folder)
+            finally:
+                if is_new and not any(folder.iterdir()):
+                    folder.rmdir()
+        for target in targets.values():
+            _close(target.parent, target, *target.iterdir())
+        if is_ours:
+            _close(folder)
     samples: dict[str, dict[str, Path]] = {}
     for (hospital, split), target in targets.items():
         samples.setdefault(hospital, {})[split] = target
@@ -289,9 +295,7 @@ def _write_samples(jobs: dict, radiographs, folder: Path) -> None:
                 checksums = {name: hash_file(staged / name) for name in names}
                 text = json.dumps(about | {"checksums": checksums}, indent=2, ensure_ascii=False)
                 _write_text(staged / "sample.json", text + "\n")
-                for path in staged.iterdir():
-                    path.chmod(0o600)
-                staged.chmod(0o700)
+                _close(staged, *staged.iterdir())
                 whole.append((staged, target, about["fingerprint"]))
         if faults:
             lines = [f"  {reason}" for reason in list(faults.values())[:10]]
@@ -315,24 +319,27 @@ def _write_images(
     path: Path, radiographs, names: pd.Series, about: dict, bar: tqdm, faults: dict[str, str]
 ) -> None:
     """Decode films into one array on the disk; add those that cannot be read to `faults`."""
-    size = about["shape"][1]
-    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=tuple(about["shape"]))
+    shape = tuple(about["shape"])
 
-    def write(place: int, name: str) -> None:
+    def read(name: str) -> bytes:
         try:
-            images[place, :, :, 0] = resize_image(radiographs.image(name), size)
+            return resize_image(radiographs.image(name), shape[1]).tobytes()
         except (ValueError, OSError) as error:
             faults[name] = f"{name}: {error}"
+            return b""  # the file will not be kept
 
     pool = ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) + 1))
     try:
-        for start in range(0, len(names), _CHUNK):
-            chunk = names.iloc[start : start + _CHUNK]
-            for _ in pool.map(write, range(start, start + len(chunk)), chunk):
-                bar.update()
+        # Written, not mapped: on a disk that is full, a map would end this process without a word.
+        with path.open("wb") as file:
+            layout = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, layout)
+            for start in range(0, len(names), _CHUNK):
+                for film in pool.map(read, names.iloc[start : start + _CHUNK]):
+                    file.write(film)
+                    bar.update()
     finally:
         pool.shutdown(cancel_futures=True)
-    images.flush()
 
 
 def _publish(staged: Path, target: Path, fingerprint: str) -> None:
@@ -347,6 +354,13 @@ def _publish(staged: Path, target: Path, fingerprint: str) -> None:
     except OSError:
         if not _is_reusable(target, fingerprint):
             raise
+
+
+def _close(*paths: Path) -> None:
+    """Close folders and files to everybody else; an earlier version has left some open."""
+    for path in paths:
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o700 if path.is_dir() else 0o600)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from helpers.data.arguments import check_integer
-from helpers.data.cache import cache_folder
+from helpers.data.cache import cache_folder, writing_to
 from helpers.phantom.anatomy import draw_anatomy, draw_pose
 from helpers.phantom.film import expose
 from helpers.phantom.findings import draw_lesions
@@ -77,7 +77,8 @@ def make_radiographs(
     Raises
     ------
     ValueError
-        If a parameter is out of range, or ``folder`` holds something else already.
+        If a parameter is out of range, or ``folder`` holds something else already or cannot be
+        written to.
     TypeError
         If a parameter is not an integer.
     """
@@ -90,8 +91,15 @@ def make_radiographs(
     if folder is None:
         folder = cache_folder() / f"synthetic-v{VERSION}-{n_films}-films-{size}px-seed{seed}"
     folder = Path(folder)
-    if _is_finished(folder, parameters):
-        return folder
+    with writing_to(folder, "synthetic radiographs", "folder"):
+        if not _is_finished(folder, parameters):
+            _write_collection(folder, parameters)
+    return folder
+
+
+def _write_collection(folder, parameters):
+    """Write a collection beside its place, and put it there once it is whole."""
+    n_films, size, seed = (parameters[name] for name in ("n_films", "size", "seed"))
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -109,10 +117,8 @@ def make_radiographs(
     except BaseException as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         # Another process may have been faster; its films have the same bytes.
-        if isinstance(error, OSError) and _is_finished(folder, parameters):
-            return folder
-        raise
-    return folder
+        if not (isinstance(error, OSError) and _is_finished(folder, parameters)):
+            raise
 
 
 def _is_finished(folder, parameters):
@@ -192,7 +198,9 @@ def _render_in_processes(folder, films, size, seed, workers, progress):
     def follow(child, share):
         with child.stdin as pipe:
             pickle.dump((folder, share, size, seed), pipe)
-        while child.stdout.read(1):  # one byte for each film
+        while mark := child.stdout.read(1):  # one for each film
+            if mark != _DONE:
+                raise OSError(child.stdout.read().decode())
             progress.update()
         if child.wait():
             raise RuntimeError(
@@ -220,15 +228,20 @@ def _render_in_processes(folder, films, size, seed, workers, progress):
             child.stdout.close()
 
 
-# What a process runs. Ctrl-C reaches all processes at once; the parent ends the others.
+_DONE, _FULL = b".", b"!"
+# What a process runs. Ctrl-C reaches all processes at once; the parent ends the others. Where it
+# cannot write, it says so, since the parent knows what to advise.
 _CHILD = """
 import pickle, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.path.insert(0, sys.argv[1])
-from helpers.data.synthetic import _render
-for _ in _render(*pickle.load(sys.stdin.buffer)):
-    sys.stdout.buffer.write(b".")
-    sys.stdout.buffer.flush()
+from helpers.data.synthetic import _DONE, _FULL, _render
+try:
+    for _ in _render(*pickle.load(sys.stdin.buffer)):
+        sys.stdout.buffer.write(_DONE)
+        sys.stdout.buffer.flush()
+except OSError as error:
+    sys.stdout.buffer.write(_FULL + str(error).encode())
 """
 
 

@@ -4,7 +4,8 @@ It stands in the header of a safetensors file, as JSON: the class of the state, 
 the tensors, how they are encoded, who wrote it, its round, and a checksum over the whole file.
 
 A size that a message declares is compared with the bytes that are there before anything is made of
-that size. JSON itself becomes up to thirty times as large when it is read: headers are small.
+that size. JSON becomes up to 45 times as large when it is read: headers are small, and the marks in
+them, of which each may begin a value, are counted before.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ DTYPES = {"BOOL": "bool", "F16": "float16", "F32": "float32", "F64": "float64"} 
     for bits in (8, 16, 32, 64)
 }
 _LONGEST_TEXT = 300  # characters of a name
+_BYTES_OF_A_MARK = 100  # at most, in memory: lists and dictionaries of one entry take 94
 _MOST_DIMENSIONS = 64  # as in NumPy
 
 
@@ -88,30 +90,38 @@ def seal(data: bytes) -> bytes:
     return data.replace(BLANK.encode(), hashlib.sha256(data).hexdigest().encode(), 1)
 
 
-def header_fits(data: bytes) -> bool:
+def header_fits(data: bytes, model_bytes: int = 0) -> bool:
     """Tell whether a packed state has a header, of a size that may be read.
 
     Parameters
     ----------
     data : bytes
         What was written, or received.
+    model_bytes : int, default=0
+        Size of the model in float32.
 
     Returns
     -------
     bool
-        Whether it takes at most a quarter of a megabyte and a 32nd of all bytes.
+        Whether it takes at most a quarter of a megabyte and a 32nd of all bytes, and its values
+        will take at most one megabyte and an eighth of all bytes and the model.
     """
     size = int.from_bytes(data[:8], "little")
-    return len(data) >= 8 and 2 <= size <= min(2**18 + len(data) // 32, len(data) - 8)
+    if not (len(data) >= 8 and 2 <= size <= min(2**18 + len(data) // 32, len(data) - 8)):
+        return False
+    marks = sum(data.count(mark, 8, 8 + size) for mark in (b"[", b"{", b":", b","))
+    return _BYTES_OF_A_MARK * marks <= 2**20 + (len(data) + model_bytes) // 8
 
 
-def read_packed(data: bytes) -> tuple[dict, dict[str, np.ndarray]]:
+def read_packed(data: bytes, model_bytes: int = 0) -> tuple[dict, dict[str, np.ndarray]]:
     """Read the header of a packed state, and check the checksum over everything.
 
     Parameters
     ----------
     data : bytes
         What was received.
+    model_bytes : int, default=0
+        Size of the model in float32.
 
     Returns
     -------
@@ -125,7 +135,7 @@ def read_packed(data: bytes) -> tuple[dict, dict[str, np.ndarray]]:
     Refusal
         If there is no such manifest.
     """
-    if not header_fits(data):
+    if not header_fits(data, model_bytes):
         raise Refusal("", _explain_other(data))
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
@@ -181,7 +191,8 @@ def _explain_other(data):
     if data[:2] == b"PK":
         return "a zip archive in place of arrays, as npz and PyTorch files are"
     return (
-        f"truncated, or not a packed state: {len(data)} bytes without a header, or too long a one"
+        f"truncated, or not a packed state: {len(data)} bytes without a header, or with too large "
+        "a one"
     )
 
 

@@ -133,10 +133,11 @@ def pack_state(
     }
     text = json.dumps(manifest, separators=(",", ":"))
     data = safetensors.numpy.save(tensors, metadata={"manifest": text})
-    if not header_fits(data):
+    if not header_fits(data, 4 * sum(map(np.size, arrays))):
         raise ValueError(
-            "Expected at most 250 kB of names and shapes, and a 32nd of the whole. Received "
-            f"{len(tensors)} arrays in {len(data)} bytes: give them shorter names, or join them."
+            "Expected at most 250 kB of names and shapes, and fewer than a thousand arrays if they "
+            f"are tiny. Received {len(tensors)} arrays in {len(data)} bytes: give them shorter "
+            "names, or join them."
         )
     return seal(data)
 
@@ -155,8 +156,8 @@ def unpack_state(
     classes : sequence of type, default=()
         Classes of states that are accepted besides SubstraFL's own.
     model_bytes : int, default=0
-        Size of the model in float32. A state takes this and four times its bytes at most, so that
-        a reader of a sparse one, which may claim any shape, must know it.
+        Size of the model in float32. A state takes this, four times its bytes and two megabytes
+        at most, so that a reader of a sparse one, which may claim any shape, must know it.
 
     Returns
     -------
@@ -208,7 +209,7 @@ def list_tensors(state: State, manifest: Manifest) -> dict[str, np.ndarray]:
 
 def _unpack(data, classes, model_bytes):
     """Read a state; raise Refusal where the reason is known."""
-    manifest, tensors = read_packed(data)
+    manifest, tensors = read_packed(data, model_bytes)
     kind, layout = manifest["state"], manifest["fields"]
     require(
         kind in classes or kind in ("None", "list", "dict"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from helpers.data.cache import cache_folder
+from helpers.data.cache import cache_folder, writing_to
 from helpers.data.files import hash_file, make_private_folder
 
 MANIFEST = "manifest.json"
@@ -43,10 +43,10 @@ class TaskStore:
     """
 
     def __init__(self, folder: str | Path | None = None, *, limit: int = LIMIT) -> None:
-        with _writing():
-            self.folder = Path(folder or cache_folder() / "tasks").absolute()
-            self._results = self.folder / "results"
-            self._runs = self.folder / "runs"
+        self.folder = Path(folder or cache_folder() / "tasks").absolute()
+        self._results = self.folder / "results"
+        self._runs = self.folder / "runs"
+        with writing_to(self.folder, "results", "store"):
             for path in (self.folder, self._results, self._runs):
                 make_private_folder(path)
         self.limit = limit
@@ -79,7 +79,7 @@ class TaskStore:
         name = uuid.uuid4().hex[:12]
         folder = self._runs / name
         with contextlib.ExitStack() as stack:
-            with _writing():
+            with writing_to(self._runs, "results", "store"):
                 # The lock is held as long as this process lives.
                 lock = stack.enter_context(FileLock(self._runs / f"{name}.lock"))
                 stack.callback(Path(lock.lock_file).unlink, missing_ok=True)
@@ -240,15 +240,3 @@ def _read(path):
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-
-
-@contextlib.contextmanager
-def _writing():
-    """Say what to do where the store cannot be written to."""
-    try:
-        yield
-    except OSError as error:
-        raise ValueError(
-            f"Expected a folder for results that can be written to. Received {error}. Name another "
-            "one in CHEST_XRAYS_CACHE, or with store=."
-        ) from error

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from substrafl import nodes
+from substrafl.evaluation_strategy import EvaluationStrategy
 from substrafl.exceptions import IndexGeneratorSampleNoneError
 from substrafl.index_generator import NpIndexGenerator
+from substrafl.nodes.schemas import OutputIdentifiers
 from substrafl.strategies import FedAvg
 
 from helpers.algorithms import DPSGD, PoissonIndexGenerator, TFFedAvgAlgo
@@ -130,6 +133,19 @@ def test_without_a_seed_every_hospital_draws_its_own_secret(linear, data):
     assert len(keys) == 3
     assert algo._noised_gradients.memory.numpy().tolist() == [0, 0]
     assert one._noised_gradients.memory.numpy()[1] == 4
+
+
+def test_whoever_tests_may_read_the_local_states_that_hold_the_secrets(linear):
+    # As page and docstrings say. Should SubstraFL allow less one day, they say too much.
+    trainers = [nodes.TrainDataNode(name, "opener", ["sample"]) for name in ("A", "B")]
+    testers = [nodes.TestDataNode(name, "opener", ["sample"]) for name in ("B", "C")]
+    FedAvg(algo=TFFedAvgAlgo(**settings(linear))).build_compute_plan(
+        trainers, nodes.AggregationNode("A"), EvaluationStrategy(testers, eval_frequency=1), 1, True
+    )
+    for node in trainers:
+        for task in node.tasks:
+            local = task["outputs"][OutputIdentifiers.local]
+            assert set(local["permissions"]["authorized_ids"]) == {node.organization_id, "B", "C"}
 
 
 def test_poisson_batches():

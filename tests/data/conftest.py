@@ -1,5 +1,8 @@
 """Fixtures of the reading tests: small clean collections, for the tests to soil."""
 
+import contextlib
+import os
+import resource
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -69,3 +72,35 @@ def make_class_folders(tmp_path, write_film) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(params=["below a file", "read-only", "full"])
+def broken_cache(request, tmp_path, monkeypatch):
+    """Return a context that cannot write to the cache folder, and expects to be told what to do."""
+    cache = tmp_path / "cache"
+    if request.param == "read-only" and os.geteuid() == 0:
+        pytest.skip("Root may write everywhere.")
+    if request.param == "below a file":
+        cache.touch()
+        cache /= "folder"
+    else:
+        cache.mkdir()
+    monkeypatch.setenv("CHEST_XRAYS_CACHE", str(cache))
+
+    @contextlib.contextmanager
+    def expect_advice():
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        message = r"^Expected a folder for .* written to\. Received '.*cache.* CHEST_XRAYS_CACHE"
+        try:
+            if request.param == "read-only":
+                cache.chmod(0o500)
+            elif request.param == "full":  # a write fails in the middle of a file
+                resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+            with pytest.raises(ValueError, match=message):
+                yield cache
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            if cache.exists():
+                cache.chmod(0o700)
+
+    return expect_advice

@@ -71,6 +71,11 @@ def test_default_folder_is_the_cache(server, tmp_path, monkeypatch):
     assert path == (tmp_path / "cache").resolve() / "pneumoniamnist.npz"
 
 
+def test_a_cache_that_cannot_be_written_to_is_refused(server, broken_cache):
+    with broken_cache():
+        fetch_pneumoniamnist(url=server.url, md5=MD5)
+
+
 def test_other_sizes_have_other_names(server, tmp_path):
     assert fetch(server, tmp_path, size=224).name == "pneumoniamnist_224.npz"
     assert list(PNEUMONIAMNIST_MD5) == [28, 64, 128, 224]

@@ -175,6 +175,30 @@ def test_samples_are_for_their_owner_alone(radiographs, labels, tmp_path):
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
 
 
+@pytest.mark.parametrize("chosen", [True, False])
+def test_samples_that_an_earlier_version_left_open_are_closed(
+    radiographs, labels, tmp_path, monkeypatch, chosen
+):
+    monkeypatch.setenv("CHEST_XRAYS_CACHE", str(tmp_path / "cache"))
+    options = {"size": 8, "folder": tmp_path / "out" if chosen else None}
+    samples = prepare_samples(radiographs, radiographs.table, labels, **options)
+    folder = samples["North"]["train"].parents[1]
+    inodes = {path: path.stat().st_ino for path in (folder, *folder.rglob("*"))}
+    for path in inodes:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    prepare_samples(radiographs, radiographs.table, labels, **options)
+    assert {path: path.stat().st_ino for path in (folder, *folder.rglob("*"))} == inodes
+    # A folder that somebody chose may hold other things; what of ours is in it is closed.
+    for path in inodes if not chosen else inodes.keys() - {folder}:
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_a_cache_that_cannot_be_written_to_is_refused(radiographs, labels, broken_cache):
+    with broken_cache() as cache:
+        prepare_samples(radiographs, radiographs.table, labels, size=64)
+    assert files_below(cache) == []
+
+
 def test_the_default_folder_is_in_the_cache(radiographs, labels, tmp_path, monkeypatch):
     monkeypatch.setenv("CHEST_XRAYS_CACHE", str(tmp_path / "cache"))
     small = prepare_samples(radiographs, radiographs.table, labels, size=8)["North"]["train"]

@@ -129,6 +129,15 @@ def test_default_folder_is_in_the_cache(tmp_path, monkeypatch):
     assert make_radiographs(n_films=3, size=32, seed=3) != folder
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_cache_that_cannot_be_written_to_is_refused(broken_cache, monkeypatch, workers):
+    monkeypatch.setattr(synthetic, "WORTH_A_PROCESS", 10)
+    monkeypatch.setattr(synthetic.os, "cpu_count", lambda: workers)
+    with broken_cache() as cache:
+        make_radiographs(n_films=30, size=64)
+    assert [path for path in cache.rglob("*") if path.is_file()] == []
+
+
 def test_parameters_are_written_beside_the_films(tmp_path):
     folder = make_radiographs(tmp_path / "films", n_films=3, size=32, seed=2)
     written = json.loads((folder / "synthetic.json").read_text())
@@ -154,8 +163,10 @@ def test_empty_folder_is_used(tmp_path):
     assert (make_radiographs(tmp_path / "films", n_films=2, size=32) / "images").is_dir()
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch, error):
+@pytest.mark.parametrize(
+    ("error", "raised"), [(KeyboardInterrupt, KeyboardInterrupt), (OSError, ValueError)]
+)
+def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch, error, raised):
     done = []
 
     def fail_later(film, size, seed):
@@ -165,7 +176,7 @@ def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch, error):
         return render_film(film, size, seed)
 
     monkeypatch.setattr(synthetic, "render_film", fail_later)
-    with pytest.raises(error):
+    with pytest.raises(raised):
         make_radiographs(tmp_path / "films", n_films=30, size=32)
     assert list(tmp_path.iterdir()) == []
 

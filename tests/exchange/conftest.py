@@ -14,8 +14,8 @@ MB = 2**20
 def read_within_bounds():
     """Return a reader that unpacks and checks a message, and fails where this costs too much.
 
-    Allowed are two seconds, and four times the message and the model. The header, which is JSON,
-    may cost thirty times its size, of which there is little.
+    Allowed are two seconds, and four times the message, the model, and two megabytes for the
+    header, which is JSON.
     """
 
     def read(data, model_bytes=0):
@@ -31,7 +31,7 @@ def read_within_bounds():
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert seconds < 2
-        allowed = 4 * len(data) + model_bytes + 30 * min(len(data), MB // 4) + MB // 8
+        allowed = 4 * len(data) + model_bytes + 2 * MB
         assert peak <= allowed, f"{peak / max(len(data), 1):.1f} times the message"
         if error:
             raise error

@@ -270,7 +270,7 @@ DAMAGED = {
     "expected arrays of plain numbers, received 'C64'": reseal(
         GOOD, header=lambda h: h | {"0": h["0"] | {"dtype": "C64", "shape": [2]}}
     ),
-    "cannot be read (RecursionError": (10**5).to_bytes(8, "little") + b"[" * 10**5,
+    "cannot be read (RecursionError": (10_400).to_bytes(8, "little") + b"[" * 10_400,
 }
 
 

@@ -5,6 +5,7 @@ import importlib
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,7 @@ def test_configuration_does_nothing_when_it_is_read(tmp_path, monkeypatch):
 def test_every_folder_of_the_gallery_has_a_header_of_one_sentence():
     assert SECTIONS
     for folder in SECTIONS:
+        assert re.fullmatch(r"[0-9]{2}_[a-z_]+", folder.name)
         title, underline, *text = (folder / "GALLERY_HEADER.rst").read_text("utf-8").splitlines()
         assert set(underline) == {"-"}
         assert len(underline) == len(title)
@@ -74,6 +76,38 @@ def test_no_file_names_a_place_on_somebodys_machine():
         if places.search(line)
     ]
     assert named == []
+
+
+@pytest.mark.slow
+def test_site_builds_in_a_folder_with_spaces_and_accents(tmp_path):
+    root = tmp_path / "a folder" / "été"
+    others = ("*.rst", "_build", "auto_examples", "generated", "notebooks", "upstream")
+    shutil.copytree(ROOT / "docs", root / "docs", ignore=shutil.ignore_patterns(*others))
+    (root / "docs" / "index.rst").write_text(
+        "Site\n====\n\n.. toctree::\n\n   auto_examples/index\n", "utf-8"
+    )
+    section = root / "examples" / SECTIONS[0].name
+    section.mkdir(parents=True)
+    for header in (Path("GALLERY_HEADER.rst"), Path(section.name, "GALLERY_HEADER.rst")):
+        shutil.copy(ROOT / "examples" / header, root / "examples" / header)
+    (section / "plot_10_page.py").write_text(
+        '"""\nPage\n====\n\nA figure.\n"""\nfrom matplotlib import pyplot\n\n'
+        "pyplot.plot([1, 2])\npyplot.show()\n",
+        "utf-8",
+    )
+    options = ["-W", "--keep-going", "-n", "-q", "-b", "html"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "sphinx", *options, "docs", "site"],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    page = root / "site" / "auto_examples" / section.name / "plot_10_page.html"
+    (picture,) = re.findall(r'<img src="([^"]+plot_10_page_001\.png)"', page.read_text("utf-8"))
+    assert (page.parent / picture).is_file()
 
 
 def test_site_loads_nothing_from_another_host():
