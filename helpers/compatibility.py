@@ -129,7 +129,7 @@ def set_tensorflow_seed(seed: int, state: tuple) -> None:
 
 
 def is_op_determinism_enabled() -> bool:
-    """Tell whether TensorFlow was told to use deterministic operations only.
+    """Return whether TensorFlow was told to use deterministic operations only.
 
     Returns
     -------

@@ -144,7 +144,7 @@ def start_from(
     Fine-tuning at one hospital after the federation is
     ``TFSingleOrganizationAlgo(model=start_from(build, federated.model), …)`` with SubstraFL's
     ``SingleOrganization`` strategy: an ordinary training at that hospital that begins with the
-    federated weights. The optimizer begins anew.
+    federated weights. The optimizer starts again.
 
     Parameters
     ----------

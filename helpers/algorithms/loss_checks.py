@@ -55,7 +55,7 @@ def check_loss(model: keras.Model, loss: keras.losses.Loss | str | list | dict) 
 
 
 def has_logits(model: keras.Model) -> bool:
-    """Tell whether the first output of a model is a logit rather than a probability.
+    """Return whether the first output of a model is a logit rather than a probability.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 An algorithm's life begins in the script: its constructor checks the arguments, records them, and
 builds the network. SubstraFL registers its class and its arguments as a function; every task of
-that function makes the algorithm anew from them, and loads the local state that the task before
+that function makes the algorithm again from them, and loads the local state that the task before
 has saved. A strategy carries the algorithm itself into the aggregation, and a simulation copies it
 for each organization: then its attributes are pickled, the values of the network's variables among
 them, and the network is built again if it is asked for.

@@ -49,7 +49,7 @@ class TFAlgo(Algo):
     Parameters
     ----------
     model : callable
-        A function without arguments that builds and returns the Keras model. It is called anew
+        A function without arguments that builds and returns the Keras model. It is called again
         in every task; a model that lives outside would have to travel with the code.
     loss : keras.losses.Loss or str
         What Keras' ``compile`` takes as loss (``criterion`` in the PyTorch interface); the object

@@ -40,7 +40,7 @@ class Traces:
         return {"_written": self._written, "_functions": {}}
 
     def __contains__(self, name: str) -> bool:
-        """Tell whether a function of that name is there, or can be read."""
+        """Return whether a function of that name is there, or can be read."""
         return name in self._functions or self._written.get(name) is not None
 
     def get(
@@ -192,7 +192,7 @@ def signature_of(batch: Any) -> Any:
 
 
 def _fits(tensor, spec):
-    """Tell whether a tensor has the dtype and the shape that a graph was traced for."""
+    """Return whether a tensor has the dtype and the shape that a graph was traced for."""
     return tensor.dtype == spec.dtype and spec.shape.is_compatible_with(tensor.shape)
 
 

@@ -112,8 +112,8 @@ def train_classifieur(
             f"Expected class folders in {str(datadir)!r}, such as train/sain and train/malade. "
             f"Received the layout {radiographs.layout!r}."
         )
-    told = _describe_rows(Path(csv), rows, images, weights_col)
-    table, labels = _choose_films(radiographs.table, told, task, seed)
+    described = _describe_rows(Path(csv), rows, images, weights_col)
+    table, labels = _choose_films(radiographs.table, described, task, seed)
     samples = prepare_samples(radiographs, table, labels, size=image_size, task=task)[_HERE]
     train, valid = (ChestXrayOpener().get_data([samples[split]]) for split in ("train", "valid"))
 
@@ -174,14 +174,14 @@ train_classifier = train_classifieur
 
 
 def _describe_rows(csv, rows, images, weights_col):
-    """Tell patient and weight of each film that the csv names; refuse faulty rows."""
+    """Return patient and weight of each film that the csv names; refuse faulty rows."""
     lines = [f"line {n}" for n in rows.index]
     report = Report()
     twice = images.duplicated(keep=False).to_numpy()
     report.fault(
         "two rows about one film", [line for line, t in zip(lines, twice, strict=True) if t]
     )
-    told = pd.DataFrame({"image": images.to_numpy()})
+    described = pd.DataFrame({"image": images.to_numpy()})
     if weights_col is not None:
         if weights_col not in rows:
             raise ValueError(
@@ -191,7 +191,7 @@ def _describe_rows(csv, rows, images, weights_col):
         good = np.isfinite(weights) & (weights >= 0)
         wrong = [line for line, is_good in zip(lines, good, strict=True) if not is_good]
         report.fault(f"{weights_col} that is not a number of 0 or more", wrong)
-        told["weight"] = weights
+        described["weight"] = weights
         if not wrong and not weights.any():
             report.fault(f"{weights_col} that is 0 in every row", lines)
     if report.is_faulty:
@@ -199,15 +199,15 @@ def _describe_rows(csv, rows, images, weights_col):
             f"Expected one row with its weight for each film in {csv.name!r}. Received:\n"
             + "\n".join(report.fault_lines())
         )
-    told["patient"] = read_metadata(csv, Report())["patient"].to_numpy()
-    return told
+    described["patient"] = read_metadata(csv, Report())["patient"].to_numpy()
+    return described
 
 
-def _choose_films(table, told, task, seed):
+def _choose_films(table, described, task, seed):
     """Choose the films that train and validate, and label them."""
     n_films = len(table)
     table = table.drop(columns="weight", errors="ignore")
-    table = table.merge(told, on="image", how="inner", suffixes=("", "_of_csv"))
+    table = table.merge(described, on="image", how="inner", suffixes=("", "_of_csv"))
     table["patient"] = table["patient"].fillna(table.pop("patient_of_csv"))
     if n_films > len(table):
         print(f"Films without a row in the csv, left out: {n_films - len(table):,}.")

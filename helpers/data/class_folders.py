@@ -75,12 +75,12 @@ def _list_films(source: Path, report: Report) -> pd.DataFrame:
 def _join(table: pd.DataFrame, films: pd.DataFrame, csv_name: str, report: Report) -> pd.DataFrame:
     """Join the csv's rows with what the folders say of the same films."""
     folder = films.reindex(table["image"]).reset_index(drop=True)
-    told = table["findings"].where(table["findings"] != UNSPECIFIED)
-    names = told.fillna("").str.split("|")
-    both = told.notna() & folder["findings"].notna()
+    given = table["findings"].where(table["findings"] != UNSPECIFIED)
+    names = given.fillna("").str.split("|")
+    both = given.notna() & folder["findings"].notna()
     agree = (
-        ((folder["findings"] == NO_FINDING) & (told == NO_FINDING))
-        | ((folder["findings"] == UNSPECIFIED) & (told != NO_FINDING))
+        ((folder["findings"] == NO_FINDING) & (given == NO_FINDING))
+        | ((folder["findings"] == UNSPECIFIED) & (given != NO_FINDING))
         | ((folder["findings"] == "Pneumonia") & names.map(lambda found: "Pneumonia" in found))
     )
     # Ill without a name for it agrees with every folder but that of healthy films.
@@ -91,7 +91,7 @@ def _join(table: pd.DataFrame, films: pd.DataFrame, csv_name: str, report: Repor
     report.fault(f"findings in {csv_name} contradict the class folder", table["image"][against])
     report.fault(f"split in {csv_name} contradicts the split folder", table["image"][elsewhere])
     table = table.assign(
-        findings=told.fillna(folder["findings"]),
+        findings=given.fillna(folder["findings"]),
         split=folder["split"],
         faulty=table["faulty"] | against | elsewhere,
     )

@@ -74,7 +74,7 @@ def assign_hospitals(
         ``"size"`` in (0, 1], where 1 means equal sizes.
     labels : pandas.Series, optional
         0, 1 or missing for each film, with the table's index; needed for ``"dirichlet"``, unused
-        otherwise. Patients without a label are dealt out evenly.
+        otherwise. Patients without a label are assigned evenly.
     seed : int, default=0
         Seed of ``"dirichlet"``, ``"size"`` and ``"iid"``; not negative.
 
@@ -128,7 +128,7 @@ def make_hospitals(
     """Go the usual way: hospitals, splits, and both checks.
 
     The table's own hospitals and its official split are kept where every film has them;
-    otherwise the patients are dealt out at random to ``n_hospitals`` hospitals of equal size,
+    otherwise the patients are assigned at random to ``n_hospitals`` hospitals of equal size,
     and split 60 : 15 : 25. Films without a label are left out.
 
     Parameters
@@ -173,7 +173,7 @@ def split_patients(
 ) -> pd.DataFrame:
     """Split every hospital's patients into train, valid and test.
 
-    Patients are shuffled and dealt out by ``fractions`` within each label, so that the splits of
+    Patients are shuffled and assigned by ``fractions`` within each label, so that the splits of
     one hospital have about the same share of positive patients. A patient is positive if any
     film is. Where a label has three patients or more, every split gets at least one of them;
     where it has six or more, two.

@@ -1,6 +1,6 @@
 """Layouts: the ways in which collections of chest X-rays lie on a disk.
 
-:func:`find_layout` tells which one a path holds; the modules ``nih``, ``class_folders`` and
+:func:`find_layout` finds which one a path holds; the modules ``nih``, ``class_folders`` and
 ``medmnist`` read one each, with the file lists and the matching of csv rows to files from here.
 """
 
@@ -33,7 +33,7 @@ _DUST = {"__macosx", "thumbs.db", "desktop.ini"}
 
 
 def find_layout(source: Path) -> str:
-    """Tell which layout a path holds.
+    """Return which layout a path holds.
 
     Parameters
     ----------

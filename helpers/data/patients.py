@@ -17,7 +17,7 @@ _ADVICE = {
 
 
 def has_patients(table: pd.DataFrame) -> bool:
-    """Tell whether every film names its patient.
+    """Return whether every film names its patient.
 
     When it is false, no check can tell whether two unnamed films show one person: say so to the
     reader.

@@ -1,4 +1,4 @@
-"""Skews: the ways in which patients may be dealt to hospitals that differ.
+"""Skews: the ways in which patients may be assigned to hospitals that differ.
 
 Every function returns one value per patient, numbered as
 :func:`helpers.data.patients.number_patients` does.

@@ -191,7 +191,7 @@ def score_columns(
     """Score how well columns alone predict the label, on patients not seen before.
 
     A logistic regression gets numbers standardized (missing: the mean, and an indicator) and one
-    indicator for each category. Patients are dealt out to the folds, those with a positive film
+    indicator for each category. Patients are assigned to the folds, those with a positive film
     and the others evenly, so that every fold has both labels.
 
     Parameters

@@ -91,7 +91,7 @@ def seal(data: bytes) -> bytes:
 
 
 def header_fits(data: bytes, model_bytes: int = 0) -> bool:
-    """Tell whether a packed state has a header, of a size that may be read.
+    """Return whether a packed state has a header, of a size that may be read.
 
     Parameters
     ----------

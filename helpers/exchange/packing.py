@@ -323,7 +323,7 @@ def _build(kind, fields, classes):
 
 
 def _fields_of(state):
-    """Tell the kind of a state, and its fields."""
+    """Return the kind of a state, and its fields."""
     if state is None:
         return "None", {}
     if isinstance(state, list | tuple):

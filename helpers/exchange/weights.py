@@ -28,7 +28,7 @@ def exchanged_variables(model: Any, with_batch_norm_parameters: bool = False) ->
     """Name the variables of a model that are exchanged; all functions below are given these.
 
     Keras numbers the layers that the user did not name with a counter of the whole process
-    (``conv2d_7``), so that two builds of one model disagree. Here they are numbered anew within
+    (``conv2d_7``), so that two builds of one model disagree. Here they are numbered again within
     the model; names that the user gave stay as they are.
 
     Parameters
@@ -279,7 +279,7 @@ def name_parameters(
 
 
 def _are_floats(*values):
-    """Tell whether all of some values are arrays of floating-point numbers; bfloat16 is a V."""
+    """Return whether all of some values are arrays of floating-point numbers; bfloat16 is a V."""
     return all(getattr(value, "dtype", np.dtype(int)).kind in "fV" for value in values)
 
 

@@ -225,7 +225,7 @@ def measure_odds_ratio(
 def explain_association(
     counts: pd.DataFrame, column: str, values: tuple, *, within: str | list[str]
 ) -> pd.Series:
-    """Tell whether an association survives within strata, or is one of their mixture.
+    """Return whether an association survives within strata, or is one of their mixture.
 
     Parameters
     ----------

@@ -133,7 +133,7 @@ class Federation:
         self._exit.close()
 
     def tasks(self) -> pd.DataFrame:
-        """Tell what the tasks of the last experiment have cost.
+        """Tabulate what the tasks of the last experiment have cost.
 
         Returns
         -------
@@ -395,7 +395,7 @@ def _list_folders(samples):
 
 
 def _is_seeded(algo):
-    """Tell whether an algorithm was given a seed, or takes none."""
+    """Return whether an algorithm was given a seed, or takes none."""
     if hasattr(algo, "seed"):  # ours
         return algo.seed is not None
     takes_seed = any("seed" in signature(cls.__init__).parameters for cls in type(algo).__mro__)

@@ -323,7 +323,7 @@ def _parts(value, state):
 
 
 def _is_code(symbol):
-    """Tell whether a symbol is a call of types.CodeType, as cloudpickle writes it."""
+    """Return whether a symbol is a call of types.CodeType, as cloudpickle writes it."""
     if symbol.name != "call":
         return False
     called = symbol.content[0][0]

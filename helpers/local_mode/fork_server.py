@@ -107,7 +107,7 @@ class ForkServer:
             raise
 
     def is_alive(self) -> bool:
-        """Tell whether the server still answers.
+        """Return whether the server still answers.
 
         Returns
         -------

@@ -65,7 +65,7 @@ def check_local_code(
 
 
 def _place(name):
-    """Tell where a module is, from here."""
+    """Return where a module is, from here."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.origin:
         return name

@@ -72,7 +72,7 @@ def run_tasks_fast(
     Returns
     -------
     TaskRunner
-        Tells what each task has cost.
+        Records what each task has cost.
 
     Raises
     ------
@@ -175,12 +175,12 @@ class TaskRunner:
             self._max_workers = 1
             warnings.warn(
                 f"{reason}: Substra's own spawner runs the tasks, one after another, and each "
-                "imports TensorFlow anew.",
+                "imports TensorFlow again.",
                 stacklevel=3,
             )
 
     def table(self) -> pd.DataFrame:
-        """Tell what the tasks of the last compute plan have cost.
+        """Tabulate what the tasks of the last compute plan have cost.
 
         Returns
         -------
@@ -334,7 +334,7 @@ class _Progress:
 
 
 def _why_not_fork():
-    """Tell why tasks cannot be forked here, or return None."""
+    """Return why tasks cannot be forked here, or None."""
     if not hasattr(os, "fork"):
         return "This system cannot fork processes"
     tensorflow = sys.modules.get("tensorflow")

@@ -231,7 +231,7 @@ class WrappedNode:
 
 
 def is_simulated(node: Node) -> bool:
-    """Tell whether a node runs operations at once, in this process, instead of noting tasks.
+    """Return whether a node runs operations at once, in this process, instead of noting tasks.
 
     Parameters
     ----------
