@@ -8,9 +8,11 @@ from helpers.evaluation.calibration import fit_platt as fit_platt
 from helpers.evaluation.calibration import fit_temperature as fit_temperature
 from helpers.evaluation.intervals import Interval as Interval
 from helpers.evaluation.intervals import bootstrap_difference as bootstrap_difference
+from helpers.evaluation.intervals import bootstrap_fit as bootstrap_fit
 from helpers.evaluation.intervals import bootstrap_patients as bootstrap_patients
 from helpers.evaluation.intervals import interval_of as interval_of
 from helpers.evaluation.intervals import resample_patients as resample_patients
+from helpers.evaluation.intervals import side_of as side_of
 from helpers.evaluation.metrics import auc as auc
 from helpers.evaluation.metrics import balanced_accuracy as balanced_accuracy
 from helpers.evaluation.operating_points import Rates as Rates
