@@ -10,6 +10,7 @@ import pytest
 from helpers.fairness import OddsRatio
 from helpers.plots import (
     pareto_front,
+    plot_calibration,
     plot_effects,
     plot_groups,
     plot_odds_ratios,
@@ -66,3 +67,11 @@ def test_trade_offs_mark_the_front():
 def test_the_front_by_hand():
     assert pareto_front([1, 1, 2, 2], [5, 5, 6, 5]).tolist() == [True, True, True, False]
     assert pareto_front(np.array([1.0]), np.array([0.0])).tolist() == [True]
+
+
+def test_calibration_is_drawn_by_bins():
+    bins = pd.DataFrame({"films": [10, 30], "predicted": [0.2, 0.7], "observed": [0.3, 0.6]})
+    ax = plot_calibration({"A": bins, "B": bins[:1]})
+    assert ax.get_lines()[1].get_xydata().tolist() == [[0.2, 0.3], [0.7, 0.6]]
+    assert [c.get_label() for c in ax.collections] == ["A", "B"]
+    assert ax.collections[0].get_sizes().tolist() == [30, 90]

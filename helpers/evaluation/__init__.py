@@ -2,10 +2,17 @@
 
 from helpers.evaluation.calibration import Calibration as Calibration
 from helpers.evaluation.calibration import apply_hospitals as apply_hospitals
+from helpers.evaluation.calibration import calibration_bins as calibration_bins
 from helpers.evaluation.calibration import calibration_error as calibration_error
 from helpers.evaluation.calibration import fit_hospitals as fit_hospitals
 from helpers.evaluation.calibration import fit_platt as fit_platt
 from helpers.evaluation.calibration import fit_temperature as fit_temperature
+from helpers.evaluation.federated_fits import FederatedFit as FederatedFit
+from helpers.evaluation.federated_fits import FederatedLevel as FederatedLevel
+from helpers.evaluation.federated_fits import calibration_sums as calibration_sums
+from helpers.evaluation.federated_fits import choose_federated_level as choose_federated_level
+from helpers.evaluation.federated_fits import count_healthy_below as count_healthy_below
+from helpers.evaluation.federated_fits import fit_federated as fit_federated
 from helpers.evaluation.intervals import Interval as Interval
 from helpers.evaluation.intervals import bootstrap_difference as bootstrap_difference
 from helpers.evaluation.intervals import bootstrap_fit as bootstrap_fit
@@ -15,6 +22,8 @@ from helpers.evaluation.intervals import resample_patients as resample_patients
 from helpers.evaluation.intervals import side_of as side_of
 from helpers.evaluation.metrics import auc as auc
 from helpers.evaluation.metrics import balanced_accuracy as balanced_accuracy
+from helpers.evaluation.metrics import brier_score as brier_score
+from helpers.evaluation.metrics import log_loss as log_loss
 from helpers.evaluation.operating_points import Rates as Rates
 from helpers.evaluation.operating_points import choose_threshold as choose_threshold
 from helpers.evaluation.operating_points import decide as decide
