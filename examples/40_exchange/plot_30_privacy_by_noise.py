@@ -237,29 +237,17 @@ for unit, who in {"sample": "film", "patient": "patient"}.items():
     scored[f"clipping alone, by {who}"] = train(make_algo(0.0, unit))
     for noise in NOISES:
         scored[f"noise {noise}, by {who}"] = train(make_algo(noise, unit))
-alone = pd.concat([train(make_algo(), name) for name in hospitals], ignore_index=True)
-scored["alone"] = alone
+scored["alone"] = pd.concat([train(make_algo(), name) for name in hospitals], ignore_index=True)
 federation.close()
 
 # %%
 # Every hospital is judged on its own test films; an arm is compared with *alone* on the same
 # resampled patients. The intervals say nothing of other seeds.
 
-from helpers.evaluation import bootstrap_difference, bootstrap_patients
+from helpers.evaluation import compare_at_hospitals
 
-rows = []
-for arm, table in scored.items():
-    for name in hospitals:
-        own, floor = (t[t["hospital"] == name] for t in (table, alone))
-        y, patients = own["label"], own["patient"]
-        score = bootstrap_patients(auc, y, own["score"], patients, n=500)
-        gain = bootstrap_difference(auc, y, own["score"], floor["score"], patients, n=500)
-        rows += [
-            {"arm": arm, "hospital": name, "metric": "auc", **score._asdict()},
-            {"arm": arm, "hospital": name, "metric": "gain", **gain._asdict()},
-        ]
-results = pd.DataFrame(rows)
-aucs = results[results["metric"] == "auc"].pivot(index="arm", columns="hospital", values="value")
+results = compare_at_hospitals(auc, scored, "alone", n=500)
+aucs = results[results["metric"] == "score"].pivot(index="arm", columns="hospital", values="value")
 aucs = aucs.loc[list(scored), hospitals]
 aucs["mean"] = aucs.mean(axis="columns")
 aucs.round(3)
@@ -339,12 +327,6 @@ from helpers.results import write_results
 write_results(results.assign(seed=SEED, round=N_ROUNDS, split="test"), "privacy_by_noise")
 
 # %%
-# .. seealso::
-#
-#    :class:`~helpers.algorithms.DPSGD` for the equation, and
-#    :ref:`sphx_glr_auto_examples_40_exchange_plot_10_an_exchange_one_can_trust.py` for what a
-#    curious reader finds in an update without noise.
-#
 # References
 # ----------
 #

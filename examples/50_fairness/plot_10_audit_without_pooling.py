@@ -318,11 +318,6 @@ rows["metric"] = rows["first"] + " and " + rows["second"]
 write_results(rows.rename(columns={"effect": "value"}), "audit_without_pooling")
 
 # %%
-# .. seealso::
-#
-#    :func:`helpers.fairness.find_associations` and :func:`helpers.fairness.suppress` for exactly
-#    what is tested and what is protected.
-#
 # References
 # ----------
 #

@@ -59,7 +59,7 @@ from helpers.data import ChestXrayDataset
 from helpers.evaluation import auc
 from helpers.local_mode import Federation
 from helpers.models import build_cnn
-from helpers.openers.chest_xray_opener import ChestXrayOpener
+from helpers.results import score_films
 
 N_ROUNDS = 12  # and one seed, to keep the run short. More of both in a real study.
 set_logging_level(logging.ERROR)
@@ -84,11 +84,7 @@ with Federation(samples, fast=False) as federation:
         eval_every=N_ROUNDS,
     )
 algo = states.state[-1].algo  # after the last round all hospitals hold the same model
-scored = {}
-for split in ("valid", "test"):
-    opened = ChestXrayOpener().get_data([own[split] for own in samples.values()])
-    scored[split] = opened["metadata"].assign(logit=algo.predict(opened)[:, 0])
-valid, test = scored["valid"], scored["test"]
+valid, test = (score_films(algo, samples, split) for split in ("valid", "test"))
 
 # %%
 # Three calibrations, and what leaves a hospital
@@ -111,14 +107,14 @@ hospitals = sorted(set(valid["hospital"]))
 
 def split_hospitals(table):
     rows = (table[table["hospital"] == name] for name in hospitals)
-    return [(own["label"].to_numpy(), own["logit"].to_numpy()) for own in rows]
+    return [(own["label"].to_numpy(), own["score"].to_numpy()) for own in rows]
 
 
 rows = {}
 for method, pooled in (("temperature", fit_temperature), ("platt", fit_platt)):
     fitted, n_exchanges = fit_federated(split_hospitals(valid), method=method)
     rows[method] = vars(fitted) | {"exchanges": n_exchanges}
-    rows[f"{method}, pooled films"] = vars(pooled(valid["label"], valid["logit"]))
+    rows[f"{method}, pooled films"] = vars(pooled(valid["label"], valid["score"]))
 pd.DataFrame(rows).T.round(4)
 
 # %%
@@ -137,11 +133,11 @@ def calibrate(known, new):
         "one temperature": fit_federated(parts, method="temperature").calibration,
         "Platt, all": fit_federated(parts).calibration,
     }
-    said = {arm: calibration.apply(new["logit"]) for arm, calibration in fitted.items()}
+    said = {arm: calibration.apply(new["score"]) for arm, calibration in fitted.items()}
     said["Platt, each"] = said["as it is"].copy()
     for name, part in zip(hospitals, parts, strict=True):
         own = (new["hospital"] == name).to_numpy()
-        said["Platt, each"][own] = fit_federated([part]).calibration.apply(new["logit"][own])
+        said["Platt, each"][own] = fit_federated([part]).calibration.apply(new["score"][own])
     return said
 
 
@@ -215,7 +211,7 @@ def measure(fit_films, test_films):
     for name, part in zip(hospitals, parts, strict=True):
         own_level = choose_federated_level([part], specificity=SPECIFICITY).threshold
         for arm, level in (("one level", common), ("own level", own_level)):
-            rates = rates_at_threshold(new["label"][rows[name]], new["logit"][rows[name]], level)
+            rates = rates_at_threshold(new["label"][rows[name]], new["score"][rows[name]], level)
             found["specificity", arm, name], found["sensitivity", arm, name] = rates[::-1]
     for arm in ("one level", "own level"):
         off = [abs(found["specificity", arm, name] - SPECIFICITY) for name in hospitals]

@@ -17,6 +17,7 @@ from helpers.evaluation.intervals import Interval as Interval
 from helpers.evaluation.intervals import bootstrap_difference as bootstrap_difference
 from helpers.evaluation.intervals import bootstrap_fit as bootstrap_fit
 from helpers.evaluation.intervals import bootstrap_patients as bootstrap_patients
+from helpers.evaluation.intervals import compare_at_hospitals as compare_at_hospitals
 from helpers.evaluation.intervals import interval_of as interval_of
 from helpers.evaluation.intervals import resample_patients as resample_patients
 from helpers.evaluation.intervals import side_of as side_of

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from helpers.data.arguments import check_integer
@@ -235,6 +236,65 @@ def bootstrap_difference(
     ours, theirs = ([metric(labels, row) for row in model] for model in models)
     draws = _draw(metric, labels, models, patients, n, seed)
     return interval_of(np.mean(ours) - np.mean(theirs), draws, level=level)
+
+
+def compare_at_hospitals(
+    metric: Callable[..., float],
+    scored: Mapping[str, pd.DataFrame],
+    baseline: str,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Measure several models at every hospital, and what each gains over one of them.
+
+    Parameters
+    ----------
+    metric : callable
+        As for :func:`bootstrap_patients`.
+    scored : dict of str to pandas.DataFrame
+        Model and its test films: ``hospital``, ``patient``, ``label`` and ``score``, such as
+        :func:`helpers.results.score_films` returns them. At each hospital the films are the same,
+        in the same order.
+    baseline : str
+        The model that the others are compared with, on the same resampled patients.
+    n, seed, level
+        As for :func:`bootstrap_patients`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``arm``, ``hospital``, ``metric`` (``"score"`` or ``"gain"``), ``value``, ``low`` and
+        ``high``.
+
+    Raises
+    ------
+    ValueError
+        If the films of two models are not the same, or a score is not finite.
+    """
+    rows = []
+    for arm, table in scored.items():
+        for hospital, own in table.groupby("hospital", sort=False):
+            floor = scored[baseline]
+            floor = floor[floor["hospital"] == hospital]
+            same = ["patient", "label"]
+            if own[same].to_numpy(dtype=object).tolist() != floor[same].to_numpy(object).tolist():
+                raise ValueError(
+                    f"Expected the same films of {hospital} for {arm!r} and {baseline!r}. Received "
+                    f"{len(own):,} and {len(floor):,}, or others. Score both on the same samples."
+                )
+            about = (own["label"], own["score"])
+            how = {"n": n, "seed": seed, "level": level}
+            found = {
+                "score": bootstrap_patients(metric, *about, own["patient"], **how),
+                "gain": bootstrap_difference(metric, *about, floor["score"], own["patient"], **how),
+            }
+            rows += [
+                {"arm": arm, "hospital": hospital, "metric": name, **interval._asdict()}
+                for name, interval in found.items()
+            ]
+    return pd.DataFrame(rows)
 
 
 def bootstrap_fit(

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers.evaluation import (
@@ -11,6 +12,7 @@ from helpers.evaluation import (
     bootstrap_difference,
     bootstrap_fit,
     bootstrap_patients,
+    compare_at_hospitals,
     interval_of,
     resample_patients,
     side_of,
@@ -174,3 +176,27 @@ def test_resamples_that_cannot_be_fitted_do_not_count():
 def test_the_side_of_an_interval(limits, side):
     assert side_of(Interval(0.0, *limits)) == side
     assert side_of(Interval(0.5, *(limit + 0.5 for limit in limits)), bar=0.5) == side
+
+
+def test_models_are_compared_hospital_by_hospital(rng):
+    films = pd.DataFrame(
+        {
+            "hospital": ["H"] * 40 + ["G"] * 30,
+            "patient": np.repeat(np.arange(35), 2),
+            "label": rng.integers(0, 2, 70),
+        }
+    )
+    scored = {name: films.assign(score=rng.normal(size=70)) for name in ("alone", "federated")}
+    found = compare_at_hospitals(auc, scored, "alone", n=50).set_index(
+        ["arm", "hospital", "metric"]
+    )
+    own, floor = (scored[name][:40] for name in ("federated", "alone"))
+    gain = bootstrap_difference(
+        auc, own["label"], own["score"], floor["score"], own["patient"], n=50
+    )
+    assert tuple(found.loc[("federated", "H", "gain")]) == gain
+    score = bootstrap_patients(auc, own["label"], own["score"], own["patient"], n=50)
+    assert tuple(found.loc[("federated", "H", "score")]) == score
+    assert found.loc[("alone", "G", "gain")].tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match=r"same films of G for 'federated' and 'alone'"):
+        compare_at_hospitals(auc, scored | {"federated": films[::-1].assign(score=0.0)}, "alone")
