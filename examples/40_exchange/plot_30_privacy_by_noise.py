@@ -123,10 +123,11 @@ ax.hist(lengths, bins=30, color="0.6")
 ax.axvline(CLIP_NORM, color="black")
 ax.set(xlabel="length of a film's gradient (line: where it is clipped)", ylabel="films")
 plt.show()
+print(f"{sum(length > CLIP_NORM for length in lengths)} of {len(lengths)} films are clipped.")
 
 # %%
-# Clipping here shortens most gradients and keeps their directions. That has a price of its own,
-# which we measure below by *clipping alone*. The noise is measured in the same unit; its length
+# Clipping shortens a gradient and keeps its direction. It has a price of its own, which we measure
+# below by *clipping alone*. The noise is measured in the same unit; its length
 # grows with the root of the number of weights, while a sum grows with the films or patients in it:
 
 n_weights = algo.model.count_params()
@@ -134,7 +135,8 @@ NOISES = (0.5, 2.0)
 for unit, size in BATCH_SIZES.items():
     print(f"{size} clipped gradients by {unit}, if all agreed: {size * CLIP_NORM:6.1f}")
 for noise in NOISES:
-    print(f"noise with multiplier {noise}, {n_weights:,} weights: {noise * n_weights**0.5:6.1f}")
+    length = noise * CLIP_NORM * n_weights**0.5
+    print(f"noise with multiplier {noise}, {n_weights:,} weights: {length:6.1f}")
 
 # %%
 # What a training spends
@@ -169,7 +171,7 @@ spent = pd.DataFrame(
         for noise in NOISES
     }
 )
-spent.round(2)
+spent.rename(columns={"sample": "film"}).round(2)
 
 # %%
 # The smaller the hospital, the more it spends for the same noise: its films take part more often.
@@ -254,8 +256,8 @@ aucs.round(3)
 
 # %%
 # Each hospital's AUC against its own :math:`\varepsilon`, of a film on the left and of a patient on
-# the right. Dotted is what it reaches alone, with :math:`\varepsilon = 0`; dashed in black is the
-# mean with clipping alone.
+# the right. Dotted is what it reaches alone, where :math:`\varepsilon = 0`; dashed in black is the
+# mean with clipping alone; grey is chance.
 
 from helpers.plots import hospital_colors
 
@@ -268,6 +270,9 @@ for ax, unit, who in zip(axes, units, ("film", "patient"), strict=True):
         ax.axhline(aucs.loc["alone", name], color=colors[name], linestyle=":", linewidth=1)
     ax.axhline(aucs.loc[f"clipping alone, by {who}", "mean"], color="black", linestyle="--")
     ax.set(xscale="log", xlabel=f"ε of one {who} (further right: less privacy)")
+    ax.axhline(0.5, color="0.8", zorder=0)
+    ax.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
+    ax.minorticks_off()
 axes[0].set_ylabel("test AUC at the hospital")
 axes[1].legend(fontsize=8)
 plt.show()
@@ -311,7 +316,11 @@ def say_verdicts():
         print(f"Clipping alone by {who} changes the mean AUC by {price:+.3f}.")
         for noise in NOISES:
             price = aucs.loc[f"noise {noise}, by {who}", "mean"] - clipped
-            print(f"  Noise {noise} on top of it: {price:+.3f}.")
+            of_unit = spent["sample" if who == "film" else who, noise]
+            print(
+                f"  Noise {noise} on top of it: {price:+.3f}, for ε of a {who} between "
+                f"{of_unit.min():.1f} and {of_unit.max():.1f}."
+            )
 
 
 say_verdicts()

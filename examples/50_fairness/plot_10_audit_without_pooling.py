@@ -60,8 +60,8 @@ suppress(count_at(smallest, films, [column]), MINIMUM)
 
 # %%
 # This protects the exact value of small cells, and no more: zeros are shown, sums give bounds, and
-# the tables of two days reveal who came in between. Hiding also has a price. The finer the table,
-# the less of it is left:
+# the tables of two days reveal who came in between. Hiding also has a price. How much of a table is
+# left if it gets finer?
 
 import itertools
 
@@ -199,7 +199,7 @@ truth.groupby(["audit", "planted", "found"]).size().unstack(fill_value=0)
 # ----------------------------
 #
 # View and label are not linked in that population. Yet hospitals that take more films in bed may
-# also see more of the ill. Whoever pools the films and forgets where they come from finds a link.
+# also see more of the ill; then pooled films show a link to whoever forgets where they come from.
 # The odds ratio *within hospitals* is that of Mantel and Haenszel :footcite:p:`mantel1959`.
 #
 # For the opposite, take two hospitals: one whose patients are often ill and rarely imaged in bed,

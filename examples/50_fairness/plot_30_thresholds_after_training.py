@@ -280,7 +280,7 @@ say_verdicts()
 
 # %%
 # Without touching the model, decisions can be moved towards one of several kinds of fairness, as
-# well as a few dozen ill validation patients of each sex allow. A threshold that is fair to women
+# well as the few validation patients allow. A threshold that is fair to women
 # and men says nothing about old women. And a threshold by sex needs to know the sex of every
 # patient, and treats two patients with one score in two ways: whether that is lawful, or right, is
 # not a question of statistics. Weights and thresholds can be combined:

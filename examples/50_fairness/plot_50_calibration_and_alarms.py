@@ -265,8 +265,8 @@ pd.Series(by_chance, name="calibration error by chance").round(3)
 # The hospitals have agreed on a specificity: this share of the healthy must not trigger an alarm.
 # *One level* for all is found by bisection: in each exchange a hospital answers how many of its
 # healthy validation films score below a proposed level, and no score leaves it
-# (:func:`~helpers.evaluation.choose_federated_level`). It holds on average. Does it at each
-# hospital? An *own level* needs nobody else.
+# (:func:`~helpers.evaluation.choose_federated_level`). On all validation films together it holds
+# by construction. Does it at each hospital, on other films? An *own level* needs nobody else.
 
 from helpers.plots import plot_intervals
 

@@ -118,7 +118,8 @@ class PatientDataset(ChestXrayDataset):
 
     For private training by patient, ``DPSGD(..., unit="patient")``, which takes an element at a
     time: its loss is the mean over the patient's films. A film without a patient's number is a
-    patient of its own. For inference the batches are films, as those of
+    patient of its own. Federated Averaging weights hospitals by the length of the dataset: by
+    their patients. For inference the batches are films, as those of
     :class:`~helpers.data.ChestXrayDataset`.
 
     Parameters
