@@ -195,7 +195,7 @@ halves = pd.DataFrame(
             sex,
             patients,
             between=("F", "M"),
-            metric=aim,
+            rate=aim,
             share=0.5,
         )
         for method, aim in AIMS.items()

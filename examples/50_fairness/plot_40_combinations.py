@@ -161,10 +161,10 @@ for choice, decisions in decided.items():
     changes[*choice, "balanced_accuracy"] = bootstrap_difference(
         balanced_accuracy, y, decisions, decided[FLOOR], patients, n=N_RESAMPLES
     )._asdict()
-    for metric, gap in GAPS.items():
+    for rate, gap in GAPS.items():
         compared = compare_gaps(
             y, decided[FLOOR], decisions, sex, patients,
-            between=("F", "M"), metric=metric, n=N_RESAMPLES,
+            between=("F", "M"), rate=rate, n=N_RESAMPLES,
         )  # fmt: skip
         rows[choice][gap] = compared["after"]
         changes[*choice, gap] = compared[["value", "low", "high", "levelled_down"]]

@@ -140,7 +140,7 @@ def tabulate_films(films: list[FilmRecord]) -> pd.DataFrame:
     Parameters
     ----------
     films : list of FilmRecord
-        From :func:`helpers.phantom.population.draw_films`.
+        From ``helpers.phantom.population.draw_films``.
 
     Returns
     -------

@@ -241,7 +241,7 @@ def bootstrap_difference(
 def compare_at_hospitals(
     metric: Callable[..., float],
     scored: Mapping[str, pd.DataFrame],
-    baseline: str,
+    against: str,
     *,
     n: int = 1000,
     seed: int = 0,
@@ -257,7 +257,7 @@ def compare_at_hospitals(
         Model and its test films: ``hospital``, ``patient``, ``label`` and ``score``, such as
         :func:`helpers.results.score_films` returns them. At each hospital the films are the same,
         in the same order.
-    baseline : str
+    against : str
         The model that the others are compared with, on the same resampled patients.
     n, seed, level
         As for :func:`bootstrap_patients`.
@@ -276,12 +276,12 @@ def compare_at_hospitals(
     rows = []
     for arm, table in scored.items():
         for hospital, own in table.groupby("hospital", sort=False):
-            floor = scored[baseline]
+            floor = scored[against]
             floor = floor[floor["hospital"] == hospital]
             same = ["patient", "label"]
             if own[same].to_numpy(dtype=object).tolist() != floor[same].to_numpy(object).tolist():
                 raise ValueError(
-                    f"Expected the same films of {hospital} for {arm!r} and {baseline!r}. Received "
+                    f"Expected the same films of {hospital} for {arm!r} and {against!r}. Received "
                     f"{len(own):,} and {len(floor):,}, or others. Score both on the same samples."
                 )
             about = (own["label"], own["score"])

@@ -196,7 +196,7 @@ def compare_gaps(
     patients: ArrayLike,
     *,
     between: tuple[str, str],
-    metric: str = "true_positive_rate",
+    rate: str = "true_positive_rate",
     share: float = 1.0,
     n: int = 1000,
     seed: int = 0,
@@ -204,7 +204,7 @@ def compare_gaps(
 ) -> pd.Series:
     r"""Compare the gap between two groups before and after a change, on the same patients.
 
-    With :math:`g` the metric of the first group minus that of the second, the value is
+    With :math:`g` the rate of the first group minus that of the second, the value is
     :math:`|g_\text{after}| - s\,|g_\text{before}|`. With :math:`s = 1` it is the change of the gap;
     with :math:`s = 0.5` it is below 0 if the gap was cut in half. Every resample judges both
     decisions on the same patients. Its absolute values are somewhat too large where a gap is
@@ -222,7 +222,7 @@ def compare_gaps(
         Patient of each film.
     between : tuple of str
         The two groups.
-    metric : str, default="true_positive_rate"
+    rate : str, default="true_positive_rate"
         A metric of decisions; see :func:`measure_groups`.
     share : float, default=1.0
         :math:`s`.
@@ -233,16 +233,16 @@ def compare_gaps(
     -------
     pandas.Series
         ``before`` and ``after``: the gaps with their signs, first group minus second;
-        ``first_change`` and ``second_change``: of each group's metric; ``value``, ``low`` and
+        ``first_change`` and ``second_change``: of each group's rate; ``value``, ``low`` and
         ``high`` of the comparison; ``reversed``: whether the sign changed; ``levelled_down``:
         whether the gap became smaller and the group with the larger value lost more than the
-        other gained. For a metric of which more is better, this is levelling down (Mittelstadt et
+        other gained. For a rate of which more is better, this is levelling down (Mittelstadt et
         al. 2023 [1]_).
 
     Raises
     ------
     ValueError
-        If the lengths differ, the metric is unknown, a group has no film, or a decision is not
+        If the lengths differ, the rate is unknown, a group has no film, or a decision is not
         finite.
 
     References
@@ -259,8 +259,9 @@ def compare_gaps(
     >>> found[["before", "after", "value"]].tolist(), found["levelled_down"]
     ([-0.5, 0.0, -0.5], True)
     """
-    if metric not in _RATES:
-        raise ValueError(f"Expected a metric among {tuple(_RATES)}. Received {metric!r}.")
+    if rate not in _RATES:
+        raise ValueError(f"Expected a rate among {tuple(_RATES)}. Received {rate!r}.")
+    before, after = check_finite(before, "before"), check_finite(after, "after")
     labels, before, table, patients, _ = _align(labels, before, groups, patients, None)
     after = _align(labels, after, groups, patients, None)[1]
     names = table.iloc[:, 0].to_numpy()
@@ -274,7 +275,7 @@ def compare_gaps(
         own = [films[member[films]] for member in members]
         return np.array(
             [
-                [_metric(metric, labels, called, None, part) for part in own]
+                [_metric(rate, labels, called, None, part) for part in own]
                 for called in (before, after)
             ]
         )

@@ -215,7 +215,7 @@ def test_a_comparison_with_itself_changes_nothing(films):
         n=20,
     )
     assert found[["value", "low", "high", "first_change", "second_change"]].tolist() == [0] * 5
-    with pytest.raises(ValueError, match=r"Expected a metric among .* Received 'auc'"):
-        compare_gaps([1], [1], [1], pd.Series(["F"]), [1], between=("F", "M"), metric="auc")
+    with pytest.raises(ValueError, match=r"Expected a rate among .* Received 'auc'"):
+        compare_gaps([1], [1], [1], pd.Series(["F"]), [1], between=("F", "M"), rate="auc")
     with pytest.raises(ValueError, match=r"the groups \('F', 'M'\)\. Received films of \['F'\]"):
         compare_gaps([1], [1], [1], pd.Series(["F"]), [1], between=("F", "M"))
