@@ -127,8 +127,8 @@ print(f"{sum(length > CLIP_NORM for length in lengths)} of {len(lengths)} films 
 
 # %%
 # Clipping shortens a gradient and keeps its direction. It has a price of its own, which we measure
-# below by *clipping alone*. The noise is measured in the same unit; its length
-# grows with the root of the number of weights, while a sum grows with the films or patients in it:
+# below by *clipping alone*. The noise is measured in the same unit; its length grows with the root
+# of the number of weights, while a sum grows with the films or patients in it:
 
 n_weights = algo.model.count_params()
 NOISES = (0.5, 2.0)
@@ -309,7 +309,7 @@ def say_verdicts():
             f"above {n['above']}, below {n['below']}, undecided {n['undecided']}."
         )
         losers = [name for name in hospitals if limits.loc[(arm, name), "value"] < 0]
-        print(f"  For less than alone, as a point estimate: {', '.join(losers) or 'nobody'}.")
+        print(f"  Lower than alone, as a point estimate, at: {', '.join(losers) or 'no hospital'}.")
     for who in ("film", "patient"):
         clipped = aucs.loc[f"clipping alone, by {who}", "mean"]
         price = clipped - aucs.loc["no clipping, no noise", "mean"]

@@ -276,6 +276,7 @@ for ax, metric in zip(axes, ("specificity", "sensitivity"), strict=True):
     rows = levels[levels["metric"] == metric]
     plot_intervals(rows, reference=SPECIFICITY if metric == "specificity" else None, ax=ax)
     ax.set(xlabel=metric, xlim=(0, 1.02))
+    ax.legend(fontsize=8, loc="lower left")
 plt.show()
 
 # %%

@@ -337,6 +337,11 @@ def bootstrap_fit(
         The names of ``measure``, each with its :class:`Interval`. A resample that cannot be
         fitted (``measure`` raises ValueError) does not count.
 
+    Notes
+    -----
+    A resample holds fewer different patients than there are, so that its fit is somewhat worse:
+    with few patients the intervals reach too far towards a bad fit.
+
     References
     ----------
     .. [1] B. Efron and R. J. Tibshirani, "An introduction to the bootstrap", Chapman & Hall 1993.
