@@ -280,10 +280,10 @@ say_verdicts()
 
 # %%
 # Without touching the model, decisions can be moved towards one of several kinds of fairness, as
-# well as the few validation patients allow. A threshold that is fair to women
-# and men says nothing about old women. And a threshold by sex needs to know the sex of every
-# patient, and treats two patients with one score in two ways: whether that is lawful, or right, is
-# not a question of statistics. Weights and thresholds can be combined:
+# well as the few validation patients allow. A threshold that is fair to women and men says nothing
+# about old women. And a threshold by sex needs to know the sex of every patient, and treats two
+# patients with one score in two ways: whether that is lawful, or right, is not a question of
+# statistics. Weights and thresholds can be combined:
 # :ref:`sphx_glr_auto_examples_50_fairness_plot_40_combinations.py`.
 
 from helpers.results import write_results
