@@ -256,6 +256,10 @@ def say_verdicts():
             f"{name}: gap of TPR {gap.value:+.3f}, {of_gap[side_of(gap)]}; balanced accuracy "
             f"{gain.value:+.3f}, {of_gain[side_of(gain)]}."
         )
+        if name == "null check" and side_of(gap) != "undecided":
+            print(
+                "  It should change nothing: an interval over patients omits the noise of training."
+            )
         if name != "null check":
             more = "more" if abs(gap.value) > null else "NO more"
             print(f"  It moves the gap {more} than two trainings that hardly differ ({null:.3f}).")
