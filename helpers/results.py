@@ -1,9 +1,12 @@
 """Results: one tidy table of scores, the same columns on every page."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from helpers.openers.chest_xray_opener import ChestXrayOpener
 
 COLUMNS = ("seed", "round", "arm", "hospital", "split", "metric", "value")
 
@@ -49,6 +52,27 @@ def tidy_scores(
         raise ValueError(f"Expected the columns {missing} in scores. Received {list(scores)}.")
     table = scores.assign(seed=seed, arm=arm, split=split, **more)
     return table[[*COLUMNS, *more]].reset_index(drop=True)
+
+
+def score_films(algo: Any, samples: Mapping[str, Mapping[str, Path]], split: str) -> pd.DataFrame:
+    """Let a trained network score all films of a split, hospital by hospital.
+
+    Parameters
+    ----------
+    algo : helpers.algorithms.TFAlgo
+        A trained algorithm, such as a state of a simulation holds it.
+    samples : dict of str to dict of str to path
+        Hospital, split and folder, as :func:`helpers.data.prepare_samples` returns them.
+    split : str
+        Such as ``"valid"`` or ``"test"``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The films' metadata, with the network's first output as ``score``.
+    """
+    opened = ChestXrayOpener().get_data([own[split] for own in samples.values()])
+    return opened["metadata"].assign(score=algo.predict(opened)[:, 0])
 
 
 def write_results(results: pd.DataFrame, page: str) -> Path:

@@ -1,9 +1,12 @@
 """Tidy tables: columns, files, the comparison of arms."""
 
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.results import COLUMNS, compare_arms, tidy_scores, write_results
+from helpers.results import COLUMNS, compare_arms, score_films, tidy_scores, write_results
 
 
 def scores(*values, number=2):
@@ -45,3 +48,19 @@ def test_missing_columns_are_named():
         tidy_scores(scores(0.5).drop(columns="value"), arm="pooled", seed=0)
     with pytest.raises(ValueError, match=r"columns \['seed', 'arm', 'split'\] in results"):
         write_results(scores(0.5), "page")
+
+
+class _Mean:
+    """A network that scores a film by its mean."""
+
+    def predict(self, data_from_opener):
+        images = data_from_opener["images"]
+        return np.asarray(images[np.arange(len(images))]).mean(axis=(1, 2))
+
+
+def test_all_hospitals_films_are_scored_in_their_order(tiny_samples):
+    scored = score_films(_Mean(), tiny_samples, "test")
+    assert list(scored["hospital"].unique()) == list(tiny_samples)
+    folder = next(iter(tiny_samples.values()))["test"]
+    first = np.load(Path(folder) / "images.npy")
+    assert scored["score"][: len(first)].tolist() == first.mean(axis=(1, 2))[:, 0].tolist()

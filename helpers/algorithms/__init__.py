@@ -1,6 +1,7 @@
 """SubstraFL algorithms for TensorFlow, named and hooked as SubstraFL's for PyTorch."""
 
 from helpers.algorithms.accounting import find_noise as find_noise
+from helpers.algorithms.accounting import group_privacy as group_privacy
 from helpers.algorithms.accounting import spent_epsilon as spent_epsilon
 from helpers.algorithms.batch_norm import BatchNorm as BatchNorm
 from helpers.algorithms.index_generators import PoissonIndexGenerator as PoissonIndexGenerator

@@ -1,5 +1,7 @@
 """Accounting: what private training spends, by the package dp-accounting."""
 
+import math
+
 # Steps of the distributions of privacy loss; ten times finer ones cost ten times the time, for a
 # thousandth less.
 _STEP = 1e-3
@@ -10,7 +12,8 @@ def spent_epsilon(
 ) -> float:
     r"""Compute the :math:`\varepsilon` that an organization's training has spent.
 
-    Neighbors are two sets of samples of which one has one sample more. The accountant adds up
+    Neighbors are two sets of samples of which one has one sample more (add or remove). With
+    ``DPSGD(unit="patient")`` put patients in place of samples everywhere. The accountant adds up
     privacy loss distributions (Koskela et al. 2020), by the package dp-accounting; its result is an
     upper bound. Organizations with different samples do not add up: each has an :math:`\varepsilon`
     of its own.
@@ -18,9 +21,9 @@ def spent_epsilon(
     Parameters
     ----------
     n_samples : int
-        Samples that the organization trains on.
+        Samples, or patients, that the organization trains on.
     batch_size : int
-        Expected number of samples of a batch.
+        Expected number of samples, or patients, of a batch.
     n_updates : int
         All updates: those of one round times the rounds. SubstraFL trains once more than it
         averages: N rounds are N + 1 trainings.
@@ -88,6 +91,59 @@ def find_noise(
         LowerEndpointAndGuess(0.1, 1.0),
         tol=1e-3,
     )
+
+
+def group_privacy(epsilon: float, delta: float, size: int) -> tuple[float, float]:
+    r"""Compute what a guarantee for one sample leaves to a group of samples.
+
+    If a mechanism is :math:`(\varepsilon, \delta)`-private for one sample, then for :math:`k`
+    samples that are there or not together, such as those of one patient, it is
+    :math:`(k\varepsilon, k e^{(k - 1)\varepsilon}\delta)`-private (Dwork & Roth 2014 [1]_, Section
+    2.3).
+
+    Parameters
+    ----------
+    epsilon : float
+        :math:`\varepsilon` of one sample, at least 0.
+    delta : float in [0, 1]
+        :math:`\delta` of one sample.
+    size : int
+        :math:`k`, at least 1.
+
+    Returns
+    -------
+    epsilon : float
+        That of the group.
+    delta : float
+        That of the group. From 1 on the guarantee is void: it excludes nothing. The formula is an
+        upper bound; the true loss may be smaller, and must then be accounted for otherwise.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+
+    References
+    ----------
+    .. [1] C. Dwork and A. Roth, "The algorithmic foundations of differential privacy", Foundations
+       and Trends in Theoretical Computer Science 9, 2014.
+
+    Examples
+    --------
+    >>> epsilon, delta = group_privacy(0.5, 1e-6, 3)
+    >>> round(epsilon, 2), round(delta * 1e6, 2)
+    (1.5, 8.15)
+    """
+    if not epsilon >= 0:
+        raise ValueError(f"Expected an epsilon of 0 or more. Received {epsilon}.")
+    if not 0 <= delta <= 1:
+        raise ValueError(f"Expected delta between 0 and 1. Received {delta}.")
+    if size < 1:
+        raise ValueError(f"Expected a size of at least 1. Received {size}.")
+    if delta == 0:
+        return size * epsilon, 0.0
+    logarithm = math.log(size * delta) + (size - 1) * epsilon
+    return size * epsilon, math.exp(logarithm) if logarithm < 700 else math.inf
 
 
 def _accountant():

@@ -1,13 +1,16 @@
 r"""Privacy: training with clipped and noised gradients (DP-SGD), and what it spends.
 
-An update that leaves an organization tells something about its samples. Abadi et al. 2016 bound how
+An update that leaves an organization says something about its samples. Abadi et al. 2016 bound how
 much: each sample's gradient is clipped, noise covers the sum, and which samples take part is drawn
-at random. The bound is a pair :math:`(\varepsilon, \delta)`: whatever is made of all that was sent,
-no outcome becomes more than :math:`e^{\varepsilon}` times as likely, apart from a chance of
-:math:`\delta`, because one sample was there. It holds for *one sample*. For a patient with
-:math:`k` samples it is :math:`k\varepsilon` and :math:`k e^{(k - 1)\varepsilon}\delta`, so that to
-train on one sample of each patient is the simple choice. Nothing covers the number of samples,
-which is sent as it is, nor the scores of an evaluation.
+at random. The bound is a pair :math:`(\varepsilon, \delta)`. Two sets of samples are *neighbors* if
+one has one sample more than the other (add or remove). For neighbors :math:`D, D'` and every set
+:math:`S` of what may be sent, :math:`P(D \in S) \le e^{\varepsilon} P(D' \in S) + \delta`.
+
+It holds for *one sample*. For a patient with :math:`k` samples it is much weaker, and often void;
+see :func:`~helpers.algorithms.group_privacy`. With ``unit="patient"`` the samples of a patient are
+clipped together, and neighbors differ by one *patient* (McMahan et al. 2018, who do so for the
+users of a telephone). Nothing covers the number of samples or patients, which is sent as it is, nor
+the scores of an evaluation.
 """
 
 import dataclasses
@@ -40,6 +43,10 @@ class DPSGD:
     in place of the mean gradient. The norm is that of all trainable weights together. The proximal
     term of FedProx knows no sample: its gradient is added afterwards, as it is.
 
+    With ``unit="patient"`` an element of a batch is a patient, as
+    :class:`~helpers.data.PatientDataset` makes it: :math:`g_i` is the mean gradient of the films of
+    patient :math:`i`, and is clipped as one; :math:`B` counts patients.
+
     Parameters
     ----------
     clip_norm : float
@@ -51,11 +58,13 @@ class DPSGD:
         state, which SubstraFL allows all organizations that test to read. With a number the noise
         follows from it and from the organization's first samples, to repeat a run. It protects
         nothing from somebody who knows the secret or the number.
+    unit : {"sample", "patient"}, default="sample"
+        Whose contribution is clipped, and so who is protected.
 
     Raises
     ------
     ValueError
-        If a number is out of its range.
+        If a number is out of its range, or the unit unknown.
 
     Notes
     -----
@@ -66,6 +75,7 @@ class DPSGD:
     clip_norm: float
     noise_multiplier: float
     seed: int | None = None
+    unit: str = "sample"
     option: ClassVar[str] = "privacy"
 
     def __post_init__(self) -> None:  # noqa: D105
@@ -76,6 +86,8 @@ class DPSGD:
                 "Expected a finite noise_multiplier of 0 or more. Received "
                 f"{self.noise_multiplier}."
             )
+        if self.unit not in ("sample", "patient"):
+            raise ValueError(f"Expected unit 'sample' or 'patient'. Received {self.unit!r}.")
 
     def start(self, index_generator: BaseIndexGenerator, model: keras.Model) -> "NoisedGradients":
         """Begin a private training; refuse one whose privacy could not be accounted.
@@ -145,6 +157,23 @@ class NoisedGradients:
             self.memory.assign([_draw_key(self.settings.seed, dataset), 0])
         self._count = int(self.memory.numpy()[1])
 
+    def films_of(self, x: Any) -> Any:
+        """Return the films of a batch without the axis of patients, as a model predicts them.
+
+        Parameters
+        ----------
+        x : tensor or structure of tensors
+            Of shape (n, …), or (n, n_films, …) by patient.
+
+        Returns
+        -------
+        tensor or structure of tensors
+            Of shape (n, …).
+        """
+        if self.settings.unit == "sample":
+            return x
+        return tf.nest.map_structure(lambda part: tf.reshape(part, [-1, *part.shape[2:]]), x)
+
     def end_round(self, num_updates: int) -> None:
         """Refuse a round in which weights may have been updated in another way.
 
@@ -175,32 +204,37 @@ class NoisedGradients:
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Clip the gradient of each sample, add them, add noise, divide by the expected batch size.
 
-        The samples are taken one by one, so that a gradient is exactly that of the sample alone,
-        whatever the layers of the model are, and a batch may have any size.
+        The samples (or patients) are taken one by one, so that a gradient is exactly that of the
+        sample alone, whatever the layers of the model are, and a batch may have any size.
 
         Parameters
         ----------
         loss_of : callable
-            Called with the elements of a batch of one sample; it returns the loss, shape ().
+            Called with the elements of a batch of one sample, or of the films of one patient; it
+            returns the loss, shape ().
         variables : list of keras.Variable
             What is trained.
         batch : tuple
-            Tensors of shape (n, …) or structures of them.
+            Tensors of shape (n, …), or (n, n_films, …) by patient, or structures of them.
         batch_size : float
-            Expected number of samples.
+            Expected number of samples, or of patients.
 
         Returns
         -------
         loss : tensor, shape (), float32
-            Mean loss over the samples, 0 if there is none. It is not noised, and stays.
+            Mean loss over the samples or patients, 0 if there is none. It is not noised, and stays.
         gradients : list of tensor, float32
             They take the place of the mean gradients.
         """
         n_samples = tf.shape(tf.nest.flatten(batch)[0])[0]
+        by_patient = self.settings.unit == "patient"
 
         def add_sample(number, loss_sum, sums):
+            one = tf.nest.map_structure(
+                lambda part: part[number] if by_patient else part[number, None], batch
+            )
             with tf.GradientTape() as tape:
-                loss = loss_of(*tf.nest.map_structure(lambda part: part[number, None], batch))
+                loss = loss_of(*one)
             gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
             gradients = [tf.cast(tf.convert_to_tensor(g), tf.float32) for g in gradients]
             clipped, _ = tf.clip_by_global_norm(gradients, self.settings.clip_norm)

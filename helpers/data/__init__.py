@@ -2,6 +2,7 @@
 
 from helpers.data.cache import cache_folder as cache_folder
 from helpers.data.dataset import ChestXrayDataset as ChestXrayDataset
+from helpers.data.dataset import PatientDataset as PatientDataset
 from helpers.data.dataset import WeightedChestXrayDataset as WeightedChestXrayDataset
 from helpers.data.fetch import fetch_pneumoniamnist as fetch_pneumoniamnist
 from helpers.data.hospitals import assign_hospitals as assign_hospitals

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from helpers.data.patients import number_names
+
 
 class ChestXrayDataset:
     """Batches of chest X-rays with one binary label.
@@ -109,3 +111,65 @@ class WeightedChestXrayDataset(ChestXrayDataset):
         """
         batch = super().__getitem__(indices)
         return batch if self._is_inference else (*batch, self._weights[indices])
+
+
+class PatientDataset(ChestXrayDataset):
+    """Batches of *patients*, each with all of their films: one patient is one element.
+
+    For private training by patient, ``DPSGD(..., unit="patient")``, which takes an element at a
+    time: its loss is the mean over the patient's films. A film without a patient's number is a
+    patient of its own. Federated Averaging weights hospitals by the length of the dataset: by
+    their patients. For inference the batches are films, as those of
+    :class:`~helpers.data.ChestXrayDataset`.
+
+    Parameters
+    ----------
+    data_from_opener : dict
+        What ``ChestXrayOpener.get_data`` returns: ``images``, ``labels`` and ``metadata``.
+    is_inference : bool
+        Whether only the films are returned.
+    """
+
+    def __init__(self, data_from_opener: Mapping[str, Any], is_inference: bool) -> None:
+        super().__init__(data_from_opener, is_inference)
+        if is_inference:
+            return
+        numbers = number_names(data_from_opener["metadata"]["patient"].to_numpy(dtype=object))
+        order = np.argsort(numbers, kind="stable")
+        self._films = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
+        self._most = max(map(len, self._films), default=0)
+
+    def __len__(self) -> int:
+        """Count the patients; the films for inference."""
+        return super().__len__() if self._is_inference else len(self._films)
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
+        """Read one batch.
+
+        Parameters
+        ----------
+        indices : numpy.ndarray of int, shape (n_batch,)
+            Which patients; which films for inference.
+
+        Returns
+        -------
+        x : numpy.ndarray of float32, shape (n_batch, n_films, H, W, 1)
+            The films of each patient, scaled to [0, 1], filled up with black ones to the largest
+            number of films of a patient. Shape (n_batch, H, W, 1) for inference.
+        y : numpy.ndarray of float32, shape (n_batch, n_films, 1)
+            Labels 0 or 1; left out for inference.
+        sample_weight : numpy.ndarray of float32, shape (n_batch, n_films)
+            0 for a film that fills up; for a patient's own films the same number, such that the
+            mean over ``n_films`` is the mean over these; left out for inference.
+        """
+        if self._is_inference:
+            return super().__getitem__(indices)
+        shape = (len(indices), self._most)
+        x = np.zeros((*shape, *self._images.shape[1:]), dtype=np.float32)
+        y = np.zeros((*shape, 1), dtype=np.float32)
+        weights = np.zeros(shape, dtype=np.float32)
+        for row, patient in enumerate(indices):
+            films = self._films[patient]
+            x[row, : len(films)], y[row, : len(films)] = super().__getitem__(films)
+            weights[row, : len(films)] = self._most / len(films)
+        return x, y, weights

@@ -20,6 +20,7 @@ from pathlib import Path
 from subprocess import PIPE
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
@@ -136,6 +137,33 @@ def _is_finished(folder, parameters):
     raise ValueError(
         f"Expected {str(folder)!r} to be empty, missing, or made with {parameters}. "
         f"Received a folder with {content}. Choose another folder or remove it yourself."
+    )
+
+
+def tabulate_films(films: list[FilmRecord]) -> pd.DataFrame:
+    """Write drawn films as a table, without rendering one: what an audit needs to know.
+
+    Parameters
+    ----------
+    films : list of FilmRecord
+        From ``helpers.phantom.population.draw_films``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``image``, ``patient``, ``hospital``, ``sex``, ``age``, ``view`` and ``findings``, as
+        :func:`helpers.data.read_radiographs` names them.
+    """
+    return pd.DataFrame(
+        {
+            "image": [_film_name(film) for film in films],
+            "patient": [str(film.patient) for film in films],
+            "hospital": [film.hospital.name for film in films],
+            "sex": ["F" if film.female else "M" for film in films],
+            "age": [float(film.age) for film in films],
+            "view": [film.view for film in films],
+            "findings": ["|".join(film.findings) or "No Finding" for film in films],
+        }
     )
 
 

@@ -2,14 +2,15 @@
 
 A model that calls ten films 80 % abnormal is calibrated if eight of them are. Networks often are
 not, and one that was trained across hospitals need not be at any of them: each has its own share
-of ill patients. A calibration moves the logits by two numbers at most. It keeps their order, so
-that a hospital's AUC stays what it was, and it is fitted on validation films.
+of ill patients. A calibration moves the logits by two numbers at most. With a positive slope it
+keeps their order, so that a hospital's AUC stays what it was. It is fitted on validation films.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
@@ -26,7 +27,7 @@ from helpers.evaluation.metrics import (
 )
 
 METHODS = ("temperature", "platt")
-_TEMPERATURES = (0.02, 50.0)
+TEMPERATURES = (0.02, 50.0)
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def fit_temperature(labels: Labels, logits: ArrayLike) -> Calibration:
         return np.logaddexp(0, -signs * logits / np.exp(log_temperature)).mean()
 
     found = minimize_scalar(
-        cross_entropy, bounds=np.log(_TEMPERATURES), method="bounded", options={"xatol": 1e-8}
+        cross_entropy, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-8}
     )
     return Calibration(slope=float(np.exp(-found.x)))
 
@@ -274,9 +275,46 @@ def calibration_error(labels: Labels, probabilities: ArrayLike, *, n_bins: int =
             f"Expected probabilities in [0, 1]. Received values from {probabilities.min():.3g} to "
             f"{probabilities.max():.3g}. Turn logits into probabilities with Calibration().apply."
         )
-    bins = np.minimum((probabilities * n_bins).astype(np.int64), n_bins - 1)
+    bins = _bins(probabilities, n_bins)
     differences = np.bincount(bins, labels - probabilities, minlength=n_bins)
     return float(np.abs(differences).sum() / len(labels))
+
+
+def calibration_bins(labels: Labels, probabilities: ArrayLike, *, n_bins: int = 10) -> pd.DataFrame:
+    """Tabulate the bins of :func:`calibration_error`, for a reliability diagram.
+
+    Parameters
+    ----------
+    labels, probabilities, n_bins
+        As for :func:`calibration_error`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by bin, without empty ones: ``films``, ``predicted`` (mean probability) and
+        ``observed`` (share with the label 1). The mean of their absolute differences over films
+        is the calibration error.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`calibration_error`.
+
+    Examples
+    --------
+    >>> calibration_bins([0, 1, 1], [0.2, 0.8, 0.9], n_bins=2)["observed"].tolist()
+    [0.0, 1.0]
+    """
+    calibration_error(labels, probabilities, n_bins=n_bins)  # which checks them
+    labels, probabilities = align_scores(labels, probabilities, "probabilities")
+    films = pd.DataFrame({"predicted": probabilities, "observed": labels.astype(float)})
+    by = films.groupby(pd.Series(_bins(probabilities, n_bins), name="bin"))
+    return pd.concat([by.size().rename("films"), by.mean()], axis=1)
+
+
+def _bins(probabilities, n_bins):
+    """Return the bin of each probability; 1 itself is in the last."""
+    return np.minimum((probabilities * n_bins).astype(np.int64), n_bins - 1)
 
 
 def _check(labels, logits):

@@ -7,10 +7,11 @@ Films of one patient resemble each other, so that patients are drawn, with all t
    Statistical Society B 69, 2007.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from helpers.data.arguments import check_integer
@@ -26,7 +27,34 @@ class Interval(NamedTuple):
     high: float
 
 
-def resample_patients(patients: ArrayLike, *, n: int = 1000, seed: int = 0) -> Iterator[np.ndarray]:
+def side_of(interval: Interval, bar: float = 0.0) -> str:
+    """Say on which side of a number an interval lies, for a sentence that is made of numbers.
+
+    Parameters
+    ----------
+    interval : Interval
+        A value with its limits.
+    bar : float, default=0.0
+        The number: 0 for a difference, what was agreed on for a rate.
+
+    Returns
+    -------
+    {"above", "below", "undecided"}
+        "undecided" if the number lies within the limits, or a limit is NaN.
+
+    Examples
+    --------
+    >>> side_of(Interval(0.1, 0.02, 0.2)), side_of(Interval(0.1, -0.02, 0.2))
+    ('above', 'undecided')
+    """
+    if interval.low > bar:
+        return "above"
+    return "below" if interval.high < bar else "undecided"
+
+
+def resample_patients(
+    patients: ArrayLike, *, n: int = 1000, seed: int = 0, strata: ArrayLike | None = None
+) -> Iterator[np.ndarray]:
     """Draw as many patients as there are, with replacement, again and again.
 
     Parameters
@@ -37,6 +65,9 @@ def resample_patients(patients: ArrayLike, *, n: int = 1000, seed: int = 0) -> I
         Number of resamples.
     seed : int, default=0
         Seed of the draws; the same seed and patients always give the same resamples.
+    strata : array, shape (n_films,), optional
+        Such as the hospital of each film: as many patients are drawn in each as there are. A
+        patient with films in two of them counts as two.
 
     Yields
     ------
@@ -46,19 +77,28 @@ def resample_patients(patients: ArrayLike, *, n: int = 1000, seed: int = 0) -> I
     Raises
     ------
     ValueError
-        If there is no film, ``n`` is not positive, or the seed is negative.
+        If there is no film, ``n`` is not positive, the seed is negative, or the lengths differ.
     """
     check_integer("n", n, 1)
     check_integer("seed", seed, 0)
     numbers = number_names(np.ravel(np.asarray(patients, dtype=object)))
     if len(numbers) == 0:
         raise ValueError("Expected at least one film to resample. Received none.")
-    n_patients = numbers.max() + 1
-    films = np.arange(len(numbers))
+    parts = [np.arange(len(numbers))]
+    if strata is not None:
+        strata = np.ravel(np.asarray(strata, dtype=object))
+        check_length(strata, "stratum", numbers, "patients")
+        parts = [np.flatnonzero(strata == name) for name in dict.fromkeys(strata)]
+    # Of each stratum its films, and the patient of each film by a number from 0.
+    numbers = [np.unique(numbers[films], return_inverse=True)[1] for films in parts]
     rng = np.random.default_rng(seed)
     for _ in range(n):
-        drawn = np.bincount(rng.integers(n_patients, size=n_patients), minlength=n_patients)
-        yield np.repeat(films, drawn[numbers])
+        drawn = []
+        for films, patient in zip(parts, numbers, strict=True):
+            size = patient.max() + 1
+            times = np.bincount(rng.integers(size, size=size), minlength=size)
+            drawn.append(np.repeat(films, times[patient]))
+        yield np.concatenate(drawn)
 
 
 def interval_of(value: float, draws: ArrayLike, *, level: float = 0.95) -> Interval:
@@ -196,6 +236,141 @@ def bootstrap_difference(
     ours, theirs = ([metric(labels, row) for row in model] for model in models)
     draws = _draw(metric, labels, models, patients, n, seed)
     return interval_of(np.mean(ours) - np.mean(theirs), draws, level=level)
+
+
+def compare_at_hospitals(
+    metric: Callable[..., float],
+    scored: Mapping[str, pd.DataFrame],
+    against: str,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Measure several models at every hospital, and what each gains over one of them.
+
+    Parameters
+    ----------
+    metric : callable
+        As for :func:`bootstrap_patients`.
+    scored : dict of str to pandas.DataFrame
+        Model and its test films: ``hospital``, ``patient``, ``label`` and ``score``, such as
+        :func:`helpers.results.score_films` returns them. At each hospital the films are the same,
+        in the same order.
+    against : str
+        The model that the others are compared with, on the same resampled patients.
+    n, seed, level
+        As for :func:`bootstrap_patients`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``arm``, ``hospital``, ``metric`` (``"score"`` or ``"gain"``), ``value``, ``low`` and
+        ``high``.
+
+    Raises
+    ------
+    ValueError
+        If the films of two models are not the same, or a score is not finite.
+    """
+    rows = []
+    for arm, table in scored.items():
+        for hospital, own in table.groupby("hospital", sort=False):
+            floor = scored[against]
+            floor = floor[floor["hospital"] == hospital]
+            same = ["patient", "label"]
+            if own[same].to_numpy(dtype=object).tolist() != floor[same].to_numpy(object).tolist():
+                raise ValueError(
+                    f"Expected the same films of {hospital} for {arm!r} and {against!r}. Received "
+                    f"{len(own):,} and {len(floor):,}, or others. Score both on the same samples."
+                )
+            about = (own["label"], own["score"])
+            how = {"n": n, "seed": seed, "level": level}
+            found = {
+                "score": bootstrap_patients(metric, *about, own["patient"], **how),
+                "gain": bootstrap_difference(metric, *about, floor["score"], own["patient"], **how),
+            }
+            rows += [
+                {"arm": arm, "hospital": hospital, "metric": name, **interval._asdict()}
+                for name, interval in found.items()
+            ]
+    return pd.DataFrame(rows)
+
+
+def bootstrap_fit(
+    measure: Callable[[np.ndarray, np.ndarray], Mapping[Hashable, float]],
+    fitted_on: ArrayLike,
+    judged_on: ArrayLike,
+    *,
+    fitted_strata: ArrayLike | None = None,
+    judged_strata: ArrayLike | None = None,
+    n: int = 500,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[Hashable, Interval]:
+    """Measure something that is fitted on some patients and judged on others, with intervals.
+
+    Every resample draws both the patients of the fit and those of the judgement, and fits again
+    (Efron & Tibshirani 1993 [1]_, Chapter 17, for prediction rules). An interval that draws the
+    second ones only takes the fit for given, and is too narrow.
+
+    Parameters
+    ----------
+    measure : callable
+        ``measure(fit_films, test_films)`` gets two arrays of indices of films, fits on the first,
+        judges on the second, and returns names and numbers. What it measures in one call is
+        paired: a difference of two methods is one of its numbers.
+    fitted_on, judged_on : array, shape (n_fit_films,), (n_test_films,)
+        Patient of each film.
+    fitted_strata, judged_strata : array, optional
+        As in :func:`resample_patients`: the hospital of each film.
+    n : int, default=500
+        Number of resamples.
+    seed : int, default=0
+        Seed of the resamples.
+    level : float in (0, 1), default=0.95
+        Share of the resamples between the limits.
+
+    Returns
+    -------
+    dict
+        The names of ``measure``, each with its :class:`Interval`. A resample that cannot be
+        fitted (``measure`` raises ValueError) does not count.
+
+    Notes
+    -----
+    A resample holds fewer different patients than there are, so that its fit is somewhat worse:
+    with few patients the intervals reach too far towards a bad fit.
+
+    References
+    ----------
+    .. [1] B. Efron and R. J. Tibshirani, "An introduction to the bootstrap", Chapman & Hall 1993.
+
+    Examples
+    --------
+    >>> heights = np.array([1.0, 2.0, 3.0, 4.0])
+    >>> def error_of_mean(fit, test):
+    ...     return {"error": heights[test].mean() - heights[fit].mean()}
+    >>> found = bootstrap_fit(error_of_mean, range(4), range(4))["error"]
+    >>> found.value, found.low < 0 < found.high
+    (0.0, True)
+    """
+    films = [np.arange(len(np.ravel(np.asarray(p, dtype=object)))) for p in (fitted_on, judged_on)]
+    values = measure(*films)
+    draws = {name: np.full(n, np.nan) for name in values}
+    resamples = zip(
+        resample_patients(fitted_on, n=n, seed=seed, strata=fitted_strata),
+        resample_patients(judged_on, n=n, seed=seed + 1, strata=judged_strata),
+        strict=True,
+    )
+    for number, (fit_films, test_films) in enumerate(resamples):
+        try:
+            drawn = measure(fit_films, test_films)
+        except ValueError:
+            continue  # such as a hospital whose drawn films are all of one class
+        for name in draws:
+            draws[name][number] = drawn[name]
+    return {name: interval_of(values[name], draws[name], level=level) for name in values}
 
 
 def _draw(metric, labels, models, patients, n, seed):

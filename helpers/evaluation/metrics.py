@@ -75,6 +75,63 @@ def balanced_accuracy(data_from_opener: Labels, predictions: ArrayLike) -> float
     return (share_of(called[positive]) + share_of(~called[~positive])) / 2
 
 
+def brier_score(data_from_opener: Labels, probabilities: ArrayLike) -> float:
+    r"""Mean squared error of the probabilities, :math:`\frac{1}{n} \sum_i (p_i - y_i)^2`.
+
+    A proper score (Brier 1950): it is smallest, on average, for the true probabilities, and
+    rewards both calibration and telling films apart.
+
+    Parameters
+    ----------
+    data_from_opener : dict or array
+        Labels 0 or 1, shape (n,); or what the opener returned.
+    probabilities : array, shape (n, 1) or (n,)
+        In [0, 1].
+
+    Returns
+    -------
+    float
+        In [0, 1], smaller is better; NaN without films.
+
+    Raises
+    ------
+    ValueError
+        If a probability is not finite, or the lengths differ.
+    """
+    labels, p = align_scores(data_from_opener, probabilities, "probabilities")
+    return float(np.mean((p - labels) ** 2)) if len(p) else float("nan")
+
+
+def log_loss(data_from_opener: Labels, probabilities: ArrayLike) -> float:
+    r"""Cross entropy, :math:`-\frac{1}{n} \sum_i y_i \log p_i + (1 - y_i) \log(1 - p_i)`.
+
+    A proper score, too; certainty that is wrong costs more than in :func:`brier_score`.
+
+    Parameters
+    ----------
+    data_from_opener : dict or array
+        Labels 0 or 1, shape (n,); or what the opener returned.
+    probabilities : array, shape (n, 1) or (n,)
+        In [0, 1]; 0 and 1 are moved by the smallest float64 step, as scikit-learn does.
+
+    Returns
+    -------
+    float
+        At least 0, smaller is better; NaN without films.
+
+    Raises
+    ------
+    ValueError
+        If a probability is not finite, or the lengths differ.
+    """
+    labels, p = align_scores(data_from_opener, probabilities, "probabilities")
+    if not len(p):
+        return float("nan")
+    smallest = np.finfo(np.float64).eps
+    p = np.clip(p, smallest, 1 - smallest)
+    return float(-np.mean(np.where(labels == 1, np.log(p), np.log1p(-p))))
+
+
 def share_of(flags: np.ndarray) -> float:
     """Measure the share of films that something is true of; NaN without films."""
     return float(flags.mean()) if len(flags) else float("nan")

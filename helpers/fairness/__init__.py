@@ -9,8 +9,10 @@ from helpers.fairness.audit import measure_odds_ratio as measure_odds_ratio
 from helpers.fairness.counts import count_groups as count_groups
 from helpers.fairness.counts import sum_counts as sum_counts
 from helpers.fairness.counts import suppress as suppress
+from helpers.fairness.group_metrics import compare_gaps as compare_gaps
 from helpers.fairness.group_metrics import measure_gaps as measure_gaps
 from helpers.fairness.group_metrics import measure_groups as measure_groups
+from helpers.fairness.group_metrics import split_selection_gap as split_selection_gap
 from helpers.fairness.selection import leave_out as leave_out
 from helpers.fairness.thresholds import RandomizedThresholds as RandomizedThresholds
 from helpers.fairness.thresholds import Thresholds as Thresholds

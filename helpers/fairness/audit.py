@@ -54,14 +54,15 @@ def measure_imbalance(counts: pd.DataFrame, column: str, *, level: float = 0.95)
 def find_associations(
     tables: Iterable[pd.DataFrame], *, within: str | list[str] | None = None, alpha: float = 0.05
 ) -> pd.DataFrame:
-    r"""Test pairs of variables for association, all together.
+    r"""Test pairs of variables for association, all pairs as one family.
 
     Each pair gets the Cochran–Mantel–Haenszel statistic of general association (Landis et al.
     1978 [1]_), :math:`Q = d^\top V^+ d` with :math:`d = \sum_h (O_h - E_h)` over the strata
     :math:`h` of ``within`` and :math:`V` its covariance when the margins are fixed. With one
-    stratum that is Pearson's chi-squared times :math:`(n - 1) / n`. The p-values are corrected by
-    Holm's method [2]_, so that the chance of finding *any* association where there is none is at
-    most ``alpha``.
+    stratum that is Pearson's chi-squared times :math:`(n - 1) / n`. The p-values of *all* tables
+    of one call are corrected together by Holm's method [2]_, so that the chance of finding *any*
+    association where there is none is at most ``alpha``. Two calls are two families, and their
+    chances add up: pass everything that is reported together in one call.
 
     The effect is :math:`\sqrt{\max(0, Q - \nu) / (n \min(r - 1, c - 1))}`, Cramér's V less what
     chance adds for :math:`\nu` degrees of freedom; its interval inverts the noncentral
@@ -75,7 +76,8 @@ def find_associations(
         stratum, which changes no share within the others.
     within : str or list of str, optional
         Variables whose values must not be mixed: an association is looked for inside each of
-        them, such as within each hospital.
+        them, such as within each hospital. A table of two variables of which one is a stratum
+        itself, such as hospital and label, is tested without strata.
     alpha : float in (0, 1), default=0.05
         Chance of one false finding or more.
 
@@ -89,7 +91,7 @@ def find_associations(
     Raises
     ------
     ValueError
-        If a table does not have two variables besides ``within``.
+        If a table has neither two variables besides ``within``, nor two of which one is in it.
 
     References
     ----------
@@ -102,13 +104,16 @@ def find_associations(
     tables = list(tables)
     rows = []
     for counts in tables:
-        pair = [name for name in counts.columns[:-1] if name not in strata]
-        if len(pair) != 2 or any(name not in counts for name in strata):
+        variables = list(counts.columns[:-1])
+        of_a_stratum = len(variables) == 2 and bool(set(variables) & set(strata))
+        own = [] if of_a_stratum else strata
+        pair = [name for name in variables if name not in own]
+        if len(pair) != 2 or any(name not in counts for name in own):
             raise ValueError(
                 f"Expected counts of two variables within {strata}. Received the columns "
                 f"{list(counts)}. Count with count_groups and sum over the others."
             )
-        q, degrees, n, size = _general_association(counts, *pair, strata)
+        q, degrees, n, size = _general_association(counts, *pair, own)
         effect = np.sqrt(max(0.0, q - degrees) / size) if size else np.nan
         low, high = (
             (np.sqrt(x / size) for x in _noncentrality(q, degrees)) if size else [np.nan] * 2

@@ -188,6 +188,172 @@ def measure_gaps(
     return gaps.rename_axis("metric")
 
 
+def compare_gaps(
+    labels: Labels,
+    before: ArrayLike,
+    after: ArrayLike,
+    groups: pd.Series,
+    patients: ArrayLike,
+    *,
+    between: tuple[str, str],
+    rate: str = "true_positive_rate",
+    share: float = 1.0,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.Series:
+    r"""Compare the gap between two groups before and after a change, on the same patients.
+
+    With :math:`g` the rate of the first group minus that of the second, the value is
+    :math:`|g_\text{after}| - s\,|g_\text{before}|`. With :math:`s = 1` it is the change of the gap;
+    with :math:`s = 0.5` it is below 0 if the gap was cut in half. Every resample judges both
+    decisions on the same patients. Its absolute values are somewhat too large where a gap is
+    close to 0, so that the interval is slow to call a gap closed.
+
+    Parameters
+    ----------
+    labels : array or dict
+        0 or 1, shape (n,); or what the opener returned.
+    before, after : array, shape (n,)
+        Decisions 0 or 1 about the same films.
+    groups : pandas.Series of n rows
+        Group of each film.
+    patients : array, shape (n,)
+        Patient of each film.
+    between : tuple of str
+        The two groups.
+    rate : str, default="true_positive_rate"
+        A metric of decisions; see :func:`measure_groups`.
+    share : float, default=1.0
+        :math:`s`.
+    n, seed, level
+        As for :func:`measure_gaps`.
+
+    Returns
+    -------
+    pandas.Series
+        ``before`` and ``after``: the gaps with their signs, first group minus second;
+        ``first_change`` and ``second_change``: of each group's rate; ``value``, ``low`` and
+        ``high`` of the comparison; ``reversed``: whether the sign changed; ``levelled_down``:
+        whether the gap became smaller and the group with the larger value lost more than the
+        other gained. For a rate of which more is better, this is levelling down (Mittelstadt et
+        al. 2023 [1]_).
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, the rate is unknown, a group has no film, or a decision is not
+        finite.
+
+    References
+    ----------
+    .. [1] B. Mittelstadt, S. Wachter and C. Russell, "The unfairness of fair machine learning:
+       Levelling down and strict egalitarianism by default", Michigan Technology Law Review 30,
+       2023.
+
+    Examples
+    --------
+    >>> groups = pd.Series(["F"] * 4 + ["M"] * 4)
+    >>> before, after = [1, 1, 0, 0, 1, 1, 1, 1], [1, 1, 0, 0, 1, 1, 0, 0]
+    >>> found = compare_gaps([1] * 8, before, after, groups, range(8), between=("F", "M"))
+    >>> found[["before", "after", "value"]].tolist(), found["levelled_down"]
+    ([-0.5, 0.0, -0.5], True)
+    """
+    if rate not in _RATES:
+        raise ValueError(f"Expected a rate among {tuple(_RATES)}. Received {rate!r}.")
+    before, after = check_finite(before, "before"), check_finite(after, "after")
+    labels, before, table, patients, _ = _align(labels, before, groups, patients, None)
+    after = _align(labels, after, groups, patients, None)[1]
+    names = table.iloc[:, 0].to_numpy()
+    members = [names == str(name) for name in between]
+    if not all(member.any() for member in members):
+        raise ValueError(
+            f"Expected films of the groups {between}. Received films of {sorted(set(names))}."
+        )
+
+    def measure(films):
+        own = [films[member[films]] for member in members]
+        return np.array(
+            [
+                [_metric(rate, labels, called, None, part) for part in own]
+                for called in (before, after)
+            ]
+        )
+
+    def compare(rates):
+        gaps = rates[:, 0] - rates[:, 1]
+        return abs(gaps[1]) - share * abs(gaps[0])
+
+    rates = measure(np.arange(len(labels)))
+    draws = [compare(measure(films)) for films in resample_patients(patients, n=n, seed=seed)]
+    interval = interval_of(compare(rates), draws, level=level)
+    gaps = rates[:, 0] - rates[:, 1]
+    changes = rates[1] - rates[0]
+    ahead, behind = (0, 1) if gaps[0] > 0 else (1, 0)
+    return pd.Series(
+        {
+            "before": float(gaps[0]),
+            "after": float(gaps[1]),
+            "first_change": float(changes[0]),
+            "second_change": float(changes[1]),
+            **interval._asdict(),
+            "reversed": bool(gaps[0] * gaps[1] < 0),
+            "levelled_down": bool(
+                abs(gaps[1]) < abs(gaps[0]) and -changes[ahead] > changes[behind]
+            ),
+        }
+    )
+
+
+def split_selection_gap(measured: pd.DataFrame, between: tuple[str, str]) -> pd.Series:
+    r"""Split the gap of selection rates into what prevalence, sensitivity and false alarms do.
+
+    A group with prevalence :math:`\pi` is called positive at the rate :math:`\pi\,\text{TPR} +
+    (1 - \pi)\,\text{FPR}`. With :math:`\Delta` the first group minus the second, and a bar for the
+    mean of the two groups,
+
+    .. math::
+
+        \Delta\text{SR} = (\overline{\text{TPR}} - \overline{\text{FPR}})\,\Delta\pi
+        + \overline{\pi}\,\Delta\text{TPR} + (1 - \overline{\pi})\,\Delta\text{FPR},
+
+    exactly. Equalized odds make the last two terms zero and leave the first. It is zero only if
+    the groups are ill equally often, or if TPR and FPR are equal, which means that decisions have
+    nothing to do with the label. A perfect model has TPR 1 and FPR 0: its gap is the whole
+    :math:`\Delta\pi`.
+
+    Parameters
+    ----------
+    measured : pandas.DataFrame
+        As :func:`measure_groups` returns it.
+    between : tuple of str
+        The first group and the second.
+
+    Returns
+    -------
+    pandas.Series
+        ``prevalence``, ``true_positive_rate`` and ``false_positive_rate``: the three terms, with
+        their signs; ``selection_rate``: their sum.
+
+    Examples
+    --------
+    >>> groups = pd.Series(["F"] * 4 + ["M"] * 4, name="sex")
+    >>> labels = [1, 0, 0, 0, 1, 1, 0, 0]
+    >>> perfect = measure_groups(labels, labels, groups, range(8))
+    >>> split_selection_gap(perfect, ("F", "M")).tolist()
+    [-0.25, 0.0, 0.0, -0.25]
+    """
+    rows = measured.loc[list(between)]
+    prevalence = (rows["positive"] / rows["films"]).to_numpy()
+    found, alarmed = (rows[f"{name}_positive_rate"].to_numpy() for name in ("true", "false"))
+    parts = {
+        "prevalence": (found - alarmed).mean() * -np.diff(prevalence)[0],
+        "true_positive_rate": prevalence.mean() * -np.diff(found)[0],
+        "false_positive_rate": (1 - prevalence.mean()) * -np.diff(alarmed)[0],
+    }
+    return pd.Series(parts | {"selection_rate": sum(parts.values())}) + 0.0
+
+
 def _metric(name, labels, decisions, scores, films):
     """Compute what MetricFrame does, for a resample of one group."""
     if name in _SCORES:

@@ -36,7 +36,7 @@ def plot_intervals(
     for row in intervals.itertuples():
         place = hospitals.index(row.hospital) + shifts[row.arm]
         ax.plot([row.low, row.high], [place] * 2, color=colors[row.hospital], alpha=0.5)
-        ax.plot(row.value, place, **_mark(row.arm, colors[row.hospital]))
+        ax.plot(row.value, place, **_mark(row.arm, colors[row.hospital], arms))
     if reference is not None:
         ax.axvline(reference, color="0.6", linewidth=1, zorder=0)
     ax.set_yticks(range(len(hospitals)), [_readable(name) for name in hospitals])
@@ -108,7 +108,7 @@ def plot_gains(gains: pd.DataFrame, sizes: pd.Series, *, ax: Axes | None = None)
     for row in gains.itertuples():
         place = sizes[row.hospital] + width * (arms.index(row.arm) - (len(arms) - 1) / 2)
         ax.plot([place] * 2, [row.low, row.high], color=colors[row.hospital], alpha=0.5)
-        ax.plot(place, row.value, **_mark(row.arm, colors[row.hospital]))
+        ax.plot(place, row.value, **_mark(row.arm, colors[row.hospital], arms))
     for name, color in colors.items():
         ax.annotate(
             _readable(name),
@@ -127,9 +127,11 @@ def plot_gains(gains: pd.DataFrame, sizes: pd.Series, *, ax: Axes | None = None)
     return ax
 
 
-def _mark(arm, color):
+def _mark(arm, color, arms):
     """Return how an arm's point looks; a ring is what a hospital can do by itself."""
-    marker = ARM_STYLES.get(arm, {}).get("marker", "v")
+    others = [name for name in arms if name not in ARM_STYLES]
+    own = dict(zip(others, "v^P*X" * len(others), strict=False))
+    marker = ARM_STYLES.get(arm, {}).get("marker") or own[arm]
     fill = "white" if arm == "alone" else color
     return {
         "color": color,
@@ -143,7 +145,7 @@ def _mark(arm, color):
 def _add_legend(ax, arms):
     """Name the arms' marks, in grey: color is the hospital's."""
     for arm in arms:
-        ax.plot([], [], label=arm, **_mark(arm, "0.3"))
+        ax.plot([], [], label=arm, **_mark(arm, "0.3", arms))
     ax.legend(fontsize=8)
 
 

@@ -115,7 +115,13 @@ def plot_groups(measured: pd.DataFrame, metric: str, *, ax: Axes | None = None) 
 
 
 def plot_trade_off(
-    table: pd.DataFrame, *, cost: str, gain: str, by: tuple[str, ...], ax: Axes | None = None
+    table: pd.DataFrame,
+    *,
+    cost: str,
+    gain: str,
+    by: tuple[str, ...],
+    noise: tuple[float, float] | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """Draw two metrics of many choices against each other, and mark the Pareto front.
 
@@ -130,6 +136,9 @@ def plot_trade_off(
         Column that should be large; the vertical axis.
     by : tuple of str
         What the two levels of the index are, for the legend.
+    noise : tuple of float, optional
+        Width of an interval of the cost, and of the gain. They are drawn as a cross, and the
+        axes are at least as long.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure by default.
 
@@ -155,6 +164,20 @@ def plot_trade_off(
     ax.add_artist(first)
     ax.legend(handles=others, title=by[1], bbox_to_anchor=(1, 0.5), **style)
     ax.set(xlabel=cost.replace("_", " "), ylabel=gain.replace("_", " "))
+    if noise is not None:
+        # In the lower right corner, where nobody wants to be.
+        right = max(table[cost].max(), table[cost].min() + noise[0])
+        bottom = min(table[gain].min(), table[gain].max() - noise[1])
+        ax.errorbar(
+            right - noise[0] / 2,
+            bottom + noise[1] / 2,
+            xerr=noise[0] / 2,
+            yerr=noise[1] / 2,
+            color="0.7",
+            zorder=0,
+        )
+        ax.annotate("mean interval", (right, bottom + noise[1] / 2), ha="right", va="bottom",
+                    color="0.5", fontsize=8)  # fmt: skip
     return ax
 
 

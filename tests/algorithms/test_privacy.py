@@ -4,6 +4,7 @@ import copy
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from keras import layers
@@ -16,7 +17,7 @@ from substrafl.strategies import FedAvg
 
 from helpers.algorithms import DPSGD, PoissonIndexGenerator, TFFedAvgAlgo
 from helpers.algorithms.privacy import NoisedGradients
-from helpers.data import ChestXrayDataset
+from helpers.data import ChestXrayDataset, PatientDataset
 
 RATE, ROUNDS, MU = 0.05, 2, 0.5
 
@@ -46,9 +47,16 @@ def private_round_in_numpy(images, labels, generator, start, clip_norm, mu):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("clip_norm", "mu"), [(0.5, MU), (1e6, 0.0)])
-def test_tasks_compute_the_papers_algorithm(run_tasks, linear, films, weights, clip_norm, mu):
-    algo = TFFedAvgAlgo(**settings(linear, clip_norm=clip_norm, proximal_mu=mu))
+@pytest.mark.parametrize(
+    ("clip_norm", "mu", "unit"),
+    [(0.5, MU, "sample"), (1e6, 0.0, "sample"), (0.5, 0.0, "patient")],
+)
+def test_tasks_compute_the_papers_algorithm(run_tasks, linear, films, weights, clip_norm, mu, unit):
+    changes = {"proximal_mu": mu}
+    if unit == "patient":  # the films name no patient, so that each is one of its own
+        changes = {"dataset": PatientDataset}
+    privacy = DPSGD(clip_norm, 0.0, seed=0, unit=unit)
+    algo = TFFedAvgAlgo(**settings(linear, **changes) | {"privacy": privacy})
     x = weights(algo)
     shares = np.array([len(labels) for _, labels in films]) / sum(len(y) for _, y in films)
     generators = [PoissonIndexGenerator(5, 4, seed=3) for _ in films]
@@ -62,6 +70,67 @@ def test_tasks_compute_the_papers_algorithm(run_tasks, linear, films, weights, c
         x = x + np.tensordot(shares, updates, 1)
     for found in run_tasks(FedAvg(algo=algo), ROUNDS):
         np.testing.assert_allclose(weights(found), x, rtol=0, atol=1e-6)
+
+
+def patient_round_in_numpy(images, labels, patients, generator, start, clip_norm):
+    """The same by patient: the mean gradient of a patient's films is clipped as one."""
+    weights = start.copy()
+    names = list(dict.fromkeys(patients))
+    generator.n_samples = len(names)
+    generator.reset_counter()
+    for batch in generator:
+        total = np.zeros_like(weights)
+        for number in batch:
+            own = np.array(patients) == names[number]
+            design = np.hstack([images[own], np.ones((own.sum(), 1))])
+            mean = (2 * (design @ weights - labels[own])[:, None] * design).mean(0)
+            total += mean * min(1, clip_norm / np.linalg.norm(mean))
+        weights -= RATE * total / 5
+    return weights - start
+
+
+@pytest.mark.parametrize("clip_norm", [0.5, 1e6])
+def test_the_films_of_a_patient_are_clipped_together(linear, data, weights, clip_norm):
+    patients = ["a", "b", "a", "c", "a", "b", "d", "e", "f", "f"]
+    metadata = pd.DataFrame({"patient": patients})
+    privacy = DPSGD(clip_norm, 0.0, unit="patient", seed=0)
+    algo = TFFedAvgAlgo(**settings(linear, dataset=PatientDataset) | {"privacy": privacy})
+    start = weights(algo)
+    rows = data["images"].reshape(10, -1) / 255.0
+    expected = patient_round_in_numpy(
+        rows, data["labels"], patients, PoissonIndexGenerator(5, 4, seed=3), start, clip_norm
+    )
+    found = train(algo, data | {"metadata": metadata})
+    np.testing.assert_allclose(np.concatenate([f.ravel() for f in found]), expected, atol=1e-6)
+    assert algo.predict(data).shape == (10, 1)
+
+
+class Everybody(PoissonIndexGenerator):
+    """All take part, so that two trainings differ by one patient and by nothing else."""
+
+    def __next__(self):
+        super().__next__()
+        return np.arange(self.n_samples)
+
+
+def test_a_patient_moves_the_sum_by_no_more_than_the_clipping_norm(linear, data):
+    """One more patient with six films changes an update by C / B, as one more film does."""
+    films = data | {"images": np.repeat(data["images"], 6, axis=0), "labels": np.ones(60, int)}
+    names = np.repeat(np.arange(10).astype(str), 6)
+
+    def moved(unit, dataset, keep):
+        part = {name: films[name][keep] for name in ("images", "labels")}
+        part["metadata"] = pd.DataFrame({"patient": names[keep]})
+        generator = Everybody(5, 1, seed=3)
+        privacy = DPSGD(0.5, 0.0, unit=unit, seed=0)
+        algo = TFFedAvgAlgo(**linear(privacy=privacy, index_generator=generator, dataset=dataset))
+        return np.concatenate([f.ravel() for f in train(algo, part)])
+
+    everybody, without = np.ones(60, bool), names != "9"
+    unit = RATE * 0.5 / 5
+    for name, dataset, times in (("sample", ChestXrayDataset, 6), ("patient", PatientDataset, 1)):
+        change = moved(name, dataset, everybody) - moved(name, dataset, without)
+        assert np.linalg.norm(change) == pytest.approx(times * unit, rel=0.02)
 
 
 def gradients(noised, x, variables, batch_size=4.0):
@@ -226,6 +295,8 @@ def test_what_cannot_be_accounted_is_refused(linear, data):
     for numbers in ((0, 1), (np.inf, 1), (np.nan, 1)):
         with pytest.raises(ValueError, match=r"positive, finite clip_norm"):
             DPSGD(*numbers)
+    with pytest.raises(ValueError, match=r"unit 'sample' or 'patient'. Received 'hospital'"):
+        DPSGD(1, 1, unit="hospital")
     for noise in (-1, np.inf, np.nan):
         with pytest.raises(ValueError, match=r"finite noise_multiplier of 0 or more"):
             DPSGD(1, noise)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.data import ChestXrayDataset, WeightedChestXrayDataset
+from helpers.data import ChestXrayDataset, PatientDataset, WeightedChestXrayDataset
 
 
 def test_batches_are_scaled_films_and_columns_of_labels():
@@ -56,3 +56,24 @@ def test_samples_without_weights_are_refused():
         ValueError, match=r"a column 'weight' in the metadata\. Received \['label'\]"
     ):
         WeightedChestXrayDataset(data, is_inference=False)
+
+
+def test_a_patient_has_all_films_and_their_mean():
+    images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1) * 51
+    patients = ["b", "a", "b", None, "b"]
+    data = {
+        "images": images,
+        "labels": np.array([1, 0, 0, 1, 1]),
+        "metadata": pd.DataFrame({"patient": patients}),
+    }
+    dataset = PatientDataset(data, is_inference=False)
+    assert len(dataset) == 3
+    x, y, weight = dataset[np.array([0, 2])]
+    assert x.shape == (2, 3, 1, 1, 1)
+    assert (x.ravel() * 5).round(4).tolist() == [0, 2, 4, 3, 0, 0]
+    assert y[..., 0].tolist() == [[1, 0, 1], [1, 0, 0]]
+    assert weight.tolist() == [[1, 1, 1], [3, 0, 0]]  # the mean over three is that of one film
+    assert dataset[np.array([], dtype=int)][0].shape == (0, 3, 1, 1, 1)
+    films = PatientDataset({name: data[name] for name in ("images", "labels")}, is_inference=True)
+    assert len(films) == 5
+    assert films[np.array([4, 0])].shape == (2, 1, 1, 1)

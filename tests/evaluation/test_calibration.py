@@ -13,6 +13,7 @@ from helpers.evaluation import (
     Calibration,
     apply_hospitals,
     auc,
+    calibration_bins,
     calibration_error,
     fit_hospitals,
     fit_platt,
@@ -32,6 +33,19 @@ def test_calibration_error_by_hand():
     error = calibration_error([1, 0, 1, 1], [0.65, 0.65, 1.0, 1.0])
     assert error == pytest.approx(0.5 * 0.15)
     assert math.isnan(calibration_error([], []))
+
+
+@pytest.mark.parametrize("n_bins", [5, 10])
+def test_the_bins_of_the_diagram_are_those_of_the_error(films, n_bins):
+    labels, logits = films
+    probabilities = expit(2 * logits)
+    bins = calibration_bins(labels, probabilities, n_bins=n_bins)
+    assert bins["films"].sum() == len(labels)
+    distances = (bins["predicted"] - bins["observed"]).abs()
+    error = np.average(distances, weights=bins["films"])
+    assert error == pytest.approx(calibration_error(labels, probabilities, n_bins=n_bins))
+    counted = np.histogram(probabilities, np.linspace(0, 1, n_bins + 1))[0]
+    assert bins["films"].reindex(range(n_bins), fill_value=0).tolist() == counted.tolist()
 
 
 def test_a_temperature_takes_back_what_was_multiplied(films):

@@ -3,14 +3,19 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers.evaluation import (
+    Interval,
     auc,
     bootstrap_difference,
+    bootstrap_fit,
     bootstrap_patients,
+    compare_at_hospitals,
     interval_of,
     resample_patients,
+    side_of,
 )
 
 
@@ -119,3 +124,79 @@ def test_wrong_arguments_are_refused():
         next(resample_patients([]))
     with pytest.raises(ValueError, match=r"Expected n to be at least 1\. Received 0\."):
         bootstrap_patients(auc, **ok, n=0)
+
+
+def test_strata_keep_their_number_of_patients():
+    patients = np.array(["a", "a", "b", "c", "d", "d"])
+    hospitals = np.array(["H", "H", "H", "G", "G", "G"])
+    for films in resample_patients(patients, n=30, strata=hospitals):
+        drawn = np.bincount(films, minlength=6)
+        assert drawn[0] + drawn[2] == 2
+        assert drawn[3] + drawn[4] == 2
+        assert drawn[0] == drawn[1]
+        assert drawn[4] == drawn[5]
+    with pytest.raises(ValueError, match=r"a stratum for each of 6 patients\. Received 1\."):
+        next(resample_patients(patients, strata=["H"]))
+
+
+def test_an_interval_that_includes_the_fit_has_the_width_that_theory_says(rng):
+    known, new = rng.normal(size=100), rng.normal(size=400)
+
+    def measure(fit_films, test_films):
+        return {"error": new[test_films].mean() - known[fit_films].mean()}
+
+    found = bootstrap_fit(measure, range(100), range(400), n=3000)["error"]
+    assert found.value == pytest.approx(new.mean() - known.mean())
+    expected = 2 * 1.96 * np.sqrt(known.var() / 100 + new.var() / 400)
+    assert found.high - found.low == pytest.approx(expected, rel=0.06)
+    # With the fit taken for given it would be less than half as wide.
+    given = bootstrap_patients(mean_score, np.zeros(400), new, range(400), n=3000)
+    assert given.high - given.low < 0.5 * (found.high - found.low)
+
+
+def test_resamples_that_cannot_be_fitted_do_not_count():
+    def measure(fit_films, test_films):
+        if len(set(fit_films.tolist())) < 2:
+            raise ValueError
+        return {"one": 1.0}
+
+    assert bootstrap_fit(measure, range(3), range(2), n=400)["one"] == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "side"),
+    [
+        ((0.1, 0.3), "above"),
+        ((-0.3, -0.1), "below"),
+        ((-0.1, 0.1), "undecided"),
+        ((0.0, 0.1), "undecided"),
+        ((math.nan, math.nan), "undecided"),
+    ],
+)
+def test_the_side_of_an_interval(limits, side):
+    assert side_of(Interval(0.0, *limits)) == side
+    assert side_of(Interval(0.5, *(limit + 0.5 for limit in limits)), bar=0.5) == side
+
+
+def test_models_are_compared_hospital_by_hospital(rng):
+    films = pd.DataFrame(
+        {
+            "hospital": ["H"] * 40 + ["G"] * 30,
+            "patient": np.repeat(np.arange(35), 2),
+            "label": rng.integers(0, 2, 70),
+        }
+    )
+    scored = {name: films.assign(score=rng.normal(size=70)) for name in ("alone", "federated")}
+    found = compare_at_hospitals(auc, scored, "alone", n=50).set_index(
+        ["arm", "hospital", "metric"]
+    )
+    own, floor = (scored[name][:40] for name in ("federated", "alone"))
+    gain = bootstrap_difference(
+        auc, own["label"], own["score"], floor["score"], own["patient"], n=50
+    )
+    assert tuple(found.loc[("federated", "H", "gain")]) == gain
+    score = bootstrap_patients(auc, own["label"], own["score"], own["patient"], n=50)
+    assert tuple(found.loc[("federated", "H", "score")]) == score
+    assert found.loc[("alone", "G", "gain")].tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match=r"same films of G for 'federated' and 'alone'"):
+        compare_at_hospitals(auc, scored | {"federated": films[::-1].assign(score=0.0)}, "alone")

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, brier_score_loss, roc_auc_score
+from sklearn.metrics import log_loss as sklearn_log_loss
 
-from helpers.evaluation import auc, balanced_accuracy
+from helpers.evaluation import auc, balanced_accuracy, brier_score, log_loss
 
 
 def data(*labels):
@@ -65,3 +66,13 @@ def test_labels_may_come_alone():
 def test_another_number_of_scores_is_refused(metric):
     with pytest.raises(ValueError, match=r"a score for each of 2 labels\. Received 3\."):
         metric([0, 1], [0.5, 0.1, 0.2])
+
+
+def test_brier_score_and_log_loss_by_hand_and_by_scikit_learn(rng):
+    assert brier_score([1, 0], [0.8, 0.4]) == pytest.approx((0.04 + 0.16) / 2)
+    assert log_loss([1, 0], [0.8, 0.4]) == pytest.approx(-(math.log(0.8) + math.log(0.6)) / 2)
+    labels, p = rng.integers(0, 2, 100), np.round(rng.random(100), 1)  # 0 and 1 among them
+    assert brier_score(labels, p) == pytest.approx(brier_score_loss(labels, p))
+    assert log_loss(labels, p) == pytest.approx(sklearn_log_loss(labels, p))
+    assert math.isnan(brier_score([], []))
+    assert math.isnan(log_loss([], []))

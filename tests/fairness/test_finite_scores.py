@@ -23,7 +23,7 @@ GROUPS = np.repeat(["a", "b"], N // 2)
 # Parameters that hold one number of the model's for each film, and an argument that is right.
 PER_FILM = dict.fromkeys(
     ("scores", "predictions", "logits", "probabilities", "baseline"), SCORES
-) | {"decisions": (SCORES > 0.5).astype(int)}
+) | dict.fromkeys(("decisions", "before", "after"), (SCORES > 0.5).astype(int))
 # What the functions need besides.
 OTHERS = {
     "labels": LABELS,
@@ -31,15 +31,21 @@ OTHERS = {
     "groups": pd.Series(GROUPS, name="group"),
     "hospitals": GROUPS,
     "patients": np.arange(N),
+    "between": ("a", "b"),
     "metric": auc,
     "threshold": 0.5,
+    "level": 0.5,
+    "calibration": Calibration(),
+    "targets": (0.0, 1.0),
     "calibrations": {"a": Calibration(), "b": Calibration()},
     "n": 3,
 }
 # Parameters of functions that take no scores. A new name must be put here or above.
 WITHOUT_SCORES = {
     *("alpha", "by_group", "column", "columns", "counts", "draws", "films", "flags", "intercept"),
-    *("level", "method", "of", "purpose"),
+    *("against", "bar", "fitted_on", "fitted_strata", "interval", "judged_on", "judged_strata"),
+    *("measure", "measured", "method", "n_exchanges", "of", "purpose", "rate", "scored"),
+    *("strata", "tolerance"),
     *("metrics", "minimum", "n_bins", "name", "optimizer", "p_values", "scheme", "seed"),
     *("sensitivity", "share", "slope", "specificity", "split", "table", "tables", "unit", "value"),
     *("values", "weights", "within", "high", "low"),
@@ -108,7 +114,7 @@ def test_every_parameter_is_known_to_hold_scores_or_not():
         p for function in CALLABLES.values() for p in inspect.signature(function).parameters
     }
     assert parameters - {"self"} <= {*PER_FILM, *OTHERS, *WITHOUT_SCORES}
-    assert len({name for name, _, _ in CASES}) >= 17
+    assert len({name for name, _, _ in CASES}) >= 22
 
 
 @pytest.mark.parametrize(("name", "parameter", "method"), CASES)

@@ -12,8 +12,8 @@ from fairlearn.metrics import (
 )
 from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
 
-from helpers.evaluation import calibration_error
-from helpers.fairness import measure_gaps, measure_groups
+from helpers.evaluation import Interval, calibration_error, side_of
+from helpers.fairness import compare_gaps, measure_gaps, measure_groups, split_selection_gap
 from helpers.fairness.group_metrics import METRICS
 
 
@@ -126,3 +126,96 @@ def test_wrong_arguments_are_refused(films):
         measure_gaps(**films, metrics=["f1"])
     with pytest.raises(ValueError, match=r"for each of 600 labels\. Received \[600, 600, 3, 600\]"):
         measure_groups(**films | {"patients": [1, 2, 3]})
+
+
+def two_groups(rates, n=500):
+    """Make labels, decisions, groups and patients with given shares of films.
+
+    ``rates`` holds for each group its prevalence, TPR and FPR.
+    """
+    labels, decisions = [], []
+    for prevalence, found, alarmed in rates:
+        ill = round(n * prevalence)
+        labels += [1] * ill + [0] * (n - ill)
+        decisions += [k < round(ill * found) for k in range(ill)]
+        decisions += [k < round((n - ill) * alarmed) for k in range(n - ill)]
+    groups = pd.Series(["F"] * n + ["M"] * n, name="sex")
+    return np.array(labels), np.array(decisions).astype(int), groups, np.arange(2 * n)
+
+
+@pytest.mark.parametrize(
+    ("found", "alarmed"), [(1.0, 0.0), (0.8, 0.2), (0.5, 0.5), (0.2, 0.2), (0.3, 0.6)]
+)
+def test_equal_odds_leave_the_difference_of_prevalence_times_tpr_minus_fpr(found, alarmed):
+    """Only TPR = FPR closes the selection gap; a perfect model has the whole of it."""
+    labels, decisions, groups, patients = two_groups([(0.4, found, alarmed), (0.6, found, alarmed)])
+    gap = measure_gaps(labels, decisions, groups, patients, metrics=["selection_rate"], n=5)
+    assert gap["value"].item() == pytest.approx(abs(found - alarmed) * 0.2)
+    parts = split_selection_gap(measure_groups(labels, decisions, groups, patients), ("F", "M"))
+    assert parts.tolist() == pytest.approx(
+        [-(found - alarmed) * 0.2, 0, 0, -(found - alarmed) * 0.2]
+    )
+
+
+def test_the_parts_of_a_selection_gap_are_all_of_it(films):
+    films["groups"] = films["groups"]["sex"]
+    films.pop("probabilities")
+    measured = measure_groups(**films)
+    parts = split_selection_gap(measured, ("F", "M"))
+    rates = measured["selection_rate"]
+    assert parts["selection_rate"] == pytest.approx(rates["F"] - rates["M"])
+    assert parts[:3].sum() == pytest.approx(parts["selection_rate"])
+
+
+def test_a_gap_that_closes_because_the_better_off_fall_is_levelled_down():
+    """What the page printed: women .62 to .68, men .87 to .66."""
+    labels, before, groups, patients = two_groups([(0.5, 0.62, 0.2), (0.5, 0.87, 0.2)])
+    after = two_groups([(0.5, 0.68, 0.2), (0.5, 0.66, 0.2)])[1]
+    found = compare_gaps(labels, before, after, groups, patients, between=("F", "M"), n=50)
+    assert found[["before", "after", "value"]].tolist() == pytest.approx(
+        [-0.25, 0.02, -0.23], abs=0.01
+    )
+    assert found[["first_change", "second_change"]].tolist() == pytest.approx(
+        [0.06, -0.21], abs=0.01
+    )
+    assert found["levelled_down"]
+    assert found["reversed"]
+    up = two_groups([(0.5, 0.80, 0.2), (0.5, 0.82, 0.2)])[1]
+    found = compare_gaps(labels, before, up, groups, patients, between=("F", "M"), n=50)
+    assert not found["levelled_down"]
+    assert not found["reversed"]
+    wider = two_groups([(0.5, 0.50, 0.2), (0.5, 0.80, 0.2)])[1]
+    assert not compare_gaps(labels, before, wider, groups, patients, between=("F", "M"), n=5)[
+        "levelled_down"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("n", "after", "side"),
+    [(3000, 0.76, "below"), (3000, 0.60, "above"), (60, 0.76, "undecided")],
+)
+def test_cut_in_half_is_judged_by_the_paired_interval(n, after, side):
+    """A point estimate below one half is no verdict when there are few patients."""
+    labels, before, groups, patients = two_groups([(0.5, 0.55, 0.2), (0.5, 0.80, 0.2)], n)
+    decisions = two_groups([(0.5, after, 0.2), (0.5, 0.80, 0.2)], n)[1]
+    found = compare_gaps(
+        labels, before, decisions, groups, patients, between=("F", "M"), share=0.5, n=300
+    )
+    assert side_of(Interval(*found[["value", "low", "high"]])) == side
+
+
+def test_a_comparison_with_itself_changes_nothing(films):
+    same = {name: films[name] for name in ("labels", "patients")}
+    found = compare_gaps(
+        **same,
+        before=films["decisions"],
+        after=films["decisions"],
+        groups=films["groups"]["sex"],
+        between=("F", "M"),
+        n=20,
+    )
+    assert found[["value", "low", "high", "first_change", "second_change"]].tolist() == [0] * 5
+    with pytest.raises(ValueError, match=r"Expected a rate among .* Received 'auc'"):
+        compare_gaps([1], [1], [1], pd.Series(["F"]), [1], between=("F", "M"), rate="auc")
+    with pytest.raises(ValueError, match=r"the groups \('F', 'M'\)\. Received films of \['F'\]"):
+        compare_gaps([1], [1], [1], pd.Series(["F"]), [1], between=("F", "M"))

@@ -41,6 +41,11 @@ def test_intervals_have_a_row_for_each_hospital_and_a_mark_for_each_arm(interval
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["alone", "federated"]
 
 
+def test_arms_without_a_style_have_different_marks(intervals):
+    renamed = intervals.replace({"alone": "one level", "federated": "own level"})
+    assert len({point.get_marker() for point in _points(plot_intervals(renamed))}) == 2
+
+
 def test_a_single_arm_needs_no_legend(intervals):
     assert plot_intervals(intervals.iloc[:2]).get_legend() is None
 
