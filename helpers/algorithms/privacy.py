@@ -157,7 +157,7 @@ class NoisedGradients:
             self.memory.assign([_draw_key(self.settings.seed, dataset), 0])
         self._count = int(self.memory.numpy()[1])
 
-    def films_of(self, x: Any) -> Any:
+    def prediction_inputs(self, x: Any) -> Any:
         """Return the films of a batch without the axis of patients, as a model predicts them.
 
         Parameters

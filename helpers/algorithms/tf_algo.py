@@ -358,10 +358,10 @@ class TFAlgo(Algo):
         step = self._traces.get("step", self._train_step, batch, self._step_variables)
         if "prediction" not in self._traces:
             # For the tasks that evaluate, which can keep nothing for each other.
-            self._trace_prediction(self._films_of(batch[0]))
+            self._trace_prediction(self._prediction_inputs(batch[0]))
         return step(*batch)
 
-    def _films_of(self, x):
+    def _prediction_inputs(self, x):
         """Return the inputs of a training batch as those of a prediction have them."""
         return x
 

@@ -187,9 +187,9 @@ class TFFedAvgAlgo(TFUpdateAlgo):
         # Keras divides by the scale of the loss, if there is one, before it applies gradients.
         return loss, [self._optimizer.scale_loss(gradient) for gradient in gradients]
 
-    def _films_of(self, x):
+    def _prediction_inputs(self, x):
         """Return the inputs of a training batch as those of a prediction have them."""
-        return self._noised_gradients.films_of(x) if self._noised_gradients else x
+        return self._noised_gradients.prediction_inputs(x) if self._noised_gradients else x
 
     def _train_round(self, train_dataset):
         """Train for one round, with what proximal term, FedBN and privacy need around it."""
