@@ -175,7 +175,9 @@ def test_first_and_later_trainings_are_predicted_apart():
     measured.loc[of_train & (measured["round"] == 0), "wall"] = 10.0  # traces the network
     measured.loc[of_train & (measured["round"] == 1), "wall"] = 5.0
     predicted = predict_tasks(measured, 100, cores=1)
-    trainings = predicted[predicted["operation"] == "train"].set_index(["round", "hospital"])["wall"]
+    trainings = predicted[predicted["operation"] == "train"].set_index(["round", "hospital"])[
+        "wall"
+    ]
     assert (trainings[0] == 10).all()
     assert (trainings.drop(0) == 5).all()
     # 2 initializations, 2 first and 200 later trainings, 100 aggregations, 202 evaluations
