@@ -6,6 +6,8 @@ from helpers.evaluation.calibration import calibration_error as calibration_erro
 from helpers.evaluation.calibration import fit_hospitals as fit_hospitals
 from helpers.evaluation.calibration import fit_platt as fit_platt
 from helpers.evaluation.calibration import fit_temperature as fit_temperature
+from helpers.evaluation.gains import describe_gains as describe_gains
+from helpers.evaluation.gains import gain_at_home as gain_at_home
 from helpers.evaluation.intervals import Interval as Interval
 from helpers.evaluation.intervals import bootstrap_difference as bootstrap_difference
 from helpers.evaluation.intervals import bootstrap_patients as bootstrap_patients
