@@ -8,10 +8,12 @@ from helpers.numpy_reference import (
     cyclic_transfer,
     fed_avg,
     fed_avg_with_feedback,
+    fed_opt,
     fed_pca,
     keep_largest,
     multi_krum,
     round_to_int8,
+    scaffold,
     train_alone,
     trimmed,
 )
@@ -52,6 +54,17 @@ def test_averages_and_turns_by_hand():
     np.testing.assert_allclose(train_alone(both(), 0, start, 2), [0.32, 0.32])
     # From (0.2, 0.2) the residuals of the second are 0.2 and 0.6.
     np.testing.assert_allclose(cyclic_transfer(both(), start, 1), [0.2 - 0.12, 0.2 - 0.08])
+
+
+def test_uniform_hospitals_count_equally():
+    np.testing.assert_allclose(both().shares, [1 / 3, 2 / 3])
+    np.testing.assert_allclose(both(uniform=True).shares, [0.5, 0.5])
+    # The first moves by (0.2, 0.2), the second not at all: a third of it by films, half of it by
+    # clients, as in the papers of Scaffold and FedAdam.
+    for uniform, expected in ((False, 0.2 / 3), (True, 0.1)):
+        some = both(uniform=uniform)
+        np.testing.assert_allclose(scaffold(some, np.zeros(2), 1, n_updates=1)[0], [expected] * 2)
+        np.testing.assert_allclose(fed_opt(some, np.zeros(2), 1, "avgm"), [expected] * 2)
 
 
 def test_robust_averages_by_hand():
