@@ -7,7 +7,7 @@ and what could a network learn from them that is *not* the disease?
 
 We will:
 
-1. read the films and say what the source tells about them,
+1. read the films and say what the source records about them,
 2. look at some of them,
 3. count films, patients and findings,
 4. hold age, sex, view and hospital against the label,

@@ -27,7 +27,7 @@ the two are the same. The page measures how far they are apart with these hospit
 # Five hospitals and a linear model
 # ---------------------------------
 #
-# The films are reduced to 8 × 8 pixels and dealt out to five hospitals of unequal size: averages
+# The films are reduced to 8 × 8 pixels and assigned to five hospitals of unequal size: averages
 # over films and over hospitals then differ. Three of them train, to keep the run short; all five
 # where an average needs as many.
 
@@ -623,7 +623,7 @@ say_verdicts()
 
 # %%
 # Each algorithm was compared with its paper, in a few lines of NumPy that share nothing with it,
-# and the table is made anew with each build of this site.
+# and the table is regenerated with each build of this site.
 #
 # .. seealso::
 #
