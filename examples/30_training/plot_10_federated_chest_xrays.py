@@ -27,13 +27,7 @@ to federate.
 # theirs. To see this page on your own films, set the environment variable ``CHEST_XRAYS`` to their
 # folder before you run it.
 
-from helpers.data import (
-    count_hospitals,
-    label_films,
-    make_hospitals,
-    prepare_samples,
-    read_radiographs,
-)
+from helpers.data import count_hospitals, prepare_hospitals
 from helpers.local_mode import start_server
 
 start_server()  # TensorFlow is imported for the tasks while the films are prepared
@@ -43,10 +37,7 @@ TASK = "any finding vs none"
 IMAGE_SIZE = 64  # pixels, to keep the run short; 224 or more in a real study
 SEED = 0
 
-radiographs = read_radiographs()
-labels = label_films(radiographs.table, TASK)
-films = make_hospitals(radiographs.table, labels, seed=SEED)
-samples = prepare_samples(radiographs, films, labels, size=IMAGE_SIZE, task=TASK)
+radiographs, labels, films, samples = prepare_hospitals(TASK, size=IMAGE_SIZE, seed=SEED)
 hospitals = list(samples)
 count_hospitals(films, labels)
 

@@ -25,7 +25,7 @@ weights at the end of a task. For the broken network, we expect weights that nev
 # The hospitals, the network and the algorithm are those of
 # :ref:`sphx_glr_auto_examples_30_training_plot_10_federated_chest_xrays.py`, in short.
 
-from helpers.data import label_films, make_hospitals, prepare_samples, read_radiographs
+from helpers.data import prepare_hospitals
 from helpers.local_mode import start_server
 
 start_server()  # TensorFlow is imported for the tasks while the films are prepared
@@ -34,10 +34,7 @@ TASK = "any finding vs none"
 IMAGE_SIZE = 64
 SEED = 0
 
-radiographs = read_radiographs()
-labels = label_films(radiographs.table, TASK)
-films = make_hospitals(radiographs.table, labels, seed=SEED)
-samples = prepare_samples(radiographs, films, labels, size=IMAGE_SIZE, task=TASK)
+radiographs, labels, films, samples = prepare_hospitals(TASK, size=IMAGE_SIZE, seed=SEED)
 hospitals = list(samples)
 n_films = films[films["split"] == "train"]["hospital"].value_counts()[hospitals]
 n_films
@@ -247,7 +244,7 @@ plt.show()
 
 import itertools
 
-from helpers.data import shuffle_hospitals
+from helpers.data import prepare_samples, shuffle_hospitals
 
 at_random = shuffle_hospitals(films, seed=SEED)
 n_random = at_random[at_random["split"] == "train"]["hospital"].value_counts()[hospitals]

@@ -32,13 +32,7 @@ import keras
 from substrafl.index_generator import NpIndexGenerator
 
 from helpers.algorithms import TFFedAvgAlgo
-from helpers.data import (
-    ChestXrayDataset,
-    label_films,
-    make_hospitals,
-    prepare_samples,
-    read_radiographs,
-)
+from helpers.data import ChestXrayDataset, prepare_hospitals
 from helpers.local_mode import start_server
 from helpers.models import build_cnn
 
@@ -63,10 +57,7 @@ class ChestXrayAlgo(TFFedAvgAlgo):
         )
 
 
-radiographs = read_radiographs()
-labels = label_films(radiographs.table, TASK)
-films = make_hospitals(radiographs.table, labels, seed=SEED)
-samples = prepare_samples(radiographs, films, labels, size=IMAGE_SIZE, task=TASK)
+radiographs, labels, films, samples = prepare_hospitals(TASK, size=IMAGE_SIZE, seed=SEED)
 samples = dict(list(samples.items())[:3])  # three hospitals, to keep the run short
 
 # %%

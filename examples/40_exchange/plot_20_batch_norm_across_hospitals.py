@@ -27,16 +27,13 @@ ceiling is the one trained on the pooled films.
 # The films are those of the other pages, at half their size so that ten runs fit on one page.
 # The last hospital does not train.
 
-from helpers.data import label_films, make_hospitals, prepare_samples, read_radiographs
+from helpers.data import prepare_hospitals
 
 TASK = "any finding vs none"
 IMAGE_SIZE = 32  # pixels, to keep the run short; 64 and more in a real study
 SEED = 0
 
-radiographs = read_radiographs()
-labels = label_films(radiographs.table, TASK)
-films = make_hospitals(radiographs.table, labels, seed=SEED)
-samples = prepare_samples(radiographs, films, labels, size=IMAGE_SIZE, task=TASK)
+radiographs, labels, films, samples = prepare_hospitals(TASK, size=IMAGE_SIZE, seed=SEED)
 hospitals = list(samples)
 trainers, stranger = hospitals[:-1], hospitals[-1]
 films.groupby(["hospital", "split"]).size().unstack()

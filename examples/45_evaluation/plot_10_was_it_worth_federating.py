@@ -24,21 +24,12 @@ as they have fewer films of their own, and fine-tuning to gain something more.
 # Hospitals of unequal size
 # -------------------------
 
-from helpers.data import (
-    count_hospitals,
-    label_films,
-    make_hospitals,
-    prepare_samples,
-    read_radiographs,
-)
+from helpers.data import count_hospitals, prepare_hospitals
 
 TASK = "any finding vs none"
 IMAGE_SIZE = 48  # pixels, to keep the run short
 
-radiographs = read_radiographs()
-labels = label_films(radiographs.table, TASK)
-films = make_hospitals(radiographs.table, labels, seed=0)
-samples = prepare_samples(radiographs, films, labels, size=IMAGE_SIZE, task=TASK)
+radiographs, labels, films, samples = prepare_hospitals(TASK, size=IMAGE_SIZE, seed=0)
 hospitals = list(samples)
 counts = count_hospitals(films, labels)
 counts.pivot_table(index="hospital", columns="split", values=["films", "patients"], sort=False)
