@@ -34,12 +34,9 @@ table = radiographs.table
 print(radiographs.report)
 
 # %%
-# Real files are dirty, and what had to be fixed or left out is in the report. If it names
-# repairs, ask whether they concern films of one label more than those of the other: a repair is
-# a property of the file that a network may notice.
-#
-# What was read has become one table with a row for each film. How many films have a value in
-# each column, and how many different values are there?
+# Real files are dirty: what had to be fixed or left out is in the report. If it names repairs, ask
+# whether they concern films of one label more than those of the other. What was read is one table
+# with a row for each film. How many films have a value, and how many different ones are there?
 
 table.agg(["count", "nunique"]).T.set_axis(["films with a value", "different values"], axis=1)
 
@@ -57,8 +54,7 @@ if not has_patients(table):
 # Looking
 # -------
 #
-# The question asked of a film is the *task*. Ours is whether anything was found at all: label 1
-# means yes.
+# The *task* is whether anything was found at all: label 1 means yes.
 
 import numpy as np
 
@@ -72,8 +68,7 @@ names = {0: "No finding", 1: "Any finding"}
 TASKS[TASK]
 
 # %%
-# Twelve films drawn at random, each of another patient: six on which something was found (the
-# titles name up to two findings), and six on which nothing was.
+# Twelve films of twelve patients: six on which something was found, and six on which nothing was.
 
 import matplotlib.pyplot as plt
 
@@ -125,8 +120,8 @@ plt.show()
 # -------------------
 #
 # Now the label against everything else that is known of a film. If it were unrelated to age, the
-# black outline on the left would lie on the grey one; if it were unrelated to the others, all dots
-# on the right would lie on the line, which is the share of films with a finding in all.
+# outline on the left would lie on the grey one; if it were unrelated to the others, all dots on the
+# right would lie on the line, the share of films with a finding in all.
 
 import pandas as pd
 
@@ -191,8 +186,7 @@ plt.show()
 # The films themselves
 # --------------------
 #
-# Metadata are what somebody wrote down. Films may differ in more than that, so we shrink some of
-# them and average those with a finding and those without.
+# Films may differ in more than metadata: we average those with a finding and those without.
 
 from helpers.data import resize_image
 
@@ -308,11 +302,6 @@ say_verdicts()
 #
 # Next, the films go to hospitals:
 # :ref:`sphx_glr_auto_examples_20_data_plot_20_radiographs_to_hospitals.py`.
-#
-# .. seealso::
-#
-#    :func:`helpers.data.read_radiographs` lists the known layouts, and :doc:`/own_data` how
-#    to bring your own films.
 #
 # References
 # ----------

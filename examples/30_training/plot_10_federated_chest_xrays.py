@@ -407,9 +407,10 @@ for arm, table in gains.items():
     print(describe_gains(table, arm))
 
 # %%
-# The mean of single hospitals on the films of *others*, the left figure, would flatter the
-# federation: no hospital has to use a foreign model at home. That the weights really travelled is
-# what :ref:`sphx_glr_auto_examples_30_training_plot_20_how_the_weights_travel.py` shows.
+# A gain over the mean of single hospitals on the films of *others*, as in the figure's left half,
+# is another number, and nobody's gain: no hospital has to use a foreign model at home. That the
+# weights really travelled is what
+# :ref:`sphx_glr_auto_examples_30_training_plot_20_how_the_weights_travel.py` shows.
 #
 # .. seealso::
 #

@@ -68,12 +68,11 @@ except ValueError as error:
 # Two training sets, one test
 # ---------------------------
 #
-# The two splits above have different test films, and a few hundred films differ in how hard they
-# are: comparing their scores would compare luck. Instead we take the split by patient. As we choose
-# nothing here, the patients kept for validation test, too. Of every such patient with several
-# films, half are test films, and the others are their **sisters**. The
-# *leaky* training set takes the sisters in, in exchange for as many films of training patients;
-# the *honest* one does not. Both have the same number of films and are judged by the same ones.
+# The two splits above have different test films, so that comparing their scores would compare luck.
+# Instead we take the split by patient, and let the validation patients test, too. Of every such
+# patient with several films, half are test films, and the others are their **sisters**. The *leaky*
+# training set takes the sisters in, in exchange for as many films of training patients; the
+# *honest* one does not. Both have the same number of films and are judged by the same ones.
 
 rng = np.random.default_rng(0)
 order = films.sample(frac=1, random_state=0)
@@ -87,9 +86,8 @@ print(f"{len(honest):,} films to train on; {is_sister.sum():,} of them are excha
 print(f"{is_test.sum():,} test films of {films['patient'][is_test].nunique():,} patients")
 
 # %%
-# To the preparation the leaky set must come without patients, or it is refused. We keep the
-# patients of the test films for later. All hospitals' films are taken together: the mistake needs
-# no federation.
+# The leaky set must come without patients, or it is refused; we keep those of the test films for
+# later. All hospitals' films are taken together: the mistake needs no federation.
 
 from helpers.data import prepare_samples
 
@@ -171,8 +169,8 @@ write_results(results, "leakage")
 # A classifier that only remembers
 # --------------------------------
 #
-# For comparison: the five nearest training films vote. Near means alike in 60 principal components
-# of a small copy of the film. It learns nothing about disease, yet it can look up a person.
+# For comparison, the five nearest training films vote, in 60 principal components of a small copy
+# of the film. This learns nothing about disease, yet it can look up a person.
 
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
@@ -260,9 +258,8 @@ right.legend()
 plt.show()
 
 # %%
-# On the left both curves are judged by the same films. The distance between them, with its 95 %
-# interval, is on the right. Where the interval contains zero, these patients and seeds do not
-# decide whether leakage inflated the score: that is not the same as *no inflation*.
+# The distance between the curves, with its 95 % interval, is on the right. Where the interval
+# contains zero, these patients and seeds do not decide whether leakage inflated the score.
 #
 # Why it may be little, and why that is no comfort
 # ------------------------------------------------
@@ -282,8 +279,8 @@ print(f"two films of any patients:                           {p**2 + (1 - p) ** 
 # The size of the error is not known beforehand, and it cannot be seen in a score that contains it:
 # only a split by patient shows it. So we exclude it, whether or not it mattered here.
 #
-# What this page cannot show are the other roads on which answers leak: a marker on the film, a
-# machine used for the ill only, or a threshold chosen on the test films.
+# Answers leak on other roads, too: a marker on the film, a machine used for the ill only, or a
+# threshold chosen on the test films.
 #
 # Conclusion
 # ----------
