@@ -162,18 +162,11 @@ else:
     print("two films of one person in two splits pass, and scores may be too good.")
 
 # %%
-# These steps, hospitals, splits and both checks, are what
-# :func:`~helpers.data.make_hospitals` does in one call, and what the training pages use.
-
-from helpers.data import make_hospitals
-
-print("The same in one call:", split.equals(make_hospitals(films, labels, seed=SEED)))
-
-# %%
 # In what do the hospitals differ?
 # --------------------------------
 #
-# First in numbers. From here on each hospital has its color, on this page and the next.
+# Hospitals, splits and both checks are what :func:`~helpers.data.make_hospitals` does in one call;
+# the other pages use it. Now the differences, first in numbers:
 
 from helpers.plots import plot_counts
 
@@ -214,7 +207,9 @@ if not known:
 #
 # Now the films are read, resized and written, once: a folder for each hospital and split, which is
 # what a hospital will register in Substra as a :term:`data sample`. An interrupted run leaves no
-# half of it, and a finished one is found again the next time.
+# half of it, and a finished one is found again the next time. Two files hold pixels and metadata;
+# the third says what they must look like, so that an opener elsewhere can tell whether the sample
+# is intact.
 
 from helpers.data import prepare_samples
 
@@ -229,19 +224,13 @@ for hospital in hospitals:
         print(f"{folder.relative_to(root).as_posix():24} {files}")
 
 # %%
-# Two files hold pixels and metadata. The third says what the two must look like: an opener on
-# another machine can tell whether it understands the sample, and whether it is intact.
-
-about = (samples[hospitals[0]]["train"] / "sample.json").read_text(encoding="utf-8")
-print(about)
-
-# %%
 # The opener
 # ----------
 #
 # The :term:`opener` is a script of its own: Substra stores it with the data and calls it in every
-# task. It opens a hospital's films without loading them, as the pixels are memory-mapped: they
-# are read from the disk when somebody asks for a batch.
+# task. It opens a hospital's films, of one folder or of several, without loading them: pixels are
+# read from the disk when somebody asks for a batch. Where no data may be seen, its ``fake_data``
+# makes noise with the same keys and types.
 
 from helpers.openers.chest_xray_opener import ChestXrayOpener
 
@@ -250,16 +239,6 @@ opened = {name: opener.get_data([samples[name]["train"]]) for name in hospitals}
 for name, data in opened.items():
     images = data["images"]
     print(f"{name:14} {type(images).__name__}, {images.dtype}, {images.shape}")
-
-# %%
-# Given several folders it lays them end to end, still without loading them. And so that code can
-# be tried where no data may be seen, ``fake_data`` makes noise with the same keys and types.
-
-together = opener.get_data([samples[name]["train"] for name in hospitals])
-fake = opener.fake_data(4)
-for key in together:
-    real, made_up = together[key], fake[key]
-    print(f"{key:9} {type(real).__name__:11} {real.shape!s:20} fake: {made_up.shape}")
 
 # %%
 # The look of the hospitals

@@ -39,10 +39,9 @@ trainers, stranger = hospitals[:-1], hospitals[-1]
 films.groupby(["hospital", "split"]).size().unstack()
 
 # %%
-# Scanners differ already, but mildly. To see the effect in a short run we exaggerate: each
-# hospital gets a power of the pixel values, chosen by the hospital that the opener's metadata
-# name. A power keeps the order of grey levels, so that nothing is lost to the eye; mean and
-# variance, which are what BatchNorm looks at, change a lot.
+# Scanners differ already, but mildly. To see the effect in a short run we exaggerate: each hospital
+# gets a power of the pixel values. A power keeps the order of grey levels, so that nothing is lost
+# to the eye; mean and variance, which are what BatchNorm looks at, change a lot.
 
 import numpy as np
 
@@ -92,10 +91,10 @@ plt.show()
 # a hospital. ``FROZEN`` never touches them again after the start. ``GROUP`` replaces each layer by
 # GroupNorm :footcite:p:`wu2018`, which takes mean and variance from the film itself.
 #
-# Frozen statistics must mean something, so we need a start that has some. We let the films of one
-# hospital run through the network, which trains no weight but fills the statistics, and all
-# choices :func:`start <helpers.models.start_from>` there. In a real study this would be a network
-# that was trained before.
+# Frozen statistics need a start that has some. We let the films of one hospital run through the
+# network, which trains no weight but fills the statistics, and all choices :func:`start
+# <helpers.models.start_from>` there. In a real study this would be a network that was trained
+# before.
 
 import keras
 
@@ -245,9 +244,9 @@ summary.round(3)
 # Whose statistics does a stranger get?
 # -------------------------------------
 #
-# What a hospital keeps, a stranger cannot have. SubstraFL gives a node that only tests the local
-# state of the **first** hospital that trains. Under FedBN the trained scales and shifts really do
-# differ from hospital to hospital; where they are averaged they do not:
+# SubstraFL gives a node that only tests the local state of the **first** hospital that trains.
+# Under FedBN the trained scales and shifts differ from hospital to hospital; where they are
+# averaged they do not:
 
 
 def spread(choice):
