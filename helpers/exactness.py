@@ -313,6 +313,7 @@ class Exactness:
         expected = fed_avg(
             self.in_numpy(),
             self.start,
+            N_ROUNDS,
             participants=lambda round_idx: draw_participants(
                 3, 0.5, seed=SEED, round_idx=round_idx
             ),

@@ -287,7 +287,7 @@ plt.show()
 def say_verdicts():
     print(f"Shares of findings lie {spread['IID']:.3f} apart with IID hospitals.")
     for name, apart in spread.drop("IID").items():
-        word = "more than chance made them" if apart > spread["IID"] else "NOT more than with IID"
+        word = "more than with IID" if apart > spread["IID"] else "NOT more than with IID"
         print(f"  {name}: {apart:.3f}, {word}.")
     levels = {name: opened[name]["images"][::5].mean() for name in hospitals}
     far = max(levels.values()) - min(levels.values())
