@@ -424,9 +424,9 @@ def say_verdicts():
             print(f"{spoil}, {arm}: {score:.3f} against {honest:.3f}, {judge(score)}.")
     flipped = attacks["sign-flipped"]
     passes = abs(flipped["average, checked"] - flipped["average"]) < 0.005
-    print(f"The checks {'pass' if passes else 'do NOT pass'} the flipped update, as expected.")
+    print(f"The checks {'pass' if passes else 'do NOT pass'} the flipped update; expected: pass.")
     large = judge(attacks.loc["average, checked", "times 100"]) == "harmless"
-    print(f"The checks {'stop' if large else 'do NOT stop'} the one times 100.")
+    print(f"The checks {'stop' if large else 'do NOT stop'} the one times 100; expected: stop.")
     for arm, row in comparison.drop(index="float32").iterrows():
         print(f"{arm}: {row['share of raw']:.1%} of the bytes, AUC {row['against float32']:+.3f}.")
 
