@@ -350,8 +350,10 @@ def say_verdicts():
     print(f"over the latter would be larger by {at_home - elsewhere:+.3f}, and is nobody's gain.")
     federated = gains["federated"]["gain"][hospitals]
     correlation = federated.corr(sizes[hospitals], method="spearman")
-    held = "as" if correlation < -0.8 else "NOT clearly, as"
-    print(f"Small hospitals gain more: {held} expected (rank correlation {correlation:+.2f}).")
+    held = "yes" if correlation < -0.8 else "NO"
+    print(
+        f"Small hospitals gain more, as we expected: {held} (rank correlation {correlation:+.2f})."
+    )
 
 
 say_verdicts()
