@@ -7,21 +7,17 @@ and what could a network learn from them that is *not* the disease?
 
 We will:
 
-1. read the films and say what the source tells about them,
+1. read the films and say what the source records about them,
 2. look at some of them,
 3. count films, patients and findings,
 4. hold age, sex, view and hospital against the label,
-5. look for what else goes along with it, down to the brightness of a film,
+5. look for what else is associated with it, down to the brightness of a film,
 6. predict the label from all this, **without looking at the lungs**.
 
-The last step gives a number: the floor. We expect to find something above chance, as data
-collected in hospitals nearly always have a :term:`confounder`. A network that does not rise
-above this floor may have learned nothing about lungs, however good its score looks.
-
-In the flow of this project this page stands at the very beginning: **radiographs** → hospitals →
-samples → opener → algorithm. It describes whatever ``CHEST_XRAYS`` names, so that figures and
-numbers are those of your own films if you have set it. Licences, origins and known faults of the
-public collections are in the :doc:`/data_sheet`.
+The last step gives a number: the floor. We expect something above chance, as data collected in
+hospitals nearly always have a :term:`confounder`. A network that does not rise above this floor may
+have learned nothing about lungs. The page describes whatever ``CHEST_XRAYS`` names; licences,
+origins and known faults of the public collections are in the :doc:`/data_sheet`.
 """
 
 # %%
@@ -38,19 +34,15 @@ table = radiographs.table
 print(radiographs.report)
 
 # %%
-# Real files are dirty, and what had to be fixed or left out is in the report. If it names
-# repairs, ask whether they concern films of one label more than those of the other: a repair is
-# a property of the file that a network may notice.
-#
-# What was read has become one table with a row for each film. How many films have a value in
-# each column, and how many different values are there?
+# Real files are dirty: what had to be fixed or left out is in the report. If it names repairs, ask
+# whether they concern films of one label more than those of the other. What was read is one table
+# with a row for each film. How many films have a value, and how many different ones are there?
 
 table.agg(["count", "nunique"]).T.set_axis(["films with a value", "different values"], axis=1)
 
 # %%
-# A column full of zeros is something that the source does not tell, and what it does not tell we
-# cannot check. Nothing is filled in: missing stays missing. Without patient numbers we have to
-# take each film for a patient, and say so.
+# A column full of zeros was not recorded in the source. Nothing is filled in: missing stays
+# missing. Without patient numbers we treat each film as a patient, and say so.
 
 from helpers.data.patients import has_patients, number_patients
 
@@ -62,8 +54,7 @@ if not has_patients(table):
 # Looking
 # -------
 #
-# The question asked of a film is the *task*. Ours is whether anything was found at all: label 1
-# means yes.
+# The *task* is whether anything was found at all: label 1 means yes.
 
 import numpy as np
 
@@ -77,8 +68,7 @@ names = {0: "No finding", 1: "Any finding"}
 TASKS[TASK]
 
 # %%
-# Twelve films drawn at random, each of another patient: six on which something was found (the
-# titles name up to two findings), and six on which nothing was.
+# Twelve films of twelve patients: six on which something was found, and six on which nothing was.
 
 import matplotlib.pyplot as plt
 
@@ -93,16 +83,15 @@ plot_films([radiographs.image(film) for film in shown], titles)
 plt.show()
 
 # %%
-# Look at the films as a stranger would. Lungs are dark as they hold air; heart, spine and
-# diaphragm are bright. Then look at what is not the patient: letters in the corners, black
-# borders, the sharpness, the contrast. If a row differs from the other in *those*, beware: a
-# network sees them too. Twelve films show what is possible, not how frequent it is, and whether
-# a label is right cannot be seen here, certainly not at this size.
+# Lungs are dark as they hold air; heart, spine and diaphragm are bright. Then look at what is not
+# the patient: letters in the corners, black borders, the sharpness, the contrast. If a row differs
+# from the other in *those*, beware: a network sees them too. Whether a label is right cannot be
+# seen here.
 #
 # Counting
 # --------
 #
-# Films are not patients. A patient who is filmed ten times counts ten times in every score, and
+# Films are not patients. A patient who is imaged ten times counts ten times in every score, and
 # must not be cut in two when films are set aside for testing.
 
 from helpers.data.summary import count_findings
@@ -124,17 +113,15 @@ plt.show()
 
 # %%
 # On the left, everything beyond the first bar is a reason to split by patient and not by film. On
-# the right, a film counts for each of its findings; the dark part has no other. A finding that is
-# rarely alone cannot be told from its companions by a network trained on these films, and one
-# with a few dozen films can hardly be evaluated. And *No Finding* means that nothing was
-# reported, not that the patient was healthy :footcite:p:`wang2017`.
+# the right, a film counts for each of its findings; the dark part has no other. *No Finding* means
+# that nothing was reported, not that the patient was healthy :footcite:p:`wang2017`.
 #
 # Who is on the films
 # -------------------
 #
 # Now the label against everything else that is known of a film. If it were unrelated to age, the
-# black outline on the left would lie on the grey one; if it were unrelated to the others, all dots
-# on the right would lie on the line, which is the share of films with a finding in all.
+# outline on the left would lie on the grey one; if it were unrelated to the others, all dots on the
+# right would lie on the line, the share of films with a finding in all.
 
 import pandas as pd
 
@@ -169,21 +156,20 @@ plot_label_shares(shares, ax=right).axvline(labels.mean(), color="0.6", linewidt
 plt.show()
 
 # %%
-# If the bars of two values of one column lie apart, that column tells something about the label.
-# Some of that is expected: the old are ill more often than the young. Some is not: the **view**
-# says how a film was taken. The gravely ill are filmed in bed, :term:`AP <AP view>`, so that one
-# expects more findings there; if a collection has more of them on :term:`PA films <PA view>`, that
-# is a trace of how its films were *chosen*. Either way a network may read the view off the film
-# and never look at the lung :footcite:p:`zech2018`.
+# If the bars of two values of one column lie apart, that column is associated with the label. Some
+# of that is expected: the old are ill more often than the young. Some is not: the **view** says how
+# a film was taken. Severely ill patients are imaged in bed, :term:`AP <AP view>`; if a collection
+# has more findings on :term:`PA films <PA view>`, that is a trace of how its films were *chosen*.
+# Either way a network may read the view off the film and never look at the lung
+# :footcite:p:`zech2018`. The intervals take films as independent; where patients have several they
+# are too narrow.
 #
-# The intervals take films as independent. Where patients have several they are too narrow.
+# Associations
+# ------------
 #
-# What goes along with what
-# -------------------------
-#
-# Columns also go along with each other: one hospital may film in bed more often, another may see
-# older people. Cramér's V says by how much, from 0 (not at all) to 1 (one determines the other),
-# here corrected for the size of the sample.
+# Columns are also associated with each other: one hospital may image in bed more often, another may
+# see older people. **Cramér's V** is a correlation for categories: from 0, where one column says
+# nothing about the other, to 1, where it determines it; here corrected for the size of the sample.
 
 from helpers.data.summary import measure_association
 from helpers.plots import plot_association
@@ -194,20 +180,17 @@ plt.show()
 
 # %%
 # The first row is about the label; the darkest field in it is the first suspect. The other rows
-# tell where hospitals will differ once each has its own films: if *hospital* goes along with
-# *view*, a network trained at one of them meets another mix elsewhere. A *nan* is a column with
-# one value only. What this measure cannot show are combinations, such as a view that matters in
-# one hospital only.
+# show where hospitals will differ. A *nan* is a column with one value only. What this measure
+# cannot show are combinations, such as a view that matters in one hospital only.
 #
 # The films themselves
 # --------------------
 #
-# Metadata are what somebody wrote down. Films may differ in more than that, so we shrink some of
-# them and average those with a finding and those without.
+# Films may differ in more than metadata: we average those with a finding and those without.
 
 from helpers.data import resize_image
 
-MOST_FILMS = 2_000  # drawn at random if there are more; all of them in earnest
+MOST_FILMS = 2_000  # drawn at random if there are more; all of them in a real study
 SIZE = 64  # pixels
 
 chosen = np.sort(rng.permutation(np.flatnonzero(labels.notna()))[:MOST_FILMS])
@@ -233,19 +216,20 @@ plt.show()
 
 # %%
 # Most findings put something dense where air should be, so that one expects red in the lungs or
-# beside the heart. Darker lungs, a difference over the whole picture, or one at its edges and
-# corners need another explanation: exposure, the view, how deeply the patient breathed in, the
-# way the file was made. An average hides everything that is at another place in every film;
-# small findings leave no trace in it.
+# beside the heart. Darker lungs, a difference over the whole picture, or one at its edges need
+# another explanation: exposure, the view, how deeply the patient breathed in. An average hides what
+# is at another place in every film.
 #
 # The floor
 # ---------
 #
-# How much is all this worth? A logistic regression gets a few columns, and never a lung: the view,
-# sex and age, the hospital, the number of the follow-up, and of the pixels nothing but their mean
-# and standard deviation. (Fluid is bright, so these two may come from disease; but nobody needs a
-# network to measure them.) It is tested on patients that it has not seen, five times, as every
-# patient is set aside once.
+# A logistic regression gets a few columns, and never a lung: the view, sex and age, the hospital,
+# the number of the follow-up, and of the pixels nothing but their mean and standard deviation. It
+# is tested on patients that it has not seen, five times, as every patient is set aside once.
+#
+# Two floors follow. What a film shows, *with* the hospital, is for networks that are judged on
+# films of several hospitals: they may recognize the hospital by its machines. Within one hospital
+# that is of no use, and the floor is the one *without* it.
 
 from helpers.data.summary import score_columns
 
@@ -261,15 +245,15 @@ sets = {
 }
 sets = {name: columns for name, columns in sets.items() if measured[columns].notna().any(axis=None)}
 on_film = [column for columns in sets.values() for column in columns if column != "follow_up"]
-sets["all that a film shows"] = on_film
+sets["a film, within a hospital"] = [column for column in on_film if column != "hospital"]
+sets["a film, of any hospital"] = on_film
 scores = {
     name: score_columns(measured, labels[chosen], columns, seed=SEED)
     for name, columns in sets.items()
 }
 
 # %%
-# Chance is an :term:`AUC` of one half, and where every name below would stand if the films were
-# chosen and taken in the same way whatever they show.
+# Chance is an :term:`AUC` of one half.
 
 floor = pd.DataFrame(scores).agg(["mean", "std"]).T
 print(floor.round(3).to_string())
@@ -285,36 +269,39 @@ ax.set_ylim(len(floor) - 0.5, -0.5)
 plt.show()
 
 # %%
-# A row at one half, give or take its grey dots, tells nothing about the label. A row clearly to
-# the right of it is a shortcut: that single thing predicts the label, on patients never seen
-# before. The number of the follow-up is on no film. It is here since it tells how patients were
-# chosen, and left out of the last row: the others are what a network might read off a film.
-
-single = floor["mean"].iloc[:-1]
-print(f"The strongest of them is {single.idxmax()}: an AUC of {single.max():.3f} by itself.")
-print(f"Any network must beat this floor: {floor['mean'].iloc[-1]:.3f}.")
-
-# %%
-# This is no upper limit. The regression is a line drawn through a few columns, and a network may
-# find cleverer shortcuts: a corner marker, a cable, the edge of the detector. And a network that
-# beats the floor may still use it for a part of its score, for which reason it should be
-# evaluated within groups that share a view, a sex, an age.
+# A row at one half, give or take its grey dots, says nothing about the label. A row clearly to the
+# right of it is a shortcut. The number of the follow-up is on no film: it is included because it
+# shows how patients were chosen. This is no upper limit: a network may find cleverer shortcuts,
+# such as a marker or a cable. And a network that beats the floor may still use it for a part of its
+# score, for which reason it should be evaluated within groups that share a view, a sex, an age.
 #
 # Conclusion
 # ----------
 #
-# We know what was read, how many patients stand behind the films, what goes along with the label,
-# and the score that can be had without looking at a lung. Scores on the other pages of this
-# gallery have to be read against it. Nothing here says how good the labels are, and nothing here
-# is a clinical result.
+# These sentences are made from the numbers above. Folds share training films, so that their scatter
+# is a rough guide and no test.
+
+
+def say_verdicts():
+    single = floor.iloc[:-2].sort_values("mean", ascending=False)
+    first, second = single.index[:2]
+    lead, scatter = single["mean"].iloc[0] - single["mean"].iloc[1], single["std"].iloc[:2].max()
+    word = "clearly the strongest" if lead > scatter else "NOT clearly ahead"
+    print(f"{first}, {single['mean'].iloc[0]:.3f}, is {word}: it leads {second} by {lead:.3f}, and")
+    print(f"folds scatter by {scatter:.3f} (one standard deviation).")
+    for name in floor.index[-2:]:
+        mean, std = floor.loc[name]
+        held = "above chance, as expected" if mean - std > 0.5 else "NOT clearly above chance"
+        print(f"Floor, {name}: {mean:.3f} ± {std:.3f}, {held}.")
+
+
+say_verdicts()
+
+# %%
+# Nothing here says how good the labels are, and nothing here is a clinical result.
 #
 # Next, the films go to hospitals:
 # :ref:`sphx_glr_auto_examples_20_data_plot_20_radiographs_to_hospitals.py`.
-#
-# .. seealso::
-#
-#    :func:`helpers.data.read_radiographs` tells which layouts are known, and :doc:`/own_data` how
-#    to bring your own films.
 #
 # References
 # ----------

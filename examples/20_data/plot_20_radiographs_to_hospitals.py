@@ -9,16 +9,13 @@ sure that no patient is on both sides of a border?
 We will:
 
 1. label the films for a task,
-2. deal the patients to hospitals in several ways, and compare how unlike these hospitals are,
+2. assign the patients to hospitals in several ways, and compare how unlike these hospitals are,
 3. split every hospital's patients, and see what happens when somebody gets this wrong,
 4. see in what the hospitals differ: labels, metadata, the look of their films,
 5. write everything down as **samples**, and read them back through the **opener**.
 
-We expect hospitals dealt at random to be alike, and hospitals with a history to differ in more
-than one thing at a time. The second is what makes federated learning hard, and interesting.
-
-In the flow of this project this page is the arrow from *radiographs* to *opener*: **radiographs →
-hospitals → samples → opener** → algorithm → exchange → strategy.
+We expect hospitals that were assigned at random to be alike, and hospitals with a history to differ
+in more than one thing at a time. The second is what makes federated learning hard, and interesting.
 """
 
 # %%
@@ -51,11 +48,13 @@ pd.DataFrame(
 #
 # Films that come from real hospitals, or from our :term:`phantom`, name theirs. For all others we
 # have to invent hospitals, and there are many ways to do so. In the simplest the patients are
-# dealt out like cards: the hospitals are :term:`IID`. More often one wants them to differ, in the
+# shuffled: the hospitals are :term:`IID`. More often one wants them to differ, in the
 # labels (by a :term:`Dirichlet split` :footcite:p:`hsu2019`), in size, or in whom they see and how
 # they take films. A way that the source lacks the data for is refused, with the reason.
 
 import textwrap
+
+import numpy as np
 
 from helpers.data import assign_hospitals
 
@@ -77,7 +76,7 @@ for name, how in ways.items():
         print(textwrap.fill(f"{name}: {error}", 80), end="\n\n")
 
 # %%
-# Whichever way, whole patients are dealt, never single films. Next, the share of films with a
+# In every scheme whole patients are assigned, never single films. Next, the share of films with a
 # finding at each hospital. Dots are proportional to the number of films, in brackets; bars are
 # 95 % intervals; the line is the share in all films.
 
@@ -98,15 +97,23 @@ for ax in axes.flat[len(dealt) :]:
 plt.show()
 
 # %%
-# *IID* is the reference: dots of one size near the line, as far as chance lets them. *Label skew*
-# pulls them apart and leaves the numbers of patients equal; the smaller its :math:`\alpha`, the
-# farther. *Size skew* does the opposite. Age, view and real hospitals do what they do: dots away
-# from the line mean that the property by which we divided goes along with the label.
-#
-# What the figure cannot show is everything else in which hospitals differ. Two of them with the
-# same share of ill patients may film them with other machines.
-#
-# We go on in the usual way: the hospitals that the films name, or IID ones if they name none.
+# *IID* is the reference: what its dots scatter is chance. *Label skew* pulls them apart and leaves
+# the numbers of patients equal; the smaller its :math:`\alpha`, the farther. *Size skew* changes
+# the numbers. With age, view and real hospitals, dots apart mean that the property by which we
+# divided is associated with the label, if they scatter more than those of *IID*. How far the dots
+# are apart:
+
+spread = pd.Series(
+    {
+        name: np.ptp(share_labels(dealing, labels, "hospital")["share"])
+        for name, dealing in dealt.items()
+    }
+)
+spread.rename("largest minus smallest share").round(3).to_frame()
+
+# %%
+# Two hospitals with the same share of ill patients may still image them with other machines. We go
+# on in the usual way: the hospitals that the films name, or IID ones if they name none.
 
 by = "hospital" if films["hospital"].notna().all() else "iid"
 assigned = assign_hospitals(films, by, seed=SEED)
@@ -118,7 +125,7 @@ print(f"by {by!r}: {', '.join(sorted(assigned['hospital'].unique()))}")
 #
 # Each hospital needs films to train on, films to choose with and films to be judged by. A
 # collection's official :term:`split` is kept if there is one; otherwise the patients of each
-# hospital are shuffled and dealt out, those with a finding and those without separately, so that
+# hospital are shuffled and assigned, those with a finding and those without separately, so that
 # no split ends up with one kind only.
 
 from helpers.data import check_hospitals, check_no_leak, split_patients
@@ -132,10 +139,9 @@ counts
 
 # %%
 # Two checks stand between this table and any training. :func:`~helpers.data.check_hospitals`
-# refuses hospitals and splits that are too small or have one label only, because no score could
-# be computed there. :func:`~helpers.data.check_no_leak` refuses :term:`leakage`. To see it at
-# work, we do what happens easily when lists of files are merged: a film from somebody's training
-# films is put among the test films, too.
+# refuses hospitals and splits that are too small or have one label only.
+# :func:`~helpers.data.check_no_leak` refuses :term:`leakage`: here one of somebody's training films
+# is put among the test films, too.
 
 stray = split[split["split"] == "train"].tail(1).assign(split="test")
 try:
@@ -144,10 +150,8 @@ except ValueError as error:
     print(textwrap.fill(str(error), 80))
 
 # %%
-# Without the check nothing would have failed. The score would only have been too good, since two
-# films of one person resemble each other in build, in implants and in much that is no disease.
-#
-# A check can only know what the table tells it, and that depends on patient numbers:
+# Without the check nothing would have failed; the score would have been too good. A check can only
+# know what the table records, and that depends on patient numbers:
 
 from helpers.data.patients import has_patients
 
@@ -158,18 +162,11 @@ else:
     print("two films of one person in two splits pass, and scores may be too good.")
 
 # %%
-# These steps, hospitals, splits and both checks, are what
-# :func:`~helpers.data.make_hospitals` does in one call, and what the training pages use.
-
-from helpers.data import make_hospitals
-
-print("The same in one call:", split.equals(make_hospitals(films, labels, seed=SEED)))
-
-# %%
 # In what do the hospitals differ?
 # --------------------------------
 #
-# First in numbers. From here on each hospital has its color, on this page and the next.
+# Hospitals, splits and both checks are what :func:`~helpers.data.make_hospitals` does in one call;
+# the other pages use it. Now the differences, first in numbers:
 
 from helpers.plots import plot_counts
 
@@ -179,10 +176,7 @@ plt.show()
 
 # %%
 # The dark part should be about the same share of all three bars of one hospital: that is what the
-# splitting is for. Between hospitals it need not be. A test split of a few dozen films gives a
-# score that moves by several hundredths by chance alone.
-#
-# Then in whom they see, and how they take films.
+# splitting is for. Then in whom they see, and how they take films.
 
 from helpers.data.summary import band_ages
 from helpers.plots import plot_shares
@@ -201,26 +195,25 @@ for ax in axes.flat[len(shown) :]:
     ax.set_axis_off()
 plt.show()
 if not known:
-    print("The source tells neither view nor sex nor age: only the label can be compared.")
+    print("The source records neither view nor sex nor age: only the label can be compared.")
 
 # %%
-# Within a panel, bars that are cut at the same places are hospitals that are alike in this. If
-# they are cut elsewhere in several panels at once, as with hospitals that grew and were not
-# dealt, then what a network learns at one of them about the *view* or the *age* of the ill does
-# not hold at another. A view that is frequent in one place and goes along with disease there is a
-# :term:`confounder`: a network may learn it :footcite:p:`zech2018`.
+# Within a panel, bars that are cut at the same places are hospitals that are alike in this. A view
+# that is frequent in one place and associated with disease there is a :term:`confounder`: what a
+# network learns from it does not hold at another hospital :footcite:p:`zech2018`.
 #
 # Samples
 # -------
 #
-# So far this was a table. Now the films are read, shrunk and written, once: a folder for each
-# hospital and split, which is what a hospital will register in Substra as a :term:`data sample`.
-# It is written aside and gets its name when it is whole, so that an interrupted run leaves no
-# half of it; and it is found again the next time.
+# Now the films are read, resized and written, once: a folder for each hospital and split, which is
+# what a hospital will register in Substra as a :term:`data sample`. An interrupted run leaves no
+# half of it, and a finished one is found again the next time. Two files hold pixels and metadata;
+# the third says what they must look like, so that an opener elsewhere can tell whether the sample
+# is intact.
 
 from helpers.data import prepare_samples
 
-IMAGE_SIZE = 64  # pixels, as on the training page; 224 or more in earnest
+IMAGE_SIZE = 64  # pixels, as on the training page; 224 or more in a real study
 
 samples = prepare_samples(radiographs, split, labels, size=IMAGE_SIZE, task=TASK)
 hospitals = list(samples)
@@ -231,21 +224,13 @@ for hospital in hospitals:
         print(f"{folder.relative_to(root).as_posix():24} {files}")
 
 # %%
-# Two files hold pixels and metadata. The third says what the two must look like: an opener on
-# another machine can tell whether it understands the sample, and whether it is intact.
-
-about = (samples[hospitals[0]]["train"] / "sample.json").read_text(encoding="utf-8")
-print(about)
-
-# %%
 # The opener
 # ----------
 #
 # The :term:`opener` is a script of its own: Substra stores it with the data and calls it in every
-# task. It opens a hospital's films without loading them, as the pixels are memory-mapped: they
-# are read from the disk when somebody asks for a batch.
-
-import numpy as np
+# task. It opens a hospital's films, of one folder or of several, without loading them: pixels are
+# read from the disk when somebody asks for a batch. Where no data may be seen, its ``fake_data``
+# makes noise with the same keys and types.
 
 from helpers.openers.chest_xray_opener import ChestXrayOpener
 
@@ -256,21 +241,11 @@ for name, data in opened.items():
     print(f"{name:14} {type(images).__name__}, {images.dtype}, {images.shape}")
 
 # %%
-# Given several folders it lays them end to end, still without loading them. And so that code can
-# be tried where no data may be seen, ``fake_data`` makes noise with the same keys and types.
-
-together = opener.get_data([samples[name]["train"] for name in hospitals])
-fake = opener.fake_data(4)
-for key in together:
-    real, made_up = together[key], fake[key]
-    print(f"{key:9} {type(real).__name__:11} {real.shape!s:20} fake: {made_up.shape}")
-
-# %%
 # The look of the hospitals
 # -------------------------
 #
 # Through the opener's eyes, then: six films without a finding from each hospital, one row each.
-# Whatever differs between these rows is no reported finding.
+# Whatever differs between these rows is not due to reported findings.
 
 from helpers.plots import plot_films
 
@@ -299,22 +274,33 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
 plt.show()
 
 # %%
-# Curves that lie on each other belong to hospitals whose films look alike, which is to be expected
-# if patients were dealt out at random. Curves apart mean other machines, other exposures or other
-# patients: a network that has seen one of them only meets films elsewhere that are, to it, of a
-# strange kind. A network that is trained by all of them has met all of them. What a histogram
-# cannot show is *where* the pixels are: a marker in the corner is a few of them, and enough to
-# tell a hospital by.
+# Overlapping curves belong to hospitals whose films look alike. Curves apart mean other machines,
+# other exposures or other patients. What a histogram cannot show is *where* the pixels are: a
+# marker in the corner is a few of them, and enough to recognize a hospital.
 #
 # Conclusion
 # ----------
 #
-# Films became hospitals, hospitals became samples, and an opener reads them. No patient is on two
-# sides of a border, as far as patient numbers tell, and we know in what the hospitals differ. What
-# that means for training we cannot know yet. Whether it pays to train together is the question of
-# :ref:`sphx_glr_auto_examples_30_training_plot_10_federated_chest_xrays.py`, which goes on with
-# exactly these samples. Its floor is there twice: chance, and what can be predicted without any
-# lung, from :ref:`sphx_glr_auto_examples_20_data_plot_10_first_look.py`.
+# These sentences are made from the numbers above.
+
+
+def say_verdicts():
+    print(f"Shares of findings lie {spread['IID']:.3f} apart with IID hospitals.")
+    for name, apart in spread.drop("IID").items():
+        word = "more than with IID" if apart > spread["IID"] else "NOT more than with IID"
+        print(f"  {name}: {apart:.3f}, {word}.")
+    levels = {name: opened[name]["images"][::5].mean() for name in hospitals}
+    far = max(levels.values()) - min(levels.values())
+    print(f"Mean grey levels of the hospitals lie up to {far:.1f} of 255 apart.")
+
+
+say_verdicts()
+
+# %%
+# One draw of IID hospitals is a rough measure of chance. Whether it pays to train together is the
+# question of :ref:`sphx_glr_auto_examples_30_training_plot_10_federated_chest_xrays.py`, which goes
+# on with exactly these samples. What can be predicted without any lung is on the page before,
+# :ref:`sphx_glr_auto_examples_20_data_plot_10_first_look.py`.
 #
 # .. seealso::
 #

@@ -14,55 +14,43 @@ We will:
    could do in reality,
 5. compare, download the model and look at what it says about a few films.
 
-We expect the federation to end up clearly above what a single hospital reaches, which is the
-floor that it has to beat, and close to the pooled films, which are its ceiling. If it does not
-beat the floor, there is no reason to federate.
-
-In the flow of this project this is the long arrow from *samples* to *results*: samples → opener
-→ algorithm → exchange → strategy → results → page.
+We expect each hospital to be served better by the federated model than by its own: that is the
+floor. The pooled films are the ceiling. A hospital that does not get above its floor has no reason
+to federate.
 """
 
 # %%
 # The radiographs of the hospitals
 # --------------------------------
 #
-# Without further ado these are synthetic films, made by a phantom and written to disk as the NIH
-# writes theirs. To see this page on your own films, set the environment variable
-# ``CHEST_XRAYS`` to their folder before you run it.
+# By default these are synthetic films, made by a phantom and written to disk as the NIH writes
+# theirs. To see this page on your own films, set the environment variable ``CHEST_XRAYS`` to their
+# folder before you run it.
 
-from helpers.data import (
-    count_hospitals,
-    label_films,
-    make_hospitals,
-    prepare_samples,
-    read_radiographs,
-)
+from helpers.data import count_hospitals, prepare_hospitals
 from helpers.local_mode import start_server
 
 start_server()  # TensorFlow is imported for the tasks while the films are prepared
 # sphinx_gallery_parallel = False
 
 TASK = "any finding vs none"
-IMAGE_SIZE = 64  # pixels; enough to learn something in minutes. 224 or more in earnest.
+IMAGE_SIZE = 64  # pixels, to keep the run short; 224 or more in a real study
 SEED = 0
 
-radiographs = read_radiographs()
-labels = label_films(radiographs.table, TASK)
-films = make_hospitals(radiographs.table, labels, seed=SEED)
-samples = prepare_samples(radiographs, films, labels, size=IMAGE_SIZE, task=TASK)
+radiographs, labels, films, samples = prepare_hospitals(TASK, size=IMAGE_SIZE, seed=SEED)
 hospitals = list(samples)
 count_hospitals(films, labels)
 
 # %%
 # Every hospital has films to train on, to validate with and to test with, and no patient is in
-# two of them. How that is done, and what differs between the hospitals, is the subject of
+# two of them; see
 # :ref:`sphx_glr_auto_examples_20_data_plot_20_radiographs_to_hospitals.py`.
 #
 # The network
 # -----------
 #
-# A small convolutional network. It uses :term:`group normalization`, which behaves the same at
-# every hospital; its one output is a logit: positive means *abnormal, more likely than not*.
+# A small convolutional network. It uses :term:`group normalization`, which keeps no statistics of
+# the films; its one output is a logit: positive means *abnormal, more likely than not*.
 
 import pandas as pd
 
@@ -70,34 +58,26 @@ from helpers.models import build_cnn
 
 model = build_cnn(IMAGE_SIZE)
 print(f"{model.count_params():,} weights")
-pd.DataFrame(
-    {
-        layer.name: {"output": layer.output.shape[1:], "weights": layer.count_params()}
-        for layer in model.layers
-        if layer.count_params()
-    }
-).T
 
 # %%
-# Chance is where every model starts, and the number to keep in mind: an AUC of one half. We ask
-# for two scores, computed where the films are: the :term:`AUC`, which needs no threshold, and the
-# balanced accuracy at probability one half. A metric is a function of what the opener returned
+# The score is the :term:`AUC`, computed where the films are. It needs no threshold, and is one half
+# for a network that cannot tell the films apart. A metric is a function of what the opener returned
 # and what the model predicted.
 
-from helpers.evaluation import auc, balanced_accuracy
+from helpers.evaluation import auc
 
-METRICS = {"auc": auc, "balanced_accuracy": balanced_accuracy}
+METRICS = {"auc": auc}
 
 # %%
 # How a hospital trains
 # ---------------------
 #
 # In SubstraFL this is the *algorithm*. Ours inherits from
-# :class:`~helpers.algorithms.TFFedAvgAlgo`, which does for Keras what ``TorchFedAvgAlgo`` does
-# for PyTorch: add the average that arrives, train for a number of
-# batches, share the difference, and set the weights back. What is left to say is said in
-# ``__init__``, because every task builds the algorithm anew. The model, too, is a *function* that
-# builds it.
+# :class:`~helpers.algorithms.TFFedAvgAlgo`, which does for Keras what ``TorchFedAvgAlgo`` does for
+# PyTorch: add the average that arrives, train for a number of batches, share the difference, and
+# set the weights back. Every task builds the algorithm anew, by ``__init__``; the model, too, is a
+# *function* that builds it. :class:`~helpers.data.ChestXrayDataset` makes batches, and the index
+# generator remembers which films come next, from one round to the next.
 
 import functools
 
@@ -123,9 +103,6 @@ class ChestXrayAlgo(TFFedAvgAlgo):
 
 
 # %%
-# :class:`~helpers.data.ChestXrayDataset` turns what the opener returns into batches, and the
-# index generator remembers which films come next, from one round to the next.
-#
 # How the hospitals work together
 # -------------------------------
 #
@@ -140,15 +117,12 @@ strategy = FedAvg(algo=ChestXrayAlgo(), metric_functions=METRICS)
 # A client for each hospital
 # --------------------------
 #
-# Everything that a hospital does in a Substra network goes through its *client*. On a real
-# network each would be somewhere else; in :term:`local mode` all of them are on this machine,
-# and Substra starts a Python for every task. As each of these would import TensorFlow first, we
-# let our clients :func:`fork <helpers.local_mode.run_tasks_fast>` their tasks from a process
-# that has done so already. Delete that line and all results stay the same, only later.
-#
-# The line does one more thing: what a task has computed is kept. When this page is stopped, and
-# run again, it goes on where it was. With ``CHEST_XRAYS_NO_CACHE=1`` before the command, it starts
-# from the beginning.
+# Everything that a hospital does in a Substra network goes through its *client*. On a real network
+# each would be somewhere else; in :term:`local mode` all of them are on this machine, and Substra
+# starts a Python for every task. To save each of these the import of TensorFlow, our clients
+# :func:`fork <helpers.local_mode.run_tasks_fast>` their tasks from a process that has done it.
+# Results are cached as well: a page that was stopped goes on where it was, unless
+# ``CHEST_XRAYS_NO_CACHE=1`` is set. Without that line all results are the same.
 
 import logging
 
@@ -204,7 +178,7 @@ for hospital, client in clients.items():
 # -----------------------------------
 #
 # *Nodes* give the organizations their parts. Here every hospital trains and tests, and the first
-# one also averages: it sees updates, never films.
+# one also averages: it sees updates, never films. Evaluation happens every other round.
 
 from substrafl.evaluation_strategy import EvaluationStrategy
 from substrafl.nodes import AggregationNode, TestDataNode, TrainDataNode
@@ -220,11 +194,7 @@ test_nodes = [
     for hospital in hospitals
 ]
 aggregation_node = AggregationNode(organizations[hospitals[0]])
-
-# %%
-# Evaluation happens every other round, before the first one included.
-
-N_ROUNDS = 12  # enough to see it; go on while the validation AUC rises in earnest
+N_ROUNDS = 12  # to keep the run short; go on while the validation AUC rises in a real study
 EVALUATE_EVERY = 2
 
 
@@ -256,10 +226,9 @@ compute_plan = execute_experiment(
 )
 
 # %%
-# That was a graph of many tasks. Their number can be derived. Each of the :math:`K` hospitals
-# begins with an initialization and a first training. Each of the :math:`N` rounds then has one
-# aggregation and :math:`K` trainings. And each of :math:`E` evaluated rounds has one test at each
-# of :math:`T` hospitals:
+# That was a graph of many tasks. Each of the :math:`K` hospitals begins with an initialization and
+# a first training. Each of the :math:`N` rounds then has one aggregation and :math:`K` trainings,
+# and each of :math:`E` evaluated rounds has one test at each of :math:`T` hospitals:
 #
 # .. math:: 2K + N(K + 1) + E\,T
 
@@ -269,8 +238,10 @@ n_tasks = 2 * K + N_ROUNDS * (K + 1) + E * T
 print(f"expected {n_tasks} tasks; the compute plan counts {compute_plan.task_count}")
 
 # %%
-# The scores are collected from the compute plan. We keep them in one tidy table, with a row for
-# each score.
+# Any hospital can download the model of a round; it arrives inside the algorithm. The scores come
+# from the compute plan, and are kept in one tidy table.
+
+from substrafl.model_loading import download_algo_state
 
 from helpers.results import tidy_scores
 
@@ -290,22 +261,25 @@ def collect(performances):
 
 performances = clients[hospitals[0]].get_performances(compute_plan.key)
 results = [tidy_scores(collect(performances), arm="federated", seed=SEED, trained_at="all")]
+federated = download_algo_state(
+    client=clients[hospitals[0]], compute_plan_key=compute_plan.key, round_idx=N_ROUNDS
+)
 
 # %%
 # Floor and ceiling
 # -----------------
 #
-# To compare, we need the same network at each hospital **alone**, and on the **pooled** films.
-# Federated averaging over a single node *is* ordinary training at that node, so that nothing but
-# the nodes has to change. ``simulate_experiment`` computes the same numbers in this process,
-# without tasks; a test of this project compares the two bit by bit. They agree because both compute
-# with equally many threads, on which the last digits of a sum depend.
+# The same network is trained at each hospital **alone**, and on the **pooled** films. Federated
+# averaging over a single node *is* ordinary training at that node, so that only the nodes change.
+# ``simulate_experiment`` computes the same numbers in this process, without tasks; a test of this
+# project compares the two bit by bit. The pooled run gets the samples of all hospitals at one node,
+# and makes as many updates in a round as all hospitals together.
 
 from substrafl.experiment import simulate_experiment
 
 
 def train_at(node, n_updates=N_UPDATES):
-    performances, _, _ = simulate_experiment(
+    performances, states, _ = simulate_experiment(
         client=clients[hospitals[0]],
         strategy=FedAvg(algo=ChestXrayAlgo(n_updates), metric_functions=METRICS),
         train_data_nodes=[node],
@@ -314,23 +288,20 @@ def train_at(node, n_updates=N_UPDATES):
         num_rounds=N_ROUNDS,
         experiment_folder="local-worker/experiments",
     )
-    return collect(performances)
+    return collect(performances), states.state[-1].algo
 
 
+alone = {}
 for hospital, node in train_nodes.items():
-    scores = train_at(node)
+    scores, alone[hospital] = train_at(node)
     results.append(tidy_scores(scores, arm="alone", seed=SEED, trained_at=hospital))
-
-# %%
-# For the pooled run one node gets the samples of all hospitals; the opener reads all the folders
-# that it is given. To be fair, it makes as many updates in a round as all hospitals together.
 
 pool = TrainDataNode(
     organizations[hospitals[0]],
     datasets[hospitals[0]],
     [sample_keys[hospital, "train"] for hospital in hospitals],
 )
-scores = train_at(pool, n_updates=N_UPDATES * len(hospitals))
+scores, pooled = train_at(pool, n_updates=N_UPDATES * len(hospitals))
 results.append(tidy_scores(scores, arm="pooled", seed=SEED, trained_at="all"))
 
 # %%
@@ -340,7 +311,7 @@ results.append(tidy_scores(scores, arm="pooled", seed=SEED, trained_at="all"))
 import matplotlib.pyplot as plt
 
 from helpers.plots import plot_hospitals, plot_rounds
-from helpers.results import compare_arms, write_results
+from helpers.results import write_results
 
 results = pd.concat(results, ignore_index=True)
 write_results(results, "federated_chest_xrays")
@@ -351,94 +322,76 @@ plot_hospitals(results, ax=right).set_title("The last round, hospital by hospita
 plt.show()
 
 # %%
-# On the left, each curve is one way to train, scored on the test films of *all* hospitals. Look at
-# the distance between the colored curves, each the model of a hospital that trained alone, and
-# the black one: that is what a hospital gains when its model meets films of the others. On the
-# right, every hospital is judged on its *own* test films: the open circle is the model that it
-# could make by itself.
+# On the left, each curve is one way to train, scored on the test films of *all* hospitals: what a
+# model is worth when it meets films of the others. On the right, every hospital is judged on its
+# **own** test films, which is what it has to decide by: the open circle is the model that it can
+# make by itself. The gain is the difference between the two, on the same patients, with a 95 %
+# interval over patients.
 
-table = compare_arms(results)
-table.round(3)
+from helpers.evaluation import describe_gains, gain_at_home
+from helpers.openers.chest_xray_opener import ChestXrayOpener
+
+test = {name: ChestXrayOpener().get_data([samples[name]["test"]]) for name in hospitals}
+patients = {name: data["metadata"]["patient"] for name, data in test.items()}
+logits = {
+    "alone": {name: alone[name].predict(data)[:, 0] for name, data in test.items()},
+    "federated": {name: federated.predict(data)[:, 0] for name, data in test.items()},
+    "pooled": {name: pooled.predict(data)[:, 0] for name, data in test.items()},
+}
+gains = {
+    arm: gain_at_home(auc, test, logits[arm], logits["alone"], patients)
+    for arm in ("federated", "pooled")
+}
+gains["federated"].round(3)
 
 # %%
-# The last column summarizes each row. In numbers:
-
-mean = table["mean"]
-alone = mean.loc["alone"].mean()
-federated, pooled = mean.loc["federated"].item(), mean.loc["pooled"].item()
-print(f"mean of the single hospitals  {alone:.3f}")
-print(f"federated                     {federated:.3f}  ({federated - alone:+.3f})")
-print(f"pooled                        {pooled:.3f}  ({pooled - alone:+.3f})")
-
-# %%
-# What this cannot show: it is one seed, one split and a few hundred test films, so that
-# differences of a few hundredths between two hospitals mean nothing. It was also run for a fixed
-# number of rounds. And AUC says how well films are *ranked*, not whether a probability can be
-# believed.
+# What this cannot show: it is one seed, one split and a fixed number of rounds, and the intervals
+# cover other test patients, not other trainings.
+# :ref:`sphx_glr_auto_examples_45_evaluation_plot_10_was_it_worth_federating.py` trains with several
+# seeds. AUC says how well films are *ranked*, not whether a probability can be believed.
 #
 # The model, and a few films
 # --------------------------
 #
-# Any hospital can download the model of a round. It arrives inside the algorithm, with the state
-# that it had there.
-
-from substrafl.model_loading import download_algo_state
-
-algo = download_algo_state(
-    client=clients[hospitals[0]], compute_plan_key=compute_plan.key, round_idx=N_ROUNDS
-)
-model = algo.model
-
-# %%
 # Six films that it never saw: for each answer the three of which it is most certain, with what
-# the film's label says. The network is given pixels between 0 and 1 and returns a logit.
+# the film's label says.
 
 import numpy as np
 
-from helpers.openers.chest_xray_opener import ChestXrayOpener
 from helpers.plots import plot_films
 
-test = ChestXrayOpener().get_data([samples[hospital]["test"] for hospital in hospitals])
-probabilities = 1 / (1 + np.exp(-algo.predict(test)[:, 0]))
+everyone = ChestXrayOpener().get_data([samples[hospital]["test"] for hospital in hospitals])
+probabilities = 1 / (1 + np.exp(-federated.predict(everyone)[:, 0]))
 order = np.argsort(probabilities)
 shown = np.concatenate([order[:3], order[-3:]])
 titles = [
     f"p = {probability:.2f}\n{findings}"
     for probability, findings in zip(
-        probabilities[shown], test["metadata"]["findings"].iloc[shown], strict=True
+        probabilities[shown], everyone["metadata"]["findings"].iloc[shown], strict=True
     )
 ]
-plot_films(test["images"][shown], titles)
+plot_films(everyone["images"][shown], titles)
 plt.show()
 
 # %%
-# These are the easy ones, by construction. Nothing here says how the network would do on films
-# of another kind, and none of it is a clinical result.
+# These are the easy ones, by construction, and none of it is a clinical result.
 #
 # From this machine to a network
 # ------------------------------
 #
 # On a deployed Substra network the films are where they were, and so are algorithm, strategy and
-# opener. Two places change. A client connects to its organization, and the fast tasks go::
+# opener. Clients connect to their organizations, and ``run_tasks_fast`` goes::
 #
-#     clients = {
-#         hospital: substra.Client(
-#             client_name=hospital,
-#             backend_type="remote",
-#             url=urls[hospital],
-#             token=tokens[hospital],
-#         )
-#         for hospital in hospitals
-#     }
+#     substra.Client(client_name=hospital, backend_type="remote", url=url, token=token)
 #
-# And the tasks need to know what to install, as they run in containers elsewhere::
+# Tasks run in containers, which need to know what to install::
 #
 #     Dependency(
 #         local_code=[Path(helpers.__file__).parent],
 #         pypi_dependencies=["tensorflow", "keras", "pandas", "scikit-learn"],
 #     )
 #
-# Here we are done: the clients may go, and with them what they kept on this disk.
+# Here the clients may go, with what they kept on this disk.
 
 from helpers.local_mode import remove_local_files
 
@@ -448,9 +401,15 @@ remove_local_files(*clients.values())
 # Conclusion
 # ----------
 #
-# Hospitals that shared nothing but weights trained one Keras network. The figure and the table
-# tell how much of the way from *alone* to *pooled* they went in these few rounds. That the
-# weights really travelled, tensor by tensor, is what
+# These sentences are made from the numbers above.
+
+for arm, table in gains.items():
+    print(describe_gains(table, arm))
+
+# %%
+# A gain over the mean of single hospitals on the films of *others*, as in the figure's left half,
+# is another number, and nobody's gain: no hospital has to use a foreign model at home. That the
+# weights really travelled is what
 # :ref:`sphx_glr_auto_examples_30_training_plot_20_how_the_weights_travel.py` shows.
 #
 # .. seealso::

@@ -2,10 +2,9 @@
 Leakage: what happens when films are split instead of patients
 ==============================================================
 
-Many patients have several films. Deal out *films* at random to train and test, and most test
-films have a sister in training: the same ribs, the same heart, and usually the same answer. A
-network may then pass by recognizing people. How much does its score gain, and how would one
-notice?
+Many patients have several films. Assign *films* at random to train and test, and most test films
+have a sister in training: the same ribs, the same heart, and usually the same answer. A network may
+then pass by recognizing people. How much does its score gain, and how would one notice?
 
 We will:
 
@@ -14,12 +13,9 @@ We will:
 3. train the same network on both, and judge it on the **same** test films,
 4. do the same with a classifier that does nothing but remember.
 
-The set without sisters is the floor, and the truth: new patients have no sisters. We expect
-sisters to raise the score, little in the beginning and more the longer a network has time to
-remember, and most for the classifier that only remembers.
-
-In the flow of this project the mistake sits between *hospitals* and *samples*; what it does is
-seen in the *results*.
+The set without sisters is the floor, and the truth: new patients have no sisters. We expect sisters
+to raise the score, little in the beginning and more the longer a network has time to remember, and
+most for the classifier that only remembers.
 """
 
 # %%
@@ -42,8 +38,8 @@ if films["patient"].isna().any():
     raise ValueError("Expected films with patient numbers: this page is about them.")
 
 # %%
-# And the wrong one. It takes no ill will: it is enough that the csv has lost its column of
-# patients. Then each film counts as a patient of its own, and no check can know better.
+# And the wrong one. It happens easily: it is enough that the csv has lost its column of patients.
+# Then each film counts as a patient of its own, and no check can know better.
 
 anonymous = split_patients(films.assign(patient=None), labels=labels, seed=0)
 
@@ -72,12 +68,11 @@ except ValueError as error:
 # Two training sets, one test
 # ---------------------------
 #
-# The two splits above have different test films, and a few hundred films differ in how hard they
-# are: comparing their scores would compare luck. Instead we take the split by patient. As we choose
-# nothing here, the patients kept for validation test, too. Of every such patient with several
-# films, half are test films, and the others are their **sisters**. The
-# *leaky* training set takes the sisters in, in exchange for as many films of training patients;
-# the *honest* one does not. Both have the same number of films and are judged by the same ones.
+# The two splits above have different test films, so that comparing their scores would compare luck.
+# Instead we take the split by patient, and let the validation patients test, too. Of every such
+# patient with several films, half are test films, and the others are their **sisters**. The *leaky*
+# training set takes the sisters in, in exchange for as many films of training patients; the
+# *honest* one does not. Both have the same number of films and are judged by the same ones.
 
 rng = np.random.default_rng(0)
 order = films.sample(frac=1, random_state=0)
@@ -91,9 +86,8 @@ print(f"{len(honest):,} films to train on; {is_sister.sum():,} of them are excha
 print(f"{is_test.sum():,} test films of {films['patient'][is_test].nunique():,} patients")
 
 # %%
-# To the preparation the leaky set must come without patients, or it is refused. We keep the
-# patients of the test films for later. All hospitals' films are taken together: the mistake needs
-# no federation.
+# The leaky set must come without patients, or it is refused; we keep those of the test films for
+# later. All hospitals' films are taken together: the mistake needs no federation.
 
 from helpers.data import prepare_samples
 
@@ -134,7 +128,7 @@ from helpers.openers.chest_xray_opener import ChestXrayOpener
 
 set_logging_level(logging.ERROR)
 SEEDS = (0, 1, 2)
-N_ROUNDS, N_UPDATES = 6, 60  # for the sake of time; longer trainings remember more
+N_ROUNDS, N_UPDATES = 6, 60  # to keep the run short; longer trainings remember more
 test = ChestXrayOpener().get_data([samples["honest"]["test"]])
 logits = {}  # (arm, seed, round) -> one for each test film
 
@@ -175,8 +169,8 @@ write_results(results, "leakage")
 # A classifier that only remembers
 # --------------------------------
 #
-# For comparison: the five nearest training films vote. Near means alike in 60 principal components
-# of a small copy of the film. It learns nothing about disease, yet it can look up a person.
+# For comparison, the five nearest training films vote, in 60 principal components of a small copy
+# of the film. This learns nothing about disease, yet it can look up a person.
 
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
@@ -219,8 +213,8 @@ print(f"by chance it would be:               {shares.mean():.1%}")
 # What leakage gains
 # ------------------
 #
-# Both models of a pair have seen the same test films, so that differences have narrow intervals.
-# They are drawn over patients, and over the seeds of the network.
+# Both models of a pair are scored on the same test films, so that differences are paired. Their
+# intervals are drawn over patients, and over the seeds of the network.
 
 import matplotlib.pyplot as plt
 
@@ -264,26 +258,13 @@ right.legend()
 plt.show()
 
 # %%
-# On the left both curves are judged by the same films. The distance between them, with its 95 %
-# interval, is on the right: what is above zero was gained by having met the patients before, and
-# would be lost with the next new patient.
-
-
-def describe(name, gain):
-    seen = gain.low > 0
-    word = "leakage inflates the score" if seen else "no inflation beyond chance"
-    print(f"{name:<24} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]  {word}")
-
-
-describe("network, first round", gains[min(gains)])
-describe("network, last round", gains[max(gains)])
-describe("nearest films", by_heart)
-
-# %%
+# The distance between the curves, with its 95 % interval, is on the right. Where the interval
+# contains zero, these patients and seeds do not decide whether leakage inflated the score.
+#
 # Why it may be little, and why that is no comfort
 # ------------------------------------------------
 #
-# A sister helps in two ways. She looks alike, and she has mostly the same label: in these films,
+# A sister helps in two ways. She looks similar, and she mostly has the same label: in these films,
 # how often?
 
 pairs = films.assign(label=labels).sort_values(["patient", "follow_up"])
@@ -294,18 +275,42 @@ print(f"two films of a patient in a row have the same label: {agree:.0%}")
 print(f"two films of any patients:                           {p**2 + (1 - p) ** 2:.0%}")
 
 # %%
-# A small network that sees each film a few times has little room for people, and what it
-# gains can be hidden among the differences between seeds. Larger networks, longer training, more
-# films per patient and longer stays all give leakage more to work with. The size of the error is
-# not known beforehand, and it cannot be seen in a score that contains it: only a split by patient
-# shows it. So we do not ask whether leakage mattered. We exclude it.
+# Larger networks, longer training and more films per patient all give leakage more to work with.
+# The size of the error is not known beforehand, and it cannot be seen in a score that contains it:
+# only a split by patient shows it. So we exclude it, whether or not it mattered here.
 #
-# What this page cannot show are the other roads on which answers leak: a marker on the film, a
-# machine used for the ill only, or a threshold chosen on the test films.
+# Answers leak on other roads, too: a marker on the film, a machine used for the ill only, or a
+# threshold chosen on the test films.
 #
 # Conclusion
 # ----------
 #
+# These sentences are made from the numbers above.
+
+
+def say_verdicts():
+    arms = {
+        "network, first round": gains[min(gains)],
+        "network, last round": gains[max(gains)],
+        "nearest films": by_heart,
+    }
+    for name, gain in arms.items():
+        word = "undecided, the interval contains 0"
+        if gain.low > 0:
+            word = "leakage inflates the score"
+        elif gain.high < 0:
+            word = "the leaky set is WORSE, against expectation"
+        print(f"{name}: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}], {word}.")
+    values = [gain.value for gain in arms.values()]
+    print(f"More in the last round than in the first: {'yes' if values[1] > values[0] else 'NO'}.")
+    print(
+        f"Most where films are only remembered: {'yes' if values[2] > max(values[:2]) else 'NO'}."
+    )
+
+
+say_verdicts()
+
+# %%
 # :func:`~helpers.data.split_patients` moves whole patients, and
 # :func:`~helpers.data.check_no_leak` refuses what is torn. Both can only work with a column of
 # patients: whoever anonymizes films should replace the patients' numbers, not remove them.

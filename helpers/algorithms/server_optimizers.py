@@ -3,7 +3,8 @@
 The average is taken for a gradient, and an optimizer with a memory decides the step. SubstraFL's
 aggregation has no memory: every task of it is new. The memory is therefore kept by the
 organizations, each of which receives the same averages and makes the same steps; nothing more is
-sent than with Federated Averaging, and any strategy may have made the average.
+sent than with Federated Averaging, and any strategy may have made the average. The paper of Reddi
+et al. averages clients uniformly; SubstraFL's ``FedAvg`` weights them by their samples.
 """
 
 import abc

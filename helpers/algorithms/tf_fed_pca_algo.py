@@ -21,12 +21,20 @@ class TFFedPCAAlgo(TFAlgo):
     Algorithm 3 of Hartebrodt & Röttger 2022. In the first round each organization shares the mean
     of its samples, in the second :math:`C_k G_0` and in all others :math:`C_k G_{r-1}`, where
     :math:`C_k` is the covariance of its samples around the common mean, and :math:`G_r` the QR
-    factor of the average over the samples. :math:`G_r` converges to the components of the pooled
-    samples; the further the eigenvalues lie apart, the faster.
+    factor of the average. The further the eigenvalues lie apart, the faster :math:`G_r` converges.
+
+    **To what it converges** depends on the weights. SubstraFL's strategy weights what an
+    organization shares by its number of samples :math:`n_k`. With :math:`C_k` the *mean* of the
+    samples' outer products, the average is the covariance of the pooled samples, and the
+    components are those of pooled samples (``pooled=True``). SubstraFL's ``TorchFedPCAAlgo``
+    takes the *sum* of the outer products, as the paper does, where however nothing is weighted:
+    together with the strategy's weights an organization counts by :math:`n_k^2`, and with
+    organizations of unequal size the components are others than those of the pooled samples
+    (``pooled=False``).
 
     Parameters
     ----------
-    dataset, disable_gpu
+    dataset : type
         As in :class:`~helpers.algorithms.TFAlgo`. Samples are flattened; targets are not looked at.
     in_features : int
         Numbers in a sample.
@@ -36,6 +44,11 @@ class TFFedPCAAlgo(TFAlgo):
         Samples at a time, so that memory suffices; None takes all at once.
     seed : int, default=1
         Draws where the iteration starts, :math:`G_0`, the same at every organization.
+    disable_gpu : bool, default=False
+        As in :class:`~helpers.algorithms.TFAlgo`.
+    pooled : bool, default=True
+        Whether to converge to the components of the pooled samples; False computes what
+        SubstraFL's ``TorchFedPCAAlgo`` does. The same at every organization.
     """
 
     _own_state = ("local_mean", "local_covmat")
@@ -49,6 +62,7 @@ class TFFedPCAAlgo(TFAlgo):
         batch_size: int | None = None,
         seed: int = 1,
         disable_gpu: bool = False,
+        pooled: bool = True,
     ) -> None:
         if seed is None:
             raise ValueError(
@@ -68,6 +82,7 @@ class TFFedPCAAlgo(TFAlgo):
         self.local_mean = None
         self.local_covmat = None
         self._batch_size = batch_size
+        self._pooled = pooled
 
     @property
     def strategies(self) -> list[StrategyName]:
@@ -150,6 +165,8 @@ class TFFedPCAAlgo(TFAlgo):
             mean = shared_state.avg_parameters_update[0]
             centred = (rows - mean for rows in self._batches(train_dataset))
             self.local_covmat = sum(rows.T @ rows for rows in centred)
+            if self._pooled:  # the strategy multiplies by the number of samples again
+                self.local_covmat /= n_samples
             start = np.random.default_rng(self.seed)
             update = start.normal(size=(self.out_features, self.in_features)) @ self.local_covmat
         else:

@@ -59,7 +59,8 @@ class TFScaffoldAlgo(TFUpdateAlgo):
     .. math:: c_k^+ = c_k - c + \frac{1}{S \eta} (x - y_k).
 
     The changes of weights and control variates are shared; SubstraFL's ``Scaffold`` averages them
-    over the samples and applies its ``aggregation_lr`` (lines 16 and 17).
+    over the samples and applies its ``aggregation_lr`` (lines 16 and 17). The paper averages
+    clients uniformly; with organizations of equal size the two are the same.
 
     Parameters
     ----------

@@ -245,6 +245,40 @@ def split_patients(
     return _fill(table, "split", splits)
 
 
+def shuffle_hospitals(films: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Give the same patients to the hospitals at random; each keeps its number of patients.
+
+    The hospitals are then alike but for chance, and as large as before: what remains of a
+    difference between them is not due to their patients or scanners.
+
+    Parameters
+    ----------
+    films : pandas.DataFrame
+        Films with columns ``image``, ``patient`` and ``hospital``, such as
+        :func:`make_hospitals` returns them. Splits move with the patients.
+    seed : int, default=0
+        Seed of the draw.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same films with another ``hospital``.
+
+    Examples
+    --------
+    >>> films = pd.DataFrame(
+    ...     {"image": ["a", "b", "c"], "patient": [1, 1, 2], "hospital": ["A", "A", "B"]}
+    ... )
+    >>> shuffle_hospitals(films, seed=1).groupby("hospital")["patient"].nunique().tolist()
+    [1, 1]
+    """
+    numbers = number_patients(films)[0]
+    first = np.unique(numbers, return_index=True)[1]
+    owners = films["hospital"].to_numpy(dtype=object)[first]
+    shuffled = np.random.default_rng(seed).permutation(owners)
+    return films.assign(hospital=shuffled[numbers])
+
+
 def check_no_leak(table: pd.DataFrame) -> None:
     """Refuse a table in which one patient is in two splits or in two hospitals.
 

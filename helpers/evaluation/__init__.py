@@ -13,6 +13,8 @@ from helpers.evaluation.federated_fits import calibration_sums as calibration_su
 from helpers.evaluation.federated_fits import choose_federated_level as choose_federated_level
 from helpers.evaluation.federated_fits import count_healthy_below as count_healthy_below
 from helpers.evaluation.federated_fits import fit_federated as fit_federated
+from helpers.evaluation.gains import describe_gains as describe_gains
+from helpers.evaluation.gains import gain_at_home as gain_at_home
 from helpers.evaluation.intervals import Interval as Interval
 from helpers.evaluation.intervals import bootstrap_difference as bootstrap_difference
 from helpers.evaluation.intervals import bootstrap_fit as bootstrap_fit

@@ -81,10 +81,11 @@ def predict_tasks(
 ) -> pd.DataFrame:
     """Predict a run, task by task, from a measured one; a single round is enough.
 
-    Each task is taken to last as long as those of the same operation at the same hospital did on
-    average. The plan is then played through by the rule of the real runner: a task whose parents
-    have ended starts as soon as a core is free, and one that nobody waits for, such as an
-    evaluation, only if no other could start.
+    The first task of an operation at a hospital is taken to last as long as the measured first
+    one: a first training also traces the network, which later ones read. The later ones are taken
+    to last as long as the measured later ones did on average. The plan is then played through by
+    the rule of the real runner: a task whose parents have ended starts as soon as a core is free,
+    and one that nobody waits for, such as an evaluation, only if no other could start.
 
     Parameters
     ----------
@@ -99,7 +100,8 @@ def predict_tasks(
     n_hospitals : int, optional
         Hospitals that train; those of ``tasks`` by default. More than that are predicted as
         copies of the measured ones in turn, less are the first ones. An aggregation is taken to
-        last as long as the measured ones.
+        last as long as the measured ones. Of an operation that was measured only once, the first
+        and the later tasks are taken to last equally long.
     eval_every : int, default=1
         As in :func:`count_tasks`. Without an evaluation in ``tasks`` none is predicted.
 
@@ -136,18 +138,16 @@ def predict_tasks(
     tests += [name for name in tested if name not in names["train"]]
 
     plan = _plan(trains, tests, names["aggregate"][0], n_rounds, eval_every)
-    means = (
-        tasks[~tasks["cached"].astype(bool)]
-        .groupby(["operation", "hospital"])[["wall", "cpu", "peak_memory", "sent"]]
-        .mean()
-    )
+    means = _average(tasks)
     keys = [(task.operation, measured[task.hospital]) for task in plan]
-    unknown = sorted(set(keys) - set(means.index))
+    unknown = sorted(set(keys) - {key[:2] for key in means.index})
     if unknown:
         raise ValueError(
             f"Expected measured tasks of each hospital. Received none that ran of {unknown}: "
             "time a round of the same hospitals with use_cache=False, so that nothing is cached."
         )
+    is_first = _is_first(pd.DataFrame(plan))
+    keys = [(*key, first) for key, first in zip(keys, is_first, strict=True)]
     costs = means.loc[keys].reset_index(drop=True)
     return _tabulate(plan, costs, *_schedule(plan, costs["wall"].tolist(), cores))
 
@@ -179,6 +179,23 @@ def sum_costs(tasks: pd.DataFrame) -> pd.Series:
             "received": tasks["received"].sum(),
         }
     )
+
+
+def _is_first(tasks):
+    """Tell for each task whether it is the first of its operation at its hospital."""
+    return tasks["round"] == tasks.groupby(["operation", "hospital"])["round"].transform("min")
+
+
+def _average(tasks):
+    """Average what tasks cost by operation, hospital, and whether it was the first such task."""
+    ran = tasks.assign(first=_is_first(tasks))[~tasks["cached"].astype(bool)]
+    means = ran.groupby(["operation", "hospital", "first"])
+    means = means[["wall", "cpu", "peak_memory", "sent"]].mean().unstack("first")
+    for column in {name for name, _ in means}:  # where there is only one kind, it stands for both
+        both = means[column].reindex(columns=[False, True])
+        for first in (False, True):
+            means[column, first] = both[first].fillna(both[not first])
+    return means.stack("first", future_stack=True)
 
 
 def _evaluated(n_rounds, eval_every):

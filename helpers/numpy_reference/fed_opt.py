@@ -18,6 +18,9 @@ def fed_opt(
 ) -> np.ndarray:
     """Let the average of the updates be an optimizer's gradient.
 
+    The paper averages clients uniformly; SubstraFL's strategy weights them by their samples, and so
+    do ``hospitals`` unless they are ``uniform``.
+
     Parameters
     ----------
     hospitals : LinearHospitals

@@ -5,7 +5,9 @@ import numpy as np
 from helpers.numpy_reference.linear import Films
 
 
-def fed_pca(films: Films, n_components: int, n_rounds: int, seed: int) -> np.ndarray:
+def fed_pca(
+    films: Films, n_components: int, n_rounds: int, seed: int, *, pooled: bool = True
+) -> np.ndarray:
     """Iterate on the average of the hospitals' products with their covariances.
 
     Parameters
@@ -18,6 +20,9 @@ def fed_pca(films: Films, n_components: int, n_rounds: int, seed: int) -> np.nda
         Number of rounds; the first one averages the means.
     seed : int
         Seed of the first guess.
+    pooled : bool, default=True
+        Whether a hospital shares a mean of its films, which the strategy weights by their number;
+        else a sum, which is weighted once more, as by SubstraFL's ``TorchFedPCAAlgo``.
 
     Returns
     -------
@@ -28,6 +33,8 @@ def fed_pca(films: Films, n_components: int, n_rounds: int, seed: int) -> np.nda
     shares = counts / counts.sum()
     mean = np.tensordot(shares, [rows.mean(0) for rows, _ in films], 1)
     covariances = [(rows - mean).T @ (rows - mean) for rows, _ in films]
+    if pooled:
+        covariances = [c / n for c, n in zip(covariances, counts, strict=True)]
     components = np.random.default_rng(seed).normal(size=(n_components, len(mean)))
     for _ in range(n_rounds - 1):
         average = np.tensordot(shares, [components @ c for c in covariances], 1)

@@ -28,11 +28,14 @@ class LinearHospitals:
         noise).
     batch_size : int, optional
         What sums over a batch are divided by; by default the size of the batch.
+    uniform : bool, default=False
+        Whether hospitals count equally in an average, as in the papers of Scaffold and of the
+        server optimizers; else by their films, as in SubstraFL.
 
     Attributes
     ----------
     shares : numpy.ndarray, shape (n_hospitals,)
-        Each hospital's share of the films.
+        Each hospital's weight in an average: by default its share of the films.
     rate : float
         The learning rate.
     """
@@ -44,8 +47,9 @@ class LinearHospitals:
         rate: float,
         clip_norm: float = np.inf,
         batch_size: int | None = None,
+        uniform: bool = False,
     ) -> None:
-        counts = np.array([len(labels) for _, labels in films])
+        counts = np.array([1 if uniform else len(labels) for _, labels in films])
         self.shares = counts / counts.sum()
         self.rate = rate
         self._films = films

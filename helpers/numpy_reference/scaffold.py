@@ -15,6 +15,9 @@ def scaffold(
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """Correct every update by the difference of two control variates.
 
+    The paper averages clients uniformly; SubstraFL's strategy weights them by their samples, and so
+    do ``hospitals`` unless they are ``uniform``.
+
     Parameters
     ----------
     hospitals : LinearHospitals

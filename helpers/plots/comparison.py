@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -124,6 +125,39 @@ def plot_gains(gains: pd.DataFrame, sizes: pd.Series, *, ax: Axes | None = None)
     ax.axhline(0, color="0.6", linewidth=1, zorder=0)
     ax.set(xlabel="training films of the hospital", ylabel="gain")
     _add_legend(ax, arms)
+    return ax
+
+
+def plot_exactness(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw differences from references, each beside what is allowed.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``algorithm``, ``reference``, ``difference``, ``tolerance`` and ``holds``, such as
+        ``helpers.exactness.Exactness.table`` returns them.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+    """
+    if ax is None:
+        size = (8, 0.24 * len(table) + 1)
+        ax = plt.subplots(figsize=size, layout="constrained")[1]
+    places = np.arange(len(table))
+    differences = table["difference"].clip(lower=1e-11)  # where zero is drawn
+    colors = np.where(table["holds"], "#0072B2", "#D55E00")
+    ax.scatter(differences, places, c=colors, zorder=3)
+    ax.scatter(table["tolerance"], places, marker="|", color="black", s=80, label="tolerance")
+    ax.set_xscale("log")
+    ax.set_yticks(places, table["algorithm"] + ": " + table["reference"], fontsize=8)
+    ax.grid(axis="y", color="0.9")
+    ax.invert_yaxis()
+    ax.set(xlabel="largest difference of a weight")
+    ax.legend(fontsize=8)
     return ax
 
 

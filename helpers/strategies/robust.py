@@ -77,7 +77,7 @@ def trimmed_mean(updates: np.ndarray, n_trimmed: int) -> np.ndarray:
 
 
 def choose_by_krum(updates: np.ndarray, n_hostile: int, n_chosen: int) -> list[int]:
-    """Choose the updates that lie closest to their neighbours (Blanchard et al. 2017).
+    r"""Choose the updates that lie closest to their neighbours (Blanchard et al. 2017).
 
     The score of an update is the sum of squared distances to its ``n_hospitals - n_hostile - 2``
     nearest neighbours; the lowest scores are chosen.
@@ -87,7 +87,8 @@ def choose_by_krum(updates: np.ndarray, n_hostile: int, n_chosen: int) -> list[i
     updates : numpy.ndarray, shape (n_hospitals, n_weights)
         One update a row.
     n_hostile : int
-        How many hospitals may send anything; ``2 * n_hostile + 2 < n_hospitals``.
+        How many hospitals may send anything, :math:`f`. Krum is proved for
+        :math:`n \ge 2f + 3` hospitals: 5 for one that is hostile, 7 for two.
     n_chosen : int
         How many are chosen: 1 is Krum, more is multi-Krum.
 
@@ -108,10 +109,11 @@ def choose_by_krum(updates: np.ndarray, n_hostile: int, n_chosen: int) -> list[i
     [0, 1]
     """
     n_hospitals = len(updates)
-    if n_hostile < 0 or 2 * n_hostile + 2 >= n_hospitals:
+    if n_hostile < 0 or n_hospitals < 2 * n_hostile + 3:
         raise ValueError(
-            f"Expected at least {max(2 * n_hostile + 3, 3)} hospitals for n_hostile={n_hostile}. "
-            f"Received {n_hospitals}."
+            f"Expected n ≥ 2f + 3, at least {max(2 * n_hostile + 3, 3)} hospitals for "
+            f"f = n_hostile = {n_hostile}. Received {n_hospitals}. A majority of honest hospitals "
+            "is not enough for Krum."
         )
     if not 1 <= n_chosen <= n_hospitals - n_hostile:
         raise ValueError(

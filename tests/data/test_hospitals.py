@@ -10,6 +10,7 @@ from helpers.data.hospitals import (
     check_no_leak,
     count_hospitals,
     has_patients,
+    shuffle_hospitals,
     split_patients,
 )
 
@@ -468,3 +469,19 @@ def test_labels_must_belong_to_the_table(labels, match):
     table, _ = make_table()
     with pytest.raises(ValueError, match=match):
         split_patients(table.assign(hospital="A"), labels=labels)
+
+
+def test_shuffled_hospitals_keep_their_sizes_and_patients_stay_whole():
+    films = pd.DataFrame(
+        {
+            "image": [f"{number}.png" for number in range(60)],
+            "patient": np.repeat(np.arange(30), 2),
+            "hospital": np.repeat(["A", "B"], [40, 20]),
+            "split": "train",
+        }
+    )
+    shuffled = shuffle_hospitals(films, seed=3)
+    assert shuffled.groupby("hospital")["patient"].nunique().to_dict() == {"A": 20, "B": 10}
+    assert (shuffled.groupby("patient")["hospital"].nunique() == 1).all()
+    assert not shuffled["hospital"].equals(films["hospital"])
+    pd.testing.assert_frame_equal(shuffled, shuffle_hospitals(films, seed=3))

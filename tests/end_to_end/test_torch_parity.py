@@ -190,7 +190,7 @@ def test_the_same_component_as_torch_fed_pca_algo(tiny_samples):
 
     mine, theirs = last_states(
         tiny_samples,
-        algorithms.TFFedPCAAlgo(ChestXrayDataset, 64, 1, batch_size=5),
+        algorithms.TFFedPCAAlgo(ChestXrayDataset, 64, 1, batch_size=5, pooled=False),
         TheirsAlgo(),
         lambda algo: FedPCA(algo=algo),
         30,

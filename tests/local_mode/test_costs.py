@@ -169,6 +169,24 @@ def test_each_hospital_keeps_its_own_mean_and_recalled_tasks_do_not_count():
     assert predicted["train 2 B"] == 7
 
 
+def test_first_and_later_trainings_are_predicted_apart():
+    measured = measure("AB", "AB")
+    of_train = measured["operation"] == "train"
+    measured.loc[of_train & (measured["round"] == 0), "wall"] = 10.0  # traces the network
+    measured.loc[of_train & (measured["round"] == 1), "wall"] = 5.0
+    predicted = predict_tasks(measured, 100, cores=1)
+    trainings = predicted[predicted["operation"] == "train"].set_index(["round", "hospital"])[
+        "wall"
+    ]
+    assert (trainings[0] == 10).all()
+    assert (trainings.drop(0) == 5).all()
+    # 2 initializations, 2 first and 200 later trainings, 100 aggregations, 202 evaluations
+    assert predicted["end"].max() == 2 * 1 + 2 * 10 + 200 * 5 + 100 * 2 + 202 * 3
+    # The mean of all measured trainings would have predicted 202 * 7.5 for 1,020 seconds of them.
+    again = predict_tasks(predicted, 100, cores=1)
+    assert again["end"].max() == predicted["end"].max()
+
+
 def test_more_hospitals_are_copies_and_fewer_are_the_first():
     predicted = predict_tasks(measure("AB", "AC"), 1, cores=1, n_hospitals=5)
     assert set(predicted["hospital"]) == {"A", "B", "A 2", "B 2", "A 3", "C"}

@@ -8,9 +8,12 @@ from helpers.numpy_reference import (
     cyclic_transfer,
     fed_avg,
     fed_avg_with_feedback,
+    fed_opt,
+    fed_pca,
     keep_largest,
     multi_krum,
     round_to_int8,
+    scaffold,
     train_alone,
     trimmed,
 )
@@ -53,6 +56,17 @@ def test_averages_and_turns_by_hand():
     np.testing.assert_allclose(cyclic_transfer(both(), start, 1), [0.2 - 0.12, 0.2 - 0.08])
 
 
+def test_uniform_hospitals_count_equally():
+    np.testing.assert_allclose(both().shares, [1 / 3, 2 / 3])
+    np.testing.assert_allclose(both(uniform=True).shares, [0.5, 0.5])
+    # The first moves by (0.2, 0.2), the second not at all: a third of it by films, half of it by
+    # clients, as in the papers of Scaffold and FedAdam.
+    for uniform, expected in ((False, 0.2 / 3), (True, 0.1)):
+        some = both(uniform=uniform)
+        np.testing.assert_allclose(scaffold(some, np.zeros(2), 1, n_updates=1)[0], [expected] * 2)
+        np.testing.assert_allclose(fed_opt(some, np.zeros(2), 1, "avgm"), [expected] * 2)
+
+
 def test_robust_averages_by_hand():
     updates = [np.array([value]) for value in (0.0, 1.0, 3.0, 100.0, 6.0)]
     np.testing.assert_allclose(trimmed(updates, 2), [3.0])
@@ -80,3 +94,23 @@ def test_what_is_lost_is_sent_later():
     found = fed_avg_with_feedback(both(), start, 2, lambda values: next(calls) * values)
     once = fed_avg(both(), start, 1) - start
     assert found == pytest.approx(start + 2 * once)
+
+
+def test_fed_pca_finds_the_components_of_pooled_samples_of_unequal_hospitals():
+    # The large hospital varies along the first axis, the small ones, more, along the second.
+    rng = np.random.default_rng(0)
+    scales = {400: (1.0, 0.1, 0.1), 60: (0.1, 3.0, 0.1), 20: (0.1, 3.0, 0.1)}
+    films = [(rng.normal(size=(n, 3)) * scale, None) for n, scale in scales.items()]
+    rows = np.vstack([rows for rows, _ in films])
+    centred = rows - rows.mean(0)
+    leading = np.linalg.svd(centred, full_matrices=False)[2][:2]
+
+    found = fed_pca(films, 2, 300, seed=0)
+    np.testing.assert_allclose(np.abs((found * leading).sum(1)), 1, rtol=0, atol=1e-9)
+
+    # Weights of n² let the largest hospital decide: another component comes first.
+    found = fed_pca(films, 1, 300, seed=0, pooled=False)
+    assert abs(found[0] @ leading[0]) < 0.2
+    weighted = sum(len(own) * (own - rows.mean(0)).T @ (own - rows.mean(0)) for own, _ in films)
+    by_squares = np.linalg.eigh(weighted)[1][:, -1]
+    assert abs(found[0] @ by_squares) == pytest.approx(1, abs=1e-9)

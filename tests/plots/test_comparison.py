@@ -3,7 +3,13 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from helpers.plots import hospital_colors, plot_gains, plot_intervals, plot_transfer
+from helpers.plots import (
+    hospital_colors,
+    plot_exactness,
+    plot_gains,
+    plot_intervals,
+    plot_transfer,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +68,24 @@ def test_gains_stand_at_the_hospitals_sizes(intervals):
     sizes = pd.Series({"North_A": 600, "B": 120})
     ax = plot_gains(intervals[intervals["arm"] == "federated"], sizes)
     assert [tuple(*point.get_xydata()) for point in _points(ax)] == [(600, 0.8), (120, 0.9)]
+
+
+def test_differences_are_drawn_beside_what_is_allowed():
+    table = pd.DataFrame(
+        {
+            "algorithm": ["FedAvg", "Scaffold"],
+            "reference": "NumPy",
+            "difference": [0.0, 1e-3],
+            "tolerance": 1e-6,
+            "holds": [True, False],
+        }
+    )
+    ax = plot_exactness(table)
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "FedAvg: NumPy",
+        "Scaffold: NumPy",
+    ]
+    drawn = ax.collections[0]
+    assert drawn.get_offsets()[:, 0].tolist() == [1e-11, 1e-3]
+    colors = drawn.get_facecolors()
+    assert not (colors[0] == colors[1]).all()

@@ -140,9 +140,17 @@ def test_settings_reach_the_aggregation_task():
     np.testing.assert_allclose(np.concatenate(aggregate(again, updates)), [1.05, 2.1])
 
 
+def test_krum_needs_two_f_plus_three_hospitals():
+    for n_hostile in range(4):
+        least = 2 * n_hostile + 3
+        assert choose_by_krum(np.zeros((least, 2)), n_hostile, 1) == [0]
+        with pytest.raises(ValueError, match=rf"n ≥ 2f \+ 3, at least {least} hospitals"):
+            choose_by_krum(np.zeros((least - 1, 2)), n_hostile, 1)
+
+
 def test_faults_are_named():
     sender = make_algo()()
-    with pytest.raises(ValueError, match=r"at least 5 hospitals for n_hostile=1. Received 4"):
+    with pytest.raises(ValueError, match=r"at least 5 hospitals for f = n_hostile = 1. Received 4"):
         aggregate(MultiKrum(sender), HONEST)
     with pytest.raises(ValueError, match=r"below half of the 4 hospitals. Received 2"):
         aggregate(FedTrimmedMean(sender, n_trimmed=2), HONEST)

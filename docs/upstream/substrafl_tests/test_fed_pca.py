@@ -37,12 +37,13 @@ def test_the_first_rounds_share_mean_and_covariance(make, scaled, batch_size):
     second = train(algo, data, state)
     centred = x - x.mean(0)
     start = np.random.default_rng(1).normal(size=(2, 3))
-    expected = start @ centred.T @ centred
+    expected = start @ centred.T @ centred / len(x)
     np.testing.assert_allclose(second.parameters_update[0], expected, rtol=1e-5, atol=1e-4)
 
 
-def test_it_converges_to_the_components_of_all_rows(make, scaled):
-    algos = [make() for _ in scaled]
+@pytest.mark.parametrize("pooled", [True, False])
+def test_it_converges_to_the_components_of_all_rows(make, scaled, pooled):
+    algos = [make(pooled=pooled) for _ in scaled]
     strategy, state = FedPCA(algo=algos[0]), None
     for number in range(40):
         shared = [train(algo, one, state) for algo, one in zip(algos, scaled, strict=True)]
@@ -50,8 +51,9 @@ def test_it_converges_to_the_components_of_all_rows(make, scaled):
         state = average(shared_states=shared, _skip=True)
     x = [one["x"].astype(np.float64) for one in scaled]
     mean = np.concatenate(x).mean(0)
-    # The strategy weights each organization's sum by its rows.
-    covariance = sum(len(one) * (one - mean).T @ (one - mean) for one in x)
+    # The strategy weights what an organization shares by its rows: a mean, or, as
+    # TorchFedPCAAlgo does, a sum, which then counts by their square.
+    covariance = sum((1 if pooled else len(one)) * (one - mean).T @ (one - mean) for one in x)
     expected = np.linalg.eigh(covariance)[1][:, ::-1].T[:2]
     for algo in algos:
         found = algo.eigen_vectors

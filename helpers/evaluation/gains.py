@@ -1,0 +1,144 @@
+"""What federating gains: at each hospital, on its own test films, over its own model."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from helpers.data.arguments import check_integer
+from helpers.evaluation.intervals import interval_of, resample_patients
+from helpers.evaluation.metrics import check_finite, check_length, labels_of
+
+MEAN = "mean of the hospitals"
+
+
+def gain_at_home(
+    metric: Callable[..., float],
+    labels: Mapping[str, ArrayLike],
+    ours: Mapping[str, ArrayLike],
+    theirs: Mapping[str, ArrayLike],
+    patients: Mapping[str, ArrayLike],
+    *,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Measure what a model gains over another one at every hospital, and on average.
+
+    Every hospital is judged on **its own** test films, and compared with what it had before:
+    ``theirs`` is the model that it trained alone. (The mean of such models on films of *other*
+    hospitals is lower, so that a gain over it is larger, but nobody has that model there.) Each
+    resample draws patients within each hospital, the same ones for both models, and seeds.
+
+    Parameters
+    ----------
+    metric : callable
+        ``metric(labels, scores)``, such as :func:`helpers.evaluation.auc`.
+    labels : dict of str to array of int, shape (n_films,)
+        Hospital and the labels of its test films, or what the opener returned.
+    ours, theirs : dict of str to array, shape (n_films,) or (n_seeds, n_films)
+        Scores of the two models, by hospital; of several seeds one row each.
+    patients : dict of str to array, shape (n_films,)
+        Patient of each film.
+    n : int, default=1000
+        Number of resamples.
+    seed : int, default=0
+        Seed of the resamples.
+    level : float in (0, 1), default=0.95
+        Share of the resamples between the limits.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by hospital, with a last row ``"mean of the hospitals"``, which weights hospitals
+        equally: ``ours``, ``theirs``, ``gain`` with its ``low`` and ``high``, and ``verdict``:
+        ``"gains"``, ``"loses"``, or ``"undecided"`` if the interval contains 0.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, a score is not finite, or ``n`` is not positive.
+
+    Examples
+    --------
+    >>> from helpers.evaluation import auc
+    >>> labels, patients = {"A": [0, 0, 1, 1] * 5}, {"A": range(20)}
+    >>> ours, theirs = {"A": [0.1, 0.2, 0.8, 0.9] * 5}, {"A": [0.9, 0.8, 0.2, 0.1] * 5}
+    >>> gain_at_home(auc, labels, ours, theirs, patients, n=50)["verdict"].tolist()
+    ['gains', 'gains']
+    """
+    check_integer("n", n, 1)
+    rows, draws, drawn_seeds = {}, [], None
+    for number, (hospital, truth) in enumerate(labels.items()):
+        truth = labels_of(truth)
+        models = [
+            np.atleast_2d(check_finite(scores[hospital], name))
+            for name, scores in {"ours": ours, "theirs": theirs}.items()
+        ]
+        for model in models:
+            check_length(model[0], "score", truth, f"labels of {hospital}")
+        check_length(patients[hospital], "patient", truth, f"labels of {hospital}")
+        if drawn_seeds is None:  # the same draw of seeds at all hospitals
+            n_seeds = len(models[0])
+            drawn_seeds = np.random.default_rng([seed, 1]).integers(n_seeds, size=(n, n_seeds))
+        values = [np.mean([metric(truth, row) for row in model]) for model in models]
+        rows[hospital] = values
+        of_hospital = []
+        resamples = resample_patients(patients[hospital], n=n, seed=seed + number)
+        for films, chosen in zip(resamples, drawn_seeds, strict=True):
+            means = []
+            for model in models:
+                of_seed = {row: metric(truth[films], model[row, films]) for row in set(chosen)}
+                means.append(np.mean([of_seed[row] for row in chosen]))
+            of_hospital.append(means[0] - means[1])
+        draws.append(of_hospital)
+    rows[MEAN] = np.mean(list(rows.values()), axis=0)
+    draws.append(np.mean(draws, axis=0))
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["ours", "theirs"])
+    table["gain"] = table["ours"] - table["theirs"]
+    limits = [
+        interval_of(gain, drawn, level=level)
+        for gain, drawn in zip(table["gain"], draws, strict=True)
+    ]
+    table["low"] = [interval.low for interval in limits]
+    table["high"] = [interval.high for interval in limits]
+    table["verdict"] = np.select(
+        [table["low"] > 0, table["high"] < 0], ["gains", "loses"], "undecided"
+    )
+    return table
+
+
+def describe_gains(gains: pd.DataFrame, arm: str = "federated") -> str:
+    """Say in sentences what :func:`gain_at_home` found, also for whom it did not pay.
+
+    Parameters
+    ----------
+    gains : pandas.DataFrame
+        As :func:`gain_at_home` returns it.
+    arm : str, default="federated"
+        What the sentences call the model.
+
+    Returns
+    -------
+    str
+        One line for the mean, and one for each verdict with the hospitals that it is about.
+    """
+    mean, own = gains.loc[MEAN], gains.drop(index=MEAN)
+    held = {"gains": "a gain", "loses": "A LOSS", "undecided": "undecided"}[mean["verdict"]]
+    lines = [
+        f"On a hospital's own test films, mean of the hospitals: alone {mean['theirs']:.3f}, "
+        f"{arm} {mean['ours']:.3f}, {mean['gain']:+.3f} "
+        f"[{mean['low']:+.3f}, {mean['high']:+.3f}]: {held}."
+    ]
+    for verdict, words in {
+        "gains": "Better than alone",
+        "undecided": "Undecided, the interval contains 0",
+        "loses": "Worse than alone",
+    }.items():
+        those = own[own["verdict"] == verdict]["gain"]
+        names = ", ".join(f"{name} ({gain:+.3f})" for name, gain in those.items())
+        lines.append(f"{words}: {names or 'nobody'}.")
+    lost = own.index[own["gain"] < 0]
+    lines.append(f"It did not pay, as a point estimate, for: {', '.join(lost) or 'nobody'}.")
+    return "\n".join(lines)
