@@ -25,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ifneq ($(origin PYTHON),file)
 ifneq ($(wildcard $(PY)),)
 VERSION := import sys; print(*sys.version_info[:2])
-ifneq ($(shell $(PYTHON) -c '$(VERSION)'),$(shell $(PY) -c '$(VERSION)'))
+ifneq ($(shell "$(PYTHON)" -c '$(VERSION)'),$(shell $(PY) -c '$(VERSION)'))
 $(VENV)/.requirements: rebuild
 endif
 endif
@@ -82,12 +82,12 @@ clean:  ## Remove what builds, pages and tests leave behind (.venv stays)
 # Two stamps: a changed lock builds the environment anew (nothing of the old one stays), a changed
 # pyproject.toml only links the package again.
 $(VENV)/.requirements: .requirements.lock
-	@$(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { \
-		found=$$($(PYTHON) --version 2>/dev/null) || found="nothing that runs as '$(PYTHON)'"; \
+	@"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { \
+		found=$$("$(PYTHON)" --version 2>/dev/null) || found="nothing that runs as '$(PYTHON)'"; \
 		echo "Expected Python 3.11 or 3.12. Received $$found."; \
 		echo "Name another interpreter: make $(or $(firstword $(MAKECMDGOALS)),install) PYTHON=python3.12"; \
 		exit 1; } >&2
-	$(PYTHON) -m venv --clear $(VENV)
+	"$(PYTHON)" -m venv --clear $(VENV)
 	$(PY) -m pip install --quiet --require-hashes -r .requirements.lock
 	@touch $@
 

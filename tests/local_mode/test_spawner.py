@@ -233,8 +233,7 @@ def test_what_a_task_leaves_behind_keeps_nobody_waiting(tmp_path):
     left = int((tmp_path / "left").read_text())
     try:
         server._process.kill()
-        server._reader.join(20)
-        assert not server._reader.is_alive()
+        server._reader.join()
         assert is_alive(left)
         with pytest.raises(ConnectionError):
             server.run(arguments=[], **files)
@@ -252,7 +251,7 @@ def test_a_line_that_is_no_answer_ends_the_server_and_nobody_hangs(tmp_path, mon
     server = ForkServer(task_variables())
     with pytest.raises(ConnectionError, match="has ended"):
         server.run(script="", arguments=[], folder="", log="")
-    assert wait_for(lambda: not server.is_alive())
+    wait_for(lambda: not server.is_alive())
     server.close()
 
 
@@ -276,11 +275,15 @@ def test_a_task_that_takes_too_long_is_ended_with_all_it_has_started(run_measure
         "pathlib.Path('child').write_text(str(child.pid))\n"
         "time.sleep(1000)"
     )
-    ended, _ = run_measured(source, time_limit=5)
-    assert ended["late"]
-    assert _explain(ended, 5, tmp_path / "none") == "was ended after 5 s, its time limit."
-    assert wait_for(lambda: not is_alive(int((tmp_path / "child").read_text())))
-    ended, _ = run_measured("pass", time_limit=50)
+    for limit in (5, 50):  # a machine that is busy may not have begun after 5 s
+        ended, _ = run_measured(source, time_limit=limit)
+        assert ended["late"]
+        if (tmp_path / "child").exists():
+            break
+    message = f"was ended after {limit} s, its time limit."
+    assert _explain(ended, limit, tmp_path / "none") == message
+    wait_for(lambda: not is_alive(int((tmp_path / "child").read_text())))
+    ended, _ = run_measured("pass", time_limit=500)
     assert (ended["status"], ended["late"]) == (0, False)
 
 
@@ -289,7 +292,7 @@ def test_cpu_time_and_memory_are_those_of_the_task(run_measured):
     busy, _ = run_measured(
         "import time\ndata = b'x' * 200_000_000\nwhile time.process_time() < 0.5: pass"
     )
-    assert idle["cpu"] < 0.5 <= busy["cpu"]
+    assert idle["cpu"] < 0.5 <= busy["cpu"]  # of the processor, however many others want it
     assert busy["peak_memory"] - idle["peak_memory"] > 150_000_000
 
 
@@ -297,11 +300,12 @@ def test_threads_are_those_of_the_script_and_temporary_files_the_tasks_own(run_m
     """Last digits depend on the number of threads: a task may not choose its own."""
     look = (
         "import os, tempfile\n"
-        "print(tempfile.gettempdir(), *sorted(n for n in os.environ if n.endswith('_THREADS')))"
+        "print(tempfile.gettempdir())\n"
+        "print(*sorted(name for name in os.environ if name.endswith('_THREADS')))"
     )
     _, printed = run_measured(look)
-    folder, *variables = printed.split()
-    assert variables == sorted(name for name in os.environ if name.endswith("_THREADS"))
+    folder, variables = printed.splitlines()
+    assert variables.split() == sorted(name for name in os.environ if name.endswith("_THREADS"))
     assert Path(folder).parent == tmp_path
 
 
@@ -322,7 +326,7 @@ def test_tasks_run_side_by_side(server, tmp_path):
             arguments=[str(tmp_path / name) for name in names],
             folder=str(tmp_path),
             log=str(tmp_path / names[0]) + ".log",
-            time_limit=60,
+            time_limit=500,
         )
         statuses.append(ended["status"])
 
@@ -342,11 +346,10 @@ def is_alive(pid):
     return False
 
 
-def wait_for(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
+def wait_for(condition):
+    """Wait as long as it takes on a busy machine; pytest ends a test that waits in vain."""
+    while not condition():
         time.sleep(0.05)
-    return condition()
 
 
 def test_closing_the_server_ends_a_running_task(tmp_path):
@@ -369,12 +372,12 @@ def test_closing_the_server_ends_a_running_task(tmp_path):
 
     thread = threading.Thread(target=task)
     thread.start()
-    assert wait_for(pid_file.exists, 60)
+    wait_for(pid_file.exists)
     pid = int(pid_file.read_text())
     assert is_alive(pid)
     server._process.stdin.close()
-    thread.join(20)
-    assert wait_for(lambda: not is_alive(pid))
+    thread.join()
+    wait_for(lambda: not is_alive(pid))
     assert errors == ["The server of the tasks has ended."]
     server.close()
 
@@ -428,10 +431,10 @@ def test_ctrl_c_leaves_no_process(tmp_path, start_script):
         f"folder={str(tmp_path)!r}, log={str(tmp_path / 'log')!r})\n"
     )
     pid = tmp_path / "pid"
-    assert wait_for(lambda: pid.exists() and pid.read_text(), 90)
+    wait_for(lambda: pid.exists() and pid.read_text())
     os.killpg(script.pid, signal.SIGINT)
-    _, printed = script.communicate(timeout=30)
+    _, printed = script.communicate()
     assert "KeyboardInterrupt" in printed
-    assert wait_for(lambda: not is_alive(int(pid.read_text())))
+    wait_for(lambda: not is_alive(int(pid.read_text())))
     with pytest.raises(ProcessLookupError):
         os.killpg(script.pid, 0)

@@ -395,12 +395,14 @@ def execute(function, inputs, *options):
     folder = function.parent
     inputs = [resource("opener", folder / "opener.py", False), *inputs]
     outputs = [resource("told", folder / "told.json", False)]
+    # As Substra writes it, letters as they are: substratools turns every backslash into a slash.
+    inputs, outputs = (json.dumps(files, ensure_ascii=False) for files in (inputs, outputs))
     done = run(
         [
             function,
             *("--function-name", "describe"),
-            *("--inputs", json.dumps(inputs)),
-            *("--outputs", json.dumps(outputs)),
+            *("--inputs", inputs),
+            *("--outputs", outputs),
             *options,
         ],
         folder,

@@ -16,14 +16,14 @@ TARGETS += ["upstream", "clean"]
 OUTER = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "PYTHON", "O", "PATTERN"}
 
 
-def _make(*arguments):
+def _make(*arguments, folder=ROOT):
     if not shutil.which("make"):
         pytest.skip("Needs make.")
     # The outer make, if this runs under `make test`, must not lend its own variables.
     own = {name: value for name, value in os.environ.items() if name not in OUTER}
     return subprocess.run(
-        ["make", "--no-print-directory", *arguments],
-        cwd=ROOT,
+        ["make", "--no-print-directory", "-f", ROOT / "Makefile", *arguments],
+        cwd=folder,
         env=own,
         capture_output=True,
         text=True,
@@ -61,18 +61,21 @@ def test_paths_of_the_readme_exist():
 
 
 def test_a_python_that_does_not_fit_is_refused_with_what_to_do(tmp_path):
-    old = tmp_path / "python"
+    old = tmp_path / "a folder" / "python"
+    old.parent.mkdir()
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.9.1" && exit\nexit 1\n')
     old.chmod(0o755)
-    result = _make("install", f"PYTHON={old}", f"VENV={tmp_path / 'venv'}")
+    for name in (".requirements.lock", "pyproject.toml"):
+        (tmp_path / name).touch()
+    result = _make("install", f"PYTHON={old}", folder=tmp_path)
     assert result.returncode != 0
     assert "Expected Python 3.11 or 3.12. Received Python 3.9.1." in result.stderr
     assert "make install PYTHON=python3.12" in result.stderr
-    assert not (tmp_path / "venv").exists()
+    assert not (tmp_path / ".venv").exists()
 
 
-def test_pattern_chooses_pages_and_options_are_passed_on(tmp_path):
-    shown = _make("--dry-run", "html", "PATTERN=first_look", "O=-q", f"VENV={tmp_path}").stdout
+def test_pattern_chooses_pages_and_options_are_passed_on():
+    shown = _make("--dry-run", "html", "PATTERN=first_look", "O=-q").stdout
     assert "-D sphinx_gallery_conf.filename_pattern='first_look'" in shown
     assert re.search(
         r"-W --keep-going -n -b html .* docs docs/_build/html -q$", shown, re.MULTILINE
