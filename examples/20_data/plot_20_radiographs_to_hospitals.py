@@ -298,7 +298,7 @@ say_verdicts()
 
 # %%
 # One draw of IID hospitals is a rough measure of chance. Whether it pays to train together is the
-# question of :ref:`sphx_glr_auto_examples_30_training_plot_10_federated_chest_xrays.py`, which goes
+# question of :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py`, which goes
 # on with exactly these samples. What can be predicted without any lung is on the page before,
 # :ref:`sphx_glr_auto_examples_20_data_plot_10_first_look.py`.
 #

@@ -55,7 +55,7 @@ films.groupby(["hospital", "split"]).size().unstack()
 
 # %%
 # The algorithm is that of
-# :ref:`sphx_glr_auto_examples_30_training_plot_10_federated_chest_xrays.py`. The culprit is made by
+# :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py`. The culprit is made by
 # a strategy that :class:`wraps <helpers.strategies.WrappedStrategy>` another one, sees what each
 # hospital is about to send, and changes it at one of them: every tensor, and the number of films
 # that it claims to have trained on.
@@ -457,7 +457,7 @@ say_verdicts()
 #
 # .. seealso::
 #
-#    :ref:`sphx_glr_auto_examples_30_training_plot_20_how_the_weights_travel.py` follows the
+#    :ref:`sphx_glr_auto_examples_10_training_plot_20_how_the_weights_travel.py` follows the
 #    weights through an honest round.
 #
 # References

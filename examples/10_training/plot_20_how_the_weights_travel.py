@@ -23,7 +23,7 @@ weights at the end of a task. For the broken network, we expect weights that nev
 # -----------------------
 #
 # The hospitals, the network and the algorithm are those of
-# :ref:`sphx_glr_auto_examples_30_training_plot_10_federated_chest_xrays.py`, in short.
+# :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py`, in short.
 
 from helpers.data import prepare_hospitals
 from helpers.local_mode import start_server

@@ -243,7 +243,7 @@ federation.close()
 # ---------------------
 #
 # That a formula is computed right says nothing about whether it helps; that is the subject of
-# :ref:`sphx_glr_auto_examples_30_training_plot_40_strategies_side_by_side.py`. The references are
+# :ref:`sphx_glr_auto_examples_30_evaluation_plot_30_strategies_side_by_side.py`. The references are
 # ours too: a paper that both sides misread would go unnoticed, except where SubstraFL's classes
 # have read it as well. And a linear model has no BatchNorm, no dropout and no layers that are
 # frozen; what becomes of those is in the tests.

@@ -347,7 +347,7 @@ gains["federated"].round(3)
 # %%
 # What this cannot show: it is one seed, one split and a fixed number of rounds, and the intervals
 # cover other test patients, not other trainings.
-# :ref:`sphx_glr_auto_examples_45_evaluation_plot_10_was_it_worth_federating.py` trains with several
+# :ref:`sphx_glr_auto_examples_30_evaluation_plot_10_was_it_worth_federating.py` trains with several
 # seeds. AUC says how well films are *ranked*, not whether a probability can be believed.
 #
 # The model, and a few films
@@ -410,7 +410,7 @@ for arm, table in gains.items():
 # A gain over the mean of single hospitals on the films of *others*, as in the figure's left half,
 # is another number, and nobody's gain: no hospital has to use a foreign model at home. That the
 # weights really travelled is what
-# :ref:`sphx_glr_auto_examples_30_training_plot_20_how_the_weights_travel.py` shows.
+# :ref:`sphx_glr_auto_examples_10_training_plot_20_how_the_weights_travel.py` shows.
 #
 # .. seealso::
 #

@@ -349,7 +349,7 @@ say_verdicts()
 # %%
 # What carries over is how to compare: the same films, the same updates, a floor and a ceiling, and
 # paired differences with intervals. Whether each strategy computes what its paper says is another
-# question: :ref:`sphx_glr_auto_examples_30_training_plot_50_exactness.py` answers it.
+# question: :ref:`sphx_glr_auto_examples_90_appendix_plot_10_exactness.py` answers it.
 #
 # References
 # ----------

@@ -23,7 +23,7 @@ same shapes. We expect the *seconds* to be within 20 % on a machine that does no
 # Hospitals and algorithm
 # -----------------------
 #
-# They are those of :ref:`sphx_glr_auto_examples_30_training_plot_10_federated_chest_xrays.py`,
+# They are those of :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py`,
 # with fewer updates in a round: here we look at the clock, and not at the score.
 
 import functools
@@ -358,7 +358,7 @@ say_verdicts()
 #
 #    :class:`~helpers.local_mode.Federation` holds ``max_workers``, ``use_cache`` and ``tasks``.
 #    The exchanged arrays are shown in
-#    :ref:`sphx_glr_auto_examples_30_training_plot_20_how_the_weights_travel.py`.
+#    :ref:`sphx_glr_auto_examples_10_training_plot_20_how_the_weights_travel.py`.
 #
 # References
 # ----------
