@@ -11,8 +11,13 @@ from pathlib import Path
 import cloudpickle
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from helpers.data import prepare_samples, read_radiographs
+
+# Beside busy processes an example may take any time.
+settings.register_profile("any load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any load")
 
 
 def pytest_collection_modifyitems(items):

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -56,7 +56,6 @@ def test_empty_tensors_and_numbers_keep_their_shape(compressor):
 
 @pytest.mark.parametrize("compressor", [Int8(), TopK(share=0.3)])
 @given(st.data())
-@settings(deadline=None)
 def test_what_is_sent_and_remembered_adds_up_to_all_updates(compressor, data):
     shape = data.draw(array_shapes(max_dims=2, max_side=6))
     updates = data.draw(
@@ -83,7 +82,6 @@ def test_error_feedback_sends_in_the_end_what_is_too_small_at_first():
 
 @pytest.mark.parametrize("compressor", COMPRESSORS)
 @given(arrays(np.float32, array_shapes(max_dims=3, max_side=5), elements=FLOATS))
-@settings(deadline=None)
 def test_what_arrives_is_what_was_sent(compressor, values):
     sent, _ = encode(compressor, values)
     for again in (pickle.loads(pickle.dumps(sent)), copy.deepcopy(sent), copy.copy(sent)):

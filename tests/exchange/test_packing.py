@@ -89,7 +89,6 @@ PLAIN = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"]
         lambda dtype: st.lists(arrays(dtype, array_shapes(min_dims=0, min_side=0)), max_size=3)
     )
 )
-@settings(deadline=None)
 def test_all_dtypes_and_shapes_are_kept(values):
     values = [np.asarray(value) for value in values]
     assert_equal(unpack_state(pack_state(values), origin="?")[0], values)
@@ -403,13 +402,13 @@ def read_damaged(case, read):
 
 
 @given(damaged())
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, suppress_health_check=list(HealthCheck))
 def test_damaged_files_are_refused_or_read_the_same(read_within_bounds, case):
     read_damaged(case, read_within_bounds)
 
 
 @pytest.mark.stress
 @given(damaged())
-@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3000, suppress_health_check=list(HealthCheck))
 def test_thousands_of_damaged_files(read_within_bounds, case):
     read_damaged(case, read_within_bounds)
