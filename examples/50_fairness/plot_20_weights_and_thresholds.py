@@ -205,9 +205,8 @@ for ax, cost in zip(axes, ("true_positive_rate_gap", "selection_rate_gap"), stri
 plt.show()
 
 # %%
-# Left is fairer, up is more accurate. On the line nothing is better in both; it is made of the
-# luckiest choices, and will look worse on other patients. A choice on one line need not be on the
-# other.
+# Left is fairer, up is more accurate. On the line nothing is better in both, the ceiling included.
+# It is made of the luckiest choices, and will look worse on other patients.
 #
 # Why a gap of selection rates stays
 # ----------------------------------

@@ -8,7 +8,7 @@ from helpers.data import label_films, make_hospitals, make_radiographs, set_up_h
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return make_radiographs(tmp_path_factory.mktemp("films") / "nih", n_films=400, size=32)
+    return make_radiographs(tmp_path_factory.mktemp("films") / "nih", n_films=1000, size=32)
 
 
 @pytest.fixture
