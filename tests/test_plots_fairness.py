@@ -6,14 +6,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.legend import Legend
 
 from helpers.fairness import OddsRatio
 from helpers.plots import (
     pareto_front,
     plot_calibration,
     plot_effects,
+    plot_group_pairs,
     plot_groups,
     plot_odds_ratios,
+    plot_privacy,
     plot_trade_off,
 )
 
@@ -64,17 +67,42 @@ def test_trade_offs_mark_the_front():
     assert front.get_xdata().tolist() == [0.1, 0.2]
 
 
-@pytest.mark.parametrize("noise", [(0.05, 0.02), (0.9, 0.4)])
-def test_axes_are_at_least_as_long_as_the_noise(noise):
-    index = pd.MultiIndex.from_tuples(itertools.product(["a", "b"], ["x", "y"]))
-    table = pd.DataFrame({"gap": [0.1, 0.2, 0.3, 0.2], "accuracy": [0.7, 0.8, 0.75, 0.7]}, index)
-    ax = plot_trade_off(table, cost="gap", gain="accuracy", by=("w", "t"), noise=noise)
-    across, down = (np.asarray(bars.get_segments()[0]) for bars in ax.containers[0].lines[2])
-    assert np.ptp(across[:, 0]) == pytest.approx(noise[0])
-    assert np.ptp(down[:, 1]) == pytest.approx(noise[1])
-    for limits, ends in ((ax.get_xlim(), across[:, 0]), (ax.get_ylim(), down[:, 1])):
-        assert limits[0] <= ends.min()
-        assert ends.max() <= limits[1]
+def test_trade_offs_have_intervals():
+    index = pd.MultiIndex.from_tuples([("a", "x"), ("b_c", "x")])
+    table = pd.DataFrame({"gap": [0.1, 0.2], "accuracy": [0.7, 0.8]}, index)
+    limits = pd.DataFrame(
+        {
+            ("gap", "low"): [0.0, 0.1], ("gap", "high"): [0.3, 0.4],
+            ("accuracy", "low"): [0.6, 0.7], ("accuracy", "high"): [0.75, 0.85],
+        },
+        index,
+    )  # fmt: skip
+    ax = plot_trade_off(table, cost="gap", gain="accuracy", by=("w", "t"), limits=limits)
+    across, up = (line.get_xydata().tolist() for line in ax.get_lines()[:2])
+    assert across == [[0.0, 0.7], [0.3, 0.7]]
+    assert up == [[0.1, 0.6], [0.1, 0.75]]
+    legends = [child for child in ax.get_children() if isinstance(child, Legend)]
+    assert [text.get_text() for text in legends[0].get_texts()] == ["a", "b c"]
+
+
+def test_pairs_show_the_gap_with_its_sign():
+    index = pd.MultiIndex.from_product([["none"], ["one", "two_b"], ["F", "M"]])
+    measured = pd.DataFrame({"selection_rate": [0.2, 0.6, 0.501, 0.503]}, index)
+    ax = plot_group_pairs(measured, "selection_rate", ("F", "M"))
+    dots = {line.get_label(): line.get_xdata().tolist() for line in ax.get_lines()}
+    assert dots == {"F": [0.2, 0.501], "M": [0.6, 0.503]}
+    assert [text.get_text() for text in ax.texts] == ["−0.40", "+0.00", "F − M"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["none + one", "none + two b"]
+
+
+def test_scores_are_drawn_against_what_was_spent():
+    spent = pd.DataFrame({"A": [9.0, 1.5], "B": [4.0, 0.7]}, index=[0.5, 2.0])
+    scores = pd.DataFrame({"B": [0.8, 0.6], "A": [0.7, 0.65]}, index=[0.5, 2.0])
+    ax = plot_privacy(spent, scores, pd.Series({"A": 0.75, "B": 0.7}))
+    lines = {line.get_label(): line.get_xydata().tolist() for line in ax.get_lines()}
+    assert lines["A"] == [[9.0, 0.7], [1.5, 0.65]]
+    assert ax.get_xscale() == "log"
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["0.5", "1", "2", "5", "10"]
 
 
 def test_the_front_by_hand():

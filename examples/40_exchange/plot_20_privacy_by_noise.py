@@ -10,14 +10,13 @@ We will:
 
 1. look at the clipping, film by film, and at the noise beside it,
 2. compute how much privacy a training **spends**, for a film and for a patient,
-3. train with more and more noise, and draw each hospital's AUC against its own
-   :math:`\varepsilon`,
+3. train with noise, and draw each hospital's AUC against its own :math:`\varepsilon`,
 4. say what is protected, and what is not.
 
 We expect hundreds of films to be too few. The noise is the same whether ten films hide behind it
 or ten thousand, so that small hospitals pay most. The ceiling is the federation without clipping
-and noise; the floor is what a hospital reaches alone, where nothing is sent and nothing needs to
-be hidden. Below the floor there is no reason to federate.
+and noise; the floor is what a hospital reaches alone, where nothing is sent. Below the floor there
+is no reason to federate.
 """
 
 # %%
@@ -28,31 +27,27 @@ be hidden. Below the floor there is no reason to federate.
 # costs. It uses GroupNorm. BatchNorm is refused here, because it mixes the films of a batch and
 # keeps statistics of them.
 
-from helpers.data import label_films, make_hospitals, prepare_samples, read_radiographs
+from helpers.data import set_up_hospitals
 
-TASK = "any finding vs none"
 IMAGE_SIZE = 32  # pixels
 SEED = 0
 
-radiographs = read_radiographs()
-labels = label_films(radiographs.table, TASK)
-films = make_hospitals(radiographs.table, labels, seed=SEED)
-samples = prepare_samples(radiographs, films, labels, size=IMAGE_SIZE, task=TASK)
+study = set_up_hospitals("any finding vs none", seed=SEED)
+samples = study.prepare(IMAGE_SIZE)
 hospitals = list(samples)
-training = films[films["split"] == "train"].groupby("hospital")
+training = study.films[study.films["split"] == "train"].groupby("hospital")
 sizes = training.agg(films=("image", "size"), patients=("patient", "nunique")).loc[hospitals]
 sizes["most films of a patient"] = training["patient"].agg(lambda p: p.value_counts().max())
 sizes
 
 # %%
 # Private training needs an index generator that draws each film into each batch with the same
-# probability, independently of the others. Privacy can be accounted for *that* sampling; a batch
+# probability, independently of the others: privacy can be accounted for *that* sampling. A batch
 # has 64 films only on average.
 #
-# A patient has several films here. With ``unit="patient"`` patients are drawn, the gradients of a
-# patient's films are averaged and clipped together, and the guarantee is the **patient's**
-# :footcite:p:`mcmahan2018`. A batch has fewer patients than films, so that about as many films
-# take part.
+# With ``unit="patient"`` patients are drawn, the gradients of a patient's films are averaged and
+# clipped together, and the guarantee is the **patient's** :footcite:p:`mcmahan2018`. A batch has
+# fewer patients than films, so that about as many films take part.
 #
 # The page fixes its seeds, so that every build is the same. **A seed that others know protects
 # nothing.** Leave seeds out in a real study: each hospital then draws secrets of its own, and keeps
@@ -71,11 +66,10 @@ from helpers.data import ChestXrayDataset, PatientDataset
 from helpers.models import build_cnn
 
 BATCH_SIZES = {"sample": 64, "patient": 24}
+WHO = {"sample": "film", "patient": "patient"}  # whose contribution is clipped
 N_UPDATES = 8  # in a round, at each hospital
 N_ROUNDS = 6  # to keep the run short
 CLIP_NORM = 1.0
-
-build = functools.partial(build_cnn, IMAGE_SIZE, (8, 16), 0.0)
 
 
 def make_algo(noise_multiplier=None, unit="sample"):
@@ -87,7 +81,7 @@ def make_algo(noise_multiplier=None, unit="sample"):
             "privacy": DPSGD(CLIP_NORM, noise_multiplier, seed=SEED, unit=unit),
         }
     return TFFedAvgAlgo(
-        model=build,
+        model=functools.partial(build_cnn, IMAGE_SIZE, (8, 16), 0.0),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         optimizer=keras.optimizers.SGD(0.2, momentum=0.9),
         dataset=PatientDataset if unit == "patient" else ChestXrayDataset,
@@ -104,35 +98,25 @@ def make_algo(noise_multiplier=None, unit="sample"):
 # the lengths for the films of one hospital, at the first weights:
 
 import matplotlib.pyplot as plt
-import tensorflow as tf
 
+from helpers.algorithms import gradient_lengths
 from helpers.openers.chest_xray_opener import ChestXrayOpener
 
 opened = ChestXrayOpener().get_data([samples[hospitals[0]]["train"]])
-dataset = ChestXrayDataset(opened, is_inference=False)
 algo = make_algo()
 loss = keras.losses.BinaryCrossentropy(from_logits=True)
-
-
-@tf.function(autograph=False)
-def gradient_length(x, y):
-    with tf.GradientTape() as tape:
-        value = loss(y, algo.model(x, training=True))
-    return tf.linalg.global_norm(tape.gradient(value, algo.model.trainable_variables))
-
-
-lengths = [float(gradient_length(*dataset[[number]])) for number in range(len(dataset))]
+lengths = gradient_lengths(algo.model, loss, ChestXrayDataset(opened, is_inference=False))
 _, ax = plt.subplots(figsize=(7, 3), layout="constrained")
 ax.hist(lengths, bins=30, color="0.6")
 ax.axvline(CLIP_NORM, color="black")
 ax.set(xlabel="length of a film's gradient (line: where it is clipped)", ylabel="films")
 plt.show()
-print(f"{sum(length > CLIP_NORM for length in lengths)} of {len(lengths)} films are clipped.")
+print(f"{(lengths > CLIP_NORM).sum()} of {len(lengths)} films are clipped.")
 
 # %%
-# Clipping shortens a gradient and keeps its direction. It has a price of its own, which we measure
-# below by *clipping alone*. The noise is measured in the same unit; its length grows with the root
-# of the number of weights, while a sum grows with the films or patients in it:
+# Clipping shortens a gradient and keeps its direction. It has a price of its own, which *clipping
+# alone* shows below. The length of the noise grows with the root of the number of weights, that of
+# a sum with the films or patients in it:
 
 n_weights = algo.model.count_params()
 NOISES = (0.5, 2.0)
@@ -165,17 +149,13 @@ from helpers.algorithms import find_noise, group_privacy, spent_epsilon
 DELTA = 1e-5
 n_updates = N_UPDATES * (N_ROUNDS + 1)
 units = {"sample": sizes["films"], "patient": sizes["patients"]}
-spent = pd.DataFrame(
-    {
-        (unit, noise): {
-            name: spent_epsilon(n, BATCH_SIZES[unit], n_updates, noise, DELTA)
-            for name, n in units[unit].items()
-        }
-        for unit in units
-        for noise in NOISES
-    }
-)
-spent.rename(columns={"sample": "film"}).round(2)
+spent = {}
+for unit, n_of_hospital in units.items():
+    for noise in NOISES:
+        how = (BATCH_SIZES[unit], n_updates, noise, DELTA)
+        spent[unit, noise] = n_of_hospital.map(lambda n, how=how: spent_epsilon(n, *how))
+spent = pd.DataFrame(spent)
+spent.rename(columns=WHO).round(2)
 
 # %%
 # The smaller the hospital, the more it spends for the same noise: its films take part more often.
@@ -195,13 +175,10 @@ for factor in (1, 10):
 
 k = int(sizes["most films of a patient"].max())
 group = pd.DataFrame(
-    {
-        noise: dict(
-            zip(("ε", "δ"), group_privacy(spent["sample", noise].max(), DELTA, k), strict=True)
-        )
-        for noise in NOISES
-    }
-).T.rename_axis("noise, by film")
+    [group_privacy(spent["sample", noise].max(), DELTA, k) for noise in NOISES],
+    index=pd.Index(NOISES, name="noise, by film"),
+    columns=["ε", "δ"],
+)
 group["guarantee"] = ["void" if delta >= 1 else "holds" for delta in group["δ"]]
 print(f"The patient with {k} films, at the hospital that spends most:")
 group
@@ -210,47 +187,35 @@ group
 # What it costs
 # -------------
 #
-# The same training without clipping, with clipping alone, and with two amounts of noise, by film
-# and by patient; then each hospital alone, without either.
+# The training without clipping, with clipping alone, and with two amounts of noise, by film and by
+# patient; then each hospital alone, without either.
 
 import logging
 
 from substrafl.logger import set_logging_level
-from substrafl.strategies import FedAvg
 
-from helpers.evaluation import auc
-from helpers.local_mode import Federation
-from helpers.results import score_films
+from helpers.local_mode import train_and_score
 
 set_logging_level(logging.ERROR)
-federation = Federation(samples)
 
 
-def train(algo, only=None):
-    chosen = hospitals if only is None else [only]
-    states, _ = federation.simulate(
-        FedAvg(algo=algo, metric_functions={"auc": auc}),
-        train_on=chosen,
-        test_on=chosen,
-        num_rounds=N_ROUNDS,
-        eval_every=N_ROUNDS,
-    )
-    return score_films(states.state[-1].algo, {name: samples[name] for name in chosen}, "test")
+def train(algo, *names):
+    own = {name: samples[name] for name in names or hospitals}
+    return train_and_score(algo, own, num_rounds=N_ROUNDS, splits=["test"])["test"]
 
 
 scored = {"no clipping, no noise": train(make_algo())}
-for unit, who in {"sample": "film", "patient": "patient"}.items():
+for unit, who in WHO.items():
     scored[f"clipping alone, by {who}"] = train(make_algo(0.0, unit))
     for noise in NOISES:
         scored[f"noise {noise}, by {who}"] = train(make_algo(noise, unit))
 scored["alone"] = pd.concat([train(make_algo(), name) for name in hospitals], ignore_index=True)
-federation.close()
 
 # %%
 # Every hospital is judged on its own test films; an arm is compared with *alone* on the same
 # resampled patients. The intervals say nothing of other seeds.
 
-from helpers.evaluation import compare_at_hospitals
+from helpers.evaluation import auc, compare_at_hospitals
 
 results = compare_at_hospitals(auc, scored, "alone", n=500)
 aucs = results[results["metric"] == "score"].pivot(index="arm", columns="hospital", values="value")
@@ -260,24 +225,17 @@ aucs.round(3)
 
 # %%
 # Each hospital's AUC against its own :math:`\varepsilon`, of a film on the left and of a patient on
-# the right. Dotted is what it reaches alone, where :math:`\varepsilon = 0`; dashed in black is the
-# mean with clipping alone; grey is chance.
+# the right. Dotted is what it reaches alone, where :math:`\varepsilon = 0`; dashed is the mean with
+# clipping alone; grey is chance.
 
-from helpers.plots import hospital_colors
+from helpers.plots import plot_privacy
 
-colors = hospital_colors(hospitals)
 _, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
-for ax, unit, who in zip(axes, units, ("film", "patient"), strict=True):
-    arms = [f"noise {noise}, by {who}" for noise in NOISES]
-    for name in hospitals:
-        ax.plot(spent.loc[name, unit], aucs.loc[arms, name], "o-", color=colors[name], label=name)
-        ax.axhline(aucs.loc["alone", name], color=colors[name], linestyle=":", linewidth=1)
+for ax, (unit, who) in zip(axes, WHO.items(), strict=True):
+    noisy = aucs.loc[[f"noise {noise}, by {who}" for noise in NOISES], hospitals]
+    plot_privacy(spent[unit].T, noisy.set_axis(NOISES), aucs.loc["alone", hospitals], ax=ax)
     ax.axhline(aucs.loc[f"clipping alone, by {who}", "mean"], color="black", linestyle="--")
-    ax.set(xscale="log", xlabel=f"ε of one {who} (further right: less privacy)")
-    ax.axhline(0.5, color="0.8", zorder=0)
-    ax.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
-    ax.minorticks_off()
-axes[0].set_ylabel("test AUC at the hospital")
+    ax.set_xlabel(f"ε of one {who} (further right: less privacy)")
 axes[1].legend(fontsize=8)
 plt.show()
 
@@ -314,26 +272,21 @@ def say_verdicts():
         )
         losers = [name for name in hospitals if limits.loc[(arm, name), "value"] < 0]
         print(f"  Lower than alone, as a point estimate, at: {', '.join(losers) or 'no hospital'}.")
-    for who in ("film", "patient"):
+    for unit, who in WHO.items():
         clipped = aucs.loc[f"clipping alone, by {who}", "mean"]
         price = clipped - aucs.loc["no clipping, no noise", "mean"]
         print(f"Clipping alone by {who} changes the mean AUC by {price:+.3f}.")
         for noise in NOISES:
             price = aucs.loc[f"noise {noise}, by {who}", "mean"] - clipped
-            of_unit = spent["sample" if who == "film" else who, noise]
-            print(
-                f"  Noise {noise} on top of it: {price:+.3f}, for ε of a {who} between "
-                f"{of_unit.min():.1f} and {of_unit.max():.1f}."
-            )
+            low, high = spent[unit, noise].min(), spent[unit, noise].max()
+            print(f"  Noise {noise} on top: {price:+.3f}, ε of a {who} {low:.1f} to {high:.1f}.")
 
 
 say_verdicts()
 
 # %%
-# One seed, one network and six rounds. Settings that suit the noise better (larger batches, fewer
-# weights, a network trained before on other films) would move the figure; they cannot replace
-# missing films. The bound can be computed beforehand, without looking at a film: do so before you
-# promise anybody both privacy and accuracy.
+# One seed, one network and six rounds. Larger batches, fewer weights, or pretraining on other films
+# would move the figure; they cannot replace missing films. The bound can be computed beforehand.
 
 from helpers.results import write_results
 

@@ -3,21 +3,19 @@ Audit the data without pooling it
 =================================
 
 Before a network learns anything, one should know what there is to learn besides disease. Are women
-ill less often in these films? Does one hospital take its films in bed? Whoever holds all films
-can count. Here nobody does: each hospital counts its own films and sends tables.
+ill less often in these films? Does one hospital take its films in bed? Nobody holds all films
+here: each hospital counts its own and sends tables.
 
 We will:
 
-1. let every hospital count, and look at what leaves it,
-2. measure imbalance,
-3. test all pairs of columns for association, as one family of tests,
-4. repeat this on a population of which we *know* what was planted,
-5. see an association that vanishes, and one that reverses, when hospitals are not mixed,
-6. plant the confounder of many real collections, the **view**, and see how well it predicts the
-   label without any pixel.
+1. let every hospital count, look at what leaves it, and measure imbalance,
+2. test all pairs of columns for association, as one family of tests,
+3. repeat this on a population of which we *know* what was planted,
+4. see an association that vanishes, and one that reverses, when hospitals are not mixed,
+5. plant the confounder of many real collections, the **view**.
 
 We expect to find what is planted where there are enough patients to show it, and nothing else.
-The floor is what chance finds; the ceiling is the list of what was planted. No pixel is read.
+The floor is what chance finds, the ceiling the list of what was planted. No pixel is read.
 """
 
 # %%
@@ -28,17 +26,15 @@ The floor is what chance finds; the ceiling is the list of what was planted. No 
 # hospital. It counts **patients**, not films: films of one patient are not independent, and a
 # test that ignores this finds too much. The first film stands for its patient.
 
-from helpers.data import label_films, make_hospitals, read_radiographs
+from helpers.data import label_films, set_up_hospitals
 from helpers.data.summary import band_ages
 from helpers.fairness import count_groups, sum_counts, suppress
 
 TASK = "any finding vs none"
 SEED = 0
 
-radiographs = read_radiographs()
-labels = label_films(radiographs.table, TASK)
-films = make_hospitals(radiographs.table, labels, seed=SEED)
-films = films.assign(age_band=band_ages(films["age"]))
+study = set_up_hospitals(TASK, seed=SEED)
+films, labels = study.films.assign(age_band=band_ages(study.films["age"])), study.labels
 columns = [name for name in ("sex", "age_band", "view") if films[name].nunique() > 1]
 
 # %%
@@ -48,30 +44,34 @@ columns = [name for name in ("sex", "age_band", "view") if films[name].nunique()
 MINIMUM = 5  # patients
 
 
-def count_at(hospital, table, columns, with_label=True):
-    own = table[table["hospital"] == hospital]
+def count_at(own, labels, columns, with_label=True):
     return count_groups(own, labels[own.index] if with_label else None, ["hospital", *columns])
 
 
-hospitals = sorted(films["hospital"].unique())
-smallest = films["hospital"].value_counts().idxmin()
+smallest = films[films["hospital"] == films["hospital"].value_counts().idxmin()]
 column = columns[0] if columns else "split"
-suppress(count_at(smallest, films, [column]), MINIMUM)
+suppress(count_at(smallest, labels, [column]), MINIMUM)
 
 # %%
 # This protects the exact value of small cells, and no more: zeros are shown, sums give bounds, and
-# the tables of two days reveal who came in between. Hiding also has a price. How much of a table is
-# left if it gets finer?
+# the tables of two days reveal who came in between. How much of a table is left if it gets finer?
 
 import itertools
 
 import pandas as pd
 
+
+def count_all(columns, with_label=True, table=films, labels=labels, minimum=1):
+    hospitals = (own for _, own in table.groupby("hospital"))
+    counts = (count_at(own, labels, columns, with_label) for own in hospitals)
+    return sum_counts(suppress(own, minimum) for own in counts)
+
+
 shown = {}
 for size in range(1, len(columns) + 1):
-    for some in map(list, itertools.combinations(columns, size)):
-        counts = pd.concat(suppress(count_at(name, films, some), MINIMUM) for name in hospitals)
-        shown[" × ".join(some)] = counts["count"].notna().mean()
+    for some in itertools.combinations(columns, size):
+        hidden = count_all(some, minimum=MINIMUM)["count"].isna()
+        shown[" × ".join(some)] = 1 - hidden.mean()
 pd.Series(shown, name="share of cells that are shown").round(2)
 
 # %%
@@ -90,26 +90,16 @@ import matplotlib.pyplot as plt
 from helpers.fairness import measure_imbalance
 from helpers.plots import plot_label_shares
 
-
-def count_all(columns, with_label=True, table=films, minimum=1):
-    tables = (count_at(hospital, table, columns, with_label) for hospital in hospitals)
-    return sum_counts(suppress(table, minimum) for table in tables)
-
-
-imbalance = pd.concat(
-    {name: measure_imbalance(count_all([name]), name) for name in columns}
-    | {"hospital": measure_imbalance(count_all([]), "hospital")}
-)
+imbalance = {name: measure_imbalance(count_all([name]), name) for name in columns}
+imbalance = pd.concat(imbalance | {"hospital": measure_imbalance(count_all([]), "hospital")})
 imbalance.index = [f"{name} {value}".replace("_", " ") for name, value in imbalance.index]
-plot_label_shares(imbalance.rename(columns={"count": "films"})).set_xlabel(
-    "share of patients with the finding"
-)
+ax = plot_label_shares(imbalance.rename(columns={"count": "films"}))
+ax.set_xlabel("share of patients with the finding")
 plt.show()
 
 # %%
-# Dots are as large as their group, with its patients in brackets; bars are 95 % intervals
-# (Wilson). Groups that lie apart differ in prevalence; whether that is disease or the way films
-# were chosen, no count can say.
+# Dots are as large as their group, bars are 95 % intervals (Wilson). Groups that lie apart differ
+# in prevalence; whether that is disease or the way films were chosen, no count can say.
 #
 # What is associated with what
 # ----------------------------
@@ -124,15 +114,15 @@ from helpers.fairness import find_associations
 from helpers.plots import plot_effects
 
 
-def audit(count_all, columns, **how):
+def audit(columns, **how):
     within = [count_all([name], **how) for name in columns]
-    within += [count_all(list(pair), False, **how) for pair in itertools.combinations(columns, 2)]
+    within += [count_all(pair, False, **how) for pair in itertools.combinations(columns, 2)]
     between = [count_all([], **how), *(count_all([name], False, **how) for name in columns)]
     return find_associations([*within, *between], within="hospital")
 
 
-found = audit(count_all, columns)
-with_hidden = audit(count_all, columns, minimum=MINIMUM)
+found = audit(columns)
+with_hidden = audit(columns, minimum=MINIMUM)
 plot_effects(found).set_title("Our films, pairs within hospitals and with the hospital")
 plt.show()
 
@@ -150,9 +140,8 @@ found[["first", "second", "patients", "effect", "detectable", "p", "p_holm", "fo
 #
 # What is planted in the synthetic patients is written down in ``helpers.phantom.population``:
 # prevalence depends on age, sex and hospital; each hospital has its own ages, share of women and
-# share of films taken in bed; and the old are imaged in bed a little more often. Nothing else.
-# Patients without films are cheap, so that we can draw as many as the real NIH collection has
-# films.
+# share of films taken in bed; and the old are imaged in bed a little more often. Nothing else. We
+# draw as many as the real NIH collection has films.
 
 from helpers.data.synthetic import tabulate_films
 from helpers.phantom.population import HOSPITALS, draw_films
@@ -164,24 +153,16 @@ N_FILMS = 112_000
 
 def draw_population(n_films, hospitals=HOSPITALS):
     table = tabulate_films(draw_films(n_films, SEED, hospitals))
-    table["age_band"] = band_ages(table["age"])
-    return table, label_films(table, TASK)
+    return table.assign(age_band=band_ages(table["age"])), label_films(table, TASK)
 
 
 population, ill = draw_population(N_FILMS)
-
-
-def count_population(columns, with_label=True, table=population, ill=ill):
-    return sum_counts(
-        count_groups(own, ill[own.index] if with_label else None, ["hospital", *columns])
-        for _, own in table.groupby("hospital")
-    )
-
-
-large = audit(count_population, ["sex", "age_band", "view"])
+large = audit(["sex", "age_band", "view"], table=population, labels=ill)
 plot_effects(large).set_title(f"{N_FILMS:,} films, what was planted is known")
 plt.show()
 
+# %%
+# Was all that is planted found, and nothing else?
 
 import os
 
@@ -203,8 +184,8 @@ truth.groupby(["audit", "planted", "found"]).size().unstack(fill_value=0)
 # The odds ratio *within hospitals* is that of Mantel and Haenszel :footcite:p:`mantel1959`.
 #
 # For the opposite, take two hospitals: one whose patients are often ill and rarely imaged in bed,
-# and one with the reverse. In both we leave out every other healthy patient imaged in bed. Within
-# each of them AP now means *more* disease, by construction.
+# and one with the reverse. In both we leave out half of the healthy patients imaged in bed, so that
+# within each AP means *more* disease.
 
 from dataclasses import replace
 
@@ -221,8 +202,8 @@ patients, sick = draw_population(20_000, TWO)
 rng = np.random.default_rng(SEED)
 out = (patients["view"] == "AP") & (sick == 0) & (rng.random(len(patients)) < 0.5)
 cases = {
-    "four hospitals": count_population(["view"]),
-    "two hospitals": count_population(["view"], table=patients[~out], ill=sick[~out]),
+    "four hospitals": count_all(["view"], table=population, labels=ill),
+    "two hospitals": count_all(["view"], table=patients[~out], labels=sick),
 }
 
 _, axes = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
@@ -233,26 +214,22 @@ for ax, (title, counts) in zip(axes, cases.items(), strict=True):
     ratios["within hospitals"] = measure_odds_ratio(counts, "view", ("AP", "PA"), within="hospital")
     plot_odds_ratios(ratios, ax=ax).set_title(f"AP against PA, {title}")
 plt.show()
-explained = pd.DataFrame(
-    {
-        title: explain_association(counts, "view", ("AP", "PA"), within="hospital")
-        for title, counts in cases.items()
-    }
-)
-explained
+explained = {
+    title: explain_association(counts, "view", ("AP", "PA"), within="hospital")
+    for title, counts in cases.items()
+}
+pd.DataFrame(explained)
 
 # %%
-# Right of the line, films taken in bed show a finding more often. Compare the first row, all films
-# mixed, with the last. A reversal is Simpson's paradox, which has been mistaken for discrimination
-# before :footcite:p:`bickel1975`.
+# Right of the line, films taken in bed show a finding more often. Compare the first row with the
+# last. A reversal is Simpson's paradox, once mistaken for discrimination :footcite:p:`bickel1975`.
 #
 # The view as a confounder
 # ------------------------
 #
 # In many collections the link is real, and comes from how films were *chosen*: healthy films may
-# be mostly of one view and ill ones of the other. We choose our films that way, audit them once
-# more, and let a logistic regression see the view and nothing else, on patients that it does not
-# know.
+# be mostly of one view and ill ones of the other. We choose our films that way, audit them again,
+# and let a logistic regression predict the label of new patients from the view alone.
 
 from helpers.data.summary import score_columns
 
@@ -261,7 +238,7 @@ if "view" in columns:
     healthy = labels[films.index] == 0
     unwanted = (films["view"] == "PA") & healthy | (films["view"] == "AP") & ~healthy
     chosen = films[~(unwanted & (rng.random(len(films)) < 0.6)).to_numpy(dtype=bool)]
-    after = audit(count_all, columns, table=chosen).set_index(["first", "second"])
+    after = audit(columns, table=chosen).set_index(["first", "second"])
     auc_of_view = {
         name: score_columns(table, labels[table.index], ["view"], seed=SEED).mean()
         for name, table in {"all films": films, "films chosen by view": chosen}.items()
@@ -270,9 +247,8 @@ pd.Series(auc_of_view, name="AUC of the view alone", dtype=float).round(3)
 
 # %%
 # Chance is one half. A network that reaches the second number may have learned nothing about
-# lungs, and would lose it in a hospital where the view is chosen otherwise
-# :footcite:p:`zech2018`. On your own films look at the first number: far from one half, the view
-# is a confounder in them, too.
+# lungs, and would lose it where the view is chosen otherwise :footcite:p:`zech2018`. On your own
+# films look at the first number: far from one half, the view is a confounder in them, too.
 #
 # Conclusion
 # ----------
@@ -296,7 +272,7 @@ def say_verdicts():
         print(f"{name}: found though not planted: {name_pairs(wrong)}.")
         unseen = large.loc[missed.index, "effect"] < missed["detectable"]
         print(f"{name}: of {len(missed)} missed, left of their grey mark: {unseen.sum()}.")
-    for title, row in explained.T.iterrows():
+    for title, row in explained.items():
         print(
             f"View and label, {title}: odds ratio {row['crude']:.2f} mixed, {row['adjusted']:.2f} "
             f"within hospitals. Verdict on the mixed one: {row['verdict']}."

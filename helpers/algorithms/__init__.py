@@ -6,6 +6,7 @@ from helpers.algorithms.accounting import spent_epsilon as spent_epsilon
 from helpers.algorithms.batch_norm import BatchNorm as BatchNorm
 from helpers.algorithms.index_generators import PoissonIndexGenerator as PoissonIndexGenerator
 from helpers.algorithms.privacy import DPSGD as DPSGD
+from helpers.algorithms.privacy import gradient_lengths as gradient_lengths
 from helpers.algorithms.server_optimizers import FedAdagrad as FedAdagrad
 from helpers.algorithms.server_optimizers import FedAdam as FedAdam
 from helpers.algorithms.server_optimizers import FedAvgM as FedAvgM

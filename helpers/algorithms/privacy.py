@@ -254,6 +254,36 @@ class NoisedGradients:
         return tf.math.divide_no_nan(loss, tf.cast(n_samples, tf.float32)), gradients
 
 
+def gradient_lengths(
+    model: keras.Model, loss: Callable[[Any, Any], Any], dataset: Any
+) -> np.ndarray:
+    """Measure how long the gradient of each element is: what clipping shortens.
+
+    Parameters
+    ----------
+    model : keras.Model
+        With the weights at which gradients are taken.
+    loss : callable
+        ``loss(y_true, y_pred)``, such as a Keras loss.
+    dataset : Dataset
+        Such as :class:`helpers.data.ChestXrayDataset`; ``dataset[[i]]`` is a batch of one element,
+        its films and labels.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (n,)
+        The Euclidean length over all trainable weights together, as :class:`DPSGD` clips it.
+    """
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def measure(x, y):
+        with tf.GradientTape() as tape:
+            value = loss(y, model(x, training=True))
+        return tf.linalg.global_norm(tape.gradient(value, model.trainable_variables))
+
+    return np.array([float(measure(*dataset[[number]])) for number in range(len(dataset))])
+
+
 def _draw_key(seed, dataset):
     """Draw 64 bits from the operating system; with a seed, from it and from the first samples."""
     if seed is None:

@@ -5,6 +5,8 @@ from helpers.data.dataset import ChestXrayDataset as ChestXrayDataset
 from helpers.data.dataset import PatientDataset as PatientDataset
 from helpers.data.dataset import WeightedChestXrayDataset as WeightedChestXrayDataset
 from helpers.data.fetch import fetch_pneumoniamnist as fetch_pneumoniamnist
+from helpers.data.hospital_films import HospitalFilms as HospitalFilms
+from helpers.data.hospital_films import set_up_hospitals as set_up_hospitals
 from helpers.data.hospitals import assign_hospitals as assign_hospitals
 from helpers.data.hospitals import check_hospitals as check_hospitals
 from helpers.data.hospitals import check_no_leak as check_no_leak

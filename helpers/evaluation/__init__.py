@@ -4,6 +4,7 @@ from helpers.evaluation.calibration import Calibration as Calibration
 from helpers.evaluation.calibration import apply_hospitals as apply_hospitals
 from helpers.evaluation.calibration import calibration_bins as calibration_bins
 from helpers.evaluation.calibration import calibration_error as calibration_error
+from helpers.evaluation.calibration import error_by_chance as error_by_chance
 from helpers.evaluation.calibration import fit_hospitals as fit_hospitals
 from helpers.evaluation.calibration import fit_platt as fit_platt
 from helpers.evaluation.calibration import fit_temperature as fit_temperature
@@ -20,6 +21,7 @@ from helpers.evaluation.intervals import bootstrap_difference as bootstrap_diffe
 from helpers.evaluation.intervals import bootstrap_fit as bootstrap_fit
 from helpers.evaluation.intervals import bootstrap_patients as bootstrap_patients
 from helpers.evaluation.intervals import compare_at_hospitals as compare_at_hospitals
+from helpers.evaluation.intervals import describe_change as describe_change
 from helpers.evaluation.intervals import interval_of as interval_of
 from helpers.evaluation.intervals import resample_patients as resample_patients
 from helpers.evaluation.intervals import side_of as side_of

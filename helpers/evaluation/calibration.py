@@ -280,6 +280,49 @@ def calibration_error(labels: Labels, probabilities: ArrayLike, *, n_bins: int =
     return float(np.abs(differences).sum() / len(labels))
 
 
+def error_by_chance(
+    probabilities: ArrayLike, *, n_bins: int = 10, n_draws: int = 200, seed: int = 0
+) -> float:
+    """Measure the calibration error of a model whose probabilities are all exactly right.
+
+    Labels are drawn from the probabilities, again and again. With few films the error is well
+    above 0.
+
+    Parameters
+    ----------
+    probabilities : array, shape (n,) or (n, 1)
+        In [0, 1].
+    n_bins : int, default=10
+        As for :func:`calibration_error`.
+    n_draws : int, default=200
+        How often labels are drawn.
+    seed : int, default=0
+        Seed of the draws.
+
+    Returns
+    -------
+    float
+        The mean error, at least 0.
+
+    Raises
+    ------
+    ValueError
+        As :func:`calibration_error` does.
+
+    Examples
+    --------
+    >>> error_by_chance([0.0, 1.0])
+    0.0
+    >>> error_by_chance([0.5] * 10) > error_by_chance([0.5] * 1000) > 0
+    True
+    """
+    probabilities = np.ravel(probabilities)
+    rng = np.random.default_rng(seed)
+    draws = rng.random((n_draws, len(probabilities))) < probabilities
+    errors = [calibration_error(drawn, probabilities, n_bins=n_bins) for drawn in draws]
+    return float(np.mean(errors))
+
+
 def calibration_bins(labels: Labels, probabilities: ArrayLike, *, n_bins: int = 10) -> pd.DataFrame:
     """Tabulate the bins of :func:`calibration_error`, for a reliability diagram.
 

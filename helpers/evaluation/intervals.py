@@ -52,6 +52,31 @@ def side_of(interval: Interval, bar: float = 0.0) -> str:
     return "below" if interval.high < bar else "undecided"
 
 
+def describe_change(value: float, low: float, high: float, *, below: str, above: str) -> str:
+    """Put a change, its interval and the verdict into words.
+
+    Parameters
+    ----------
+    value, low, high : float
+        The change and its limits, such as ``*interval`` gives them.
+    below, above : str
+        The verdict if the interval lies below 0, or above 0.
+
+    Returns
+    -------
+    str
+        The numbers with their signs and the verdict, ``"undecided"`` if the interval holds 0.
+
+    Examples
+    --------
+    >>> describe_change(0.1, 0.02, 0.2, below="worse", above="better")
+    '+0.100 [+0.020, +0.200], better'
+    """
+    words = {"below": below, "above": above, "undecided": "undecided"}
+    verdict = words[side_of(Interval(value, low, high))]
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}], {verdict}"
+
+
 def resample_patients(
     patients: ArrayLike, *, n: int = 1000, seed: int = 0, strata: ArrayLike | None = None
 ) -> Iterator[np.ndarray]:

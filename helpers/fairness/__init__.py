@@ -6,6 +6,7 @@ from helpers.fairness.audit import explain_association as explain_association
 from helpers.fairness.audit import find_associations as find_associations
 from helpers.fairness.audit import measure_imbalance as measure_imbalance
 from helpers.fairness.audit import measure_odds_ratio as measure_odds_ratio
+from helpers.fairness.choices import compare_choices as compare_choices
 from helpers.fairness.counts import count_groups as count_groups
 from helpers.fairness.counts import sum_counts as sum_counts
 from helpers.fairness.counts import suppress as suppress

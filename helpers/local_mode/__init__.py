@@ -11,3 +11,4 @@ from helpers.local_mode.runner import TaskRunner as TaskRunner
 from helpers.local_mode.runner import run_tasks_fast as run_tasks_fast
 from helpers.local_mode.spawner import TaskError as TaskError
 from helpers.local_mode.store import TaskStore as TaskStore
+from helpers.local_mode.training import train_and_score as train_and_score

@@ -7,10 +7,12 @@ from helpers.plots.comparison import plot_intervals as plot_intervals
 from helpers.plots.comparison import plot_transfer as plot_transfer
 from helpers.plots.fairness import pareto_front as pareto_front
 from helpers.plots.fairness import plot_effects as plot_effects
+from helpers.plots.fairness import plot_group_pairs as plot_group_pairs
 from helpers.plots.fairness import plot_groups as plot_groups
 from helpers.plots.fairness import plot_odds_ratios as plot_odds_ratios
 from helpers.plots.fairness import plot_trade_off as plot_trade_off
 from helpers.plots.films import plot_films as plot_films
+from helpers.plots.privacy import plot_privacy as plot_privacy
 from helpers.plots.scores import plot_hospitals as plot_hospitals
 from helpers.plots.scores import plot_rounds as plot_rounds
 from helpers.plots.style import hospital_colors as hospital_colors

@@ -114,13 +114,53 @@ def plot_groups(measured: pd.DataFrame, metric: str, *, ax: Axes | None = None) 
     return ax
 
 
+def plot_group_pairs(
+    measured: pd.DataFrame, metric: str, between: tuple[str, str], *, ax: Axes | None = None
+) -> Axes:
+    """Draw a rate of two groups for each choice, and the gap between them with its sign.
+
+    Parameters
+    ----------
+    measured : pandas.DataFrame
+        Tables of :func:`helpers.fairness.measure_groups`, put together with the names of the
+        choices as first levels of the index; the last level is the group.
+    metric : str
+        One of its columns.
+    between : tuple of str
+        The two groups; the gap is the first minus the second.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes: a row for each choice, with the gap at its right end.
+    """
+    ax = ax or new_axes()
+    first, second = (measured.xs(group, level=-1)[metric] for group in between)
+    places = np.arange(len(first))
+    ax.hlines(places, first, second, color="0.7", linewidth=2, zorder=1)
+    for rates, group, color in zip((first, second), between, PALETTE, strict=False):
+        ax.plot(rates, places, "o", color=color, label=group)
+    for place, gap in zip(places, first - second, strict=True):
+        signed = f"{round(gap, 2) + 0.0:+.2f}".replace("-", "−")
+        ax.text(1.02, place, signed, transform=ax.get_yaxis_transform(), va="center")
+    names = [" + ".join(key) if isinstance(key, tuple) else key for key in first.index]
+    ax.set_yticks(places, [_readable(name) for name in names])
+    ax.grid(axis="y", color="0.9")
+    ax.set(xlabel=metric.replace("_", " "), xlim=(-0.03, 1.03), ylim=(len(places) - 0.5, -0.8))
+    ax.text(1.02, -0.8, f"{between[0]} − {between[1]}", transform=ax.get_yaxis_transform())
+    ax.legend(fontsize=8)
+    return ax
+
+
 def plot_trade_off(
     table: pd.DataFrame,
     *,
     cost: str,
     gain: str,
     by: tuple[str, ...],
-    noise: tuple[float, float] | None = None,
+    limits: pd.DataFrame | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw two metrics of many choices against each other, and mark the Pareto front.
@@ -136,9 +176,9 @@ def plot_trade_off(
         Column that should be large; the vertical axis.
     by : tuple of str
         What the two levels of the index are, for the legend.
-    noise : tuple of float, optional
-        Width of an interval of the cost, and of the gain. They are drawn as a cross, and the
-        axes are at least as long.
+    limits : pandas.DataFrame, optional
+        Intervals, with the table's index: columns ``(cost, "low")``, ``(cost, "high")`` and the
+        same for the gain. They are drawn as crosses.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure by default.
 
@@ -152,32 +192,22 @@ def plot_trade_off(
     color_of = dict(zip(colors, PALETTE * 3, strict=False))
     shape_of = dict(zip(shapes, "os^DvPX*<>", strict=False))
     for (color, shape), row in table.iterrows():
+        if limits is not None:
+            own, faint = limits.loc[(color, shape)], {"color": color_of[color], "alpha": 0.3}
+            ax.plot(own[cost][["low", "high"]], [row[gain]] * 2, zorder=0, **faint)
+            ax.plot([row[cost]] * 2, own[gain][["low", "high"]], zorder=0, **faint)
         ax.plot(
             row[cost], row[gain], shape_of[shape], color=color_of[color], markersize=7, alpha=0.85
         )
     front = table[pareto_front(table[cost], table[gain])].sort_values(cost)
     ax.step(front[cost], front[gain], where="post", color="0.5", linewidth=1, zorder=0)
-    handles = [ax.plot([], [], "o", color=color_of[c], label=c)[0] for c in colors]
-    others = [ax.plot([], [], shape_of[s], color="0.3", label=s)[0] for s in shapes]
+    handles = [ax.plot([], [], "o", color=color_of[c], label=_readable(c))[0] for c in colors]
+    others = [ax.plot([], [], shape_of[s], color="0.3", label=_readable(s))[0] for s in shapes]
     style = {"fontsize": 8, "loc": "upper left", "frameon": False}
     first = ax.legend(handles=handles, title=by[0], bbox_to_anchor=(1, 1), **style)
     ax.add_artist(first)
     ax.legend(handles=others, title=by[1], bbox_to_anchor=(1, 0.5), **style)
     ax.set(xlabel=cost.replace("_", " "), ylabel=gain.replace("_", " "))
-    if noise is not None:
-        # In the lower right corner, where nobody wants to be.
-        right = max(table[cost].max(), table[cost].min() + noise[0])
-        bottom = min(table[gain].min(), table[gain].max() - noise[1])
-        ax.errorbar(
-            right - noise[0] / 2,
-            bottom + noise[1] / 2,
-            xerr=noise[0] / 2,
-            yerr=noise[1] / 2,
-            color="0.7",
-            zorder=0,
-        )
-        ax.annotate("mean interval", (right, bottom + noise[1] / 2), ha="right", va="bottom",
-                    color="0.5", fontsize=8)  # fmt: skip
     return ax
 
 
@@ -203,3 +233,7 @@ def pareto_front(cost: ArrayLike, gain: ArrayLike) -> np.ndarray:
     no_worse = (cost[:, None] <= cost) & (gain[:, None] >= gain)
     better = (cost[:, None] < cost) | (gain[:, None] > gain)
     return ~(no_worse & better).any(axis=0)
+
+
+def _readable(name):
+    return str(name).replace("_", " ")

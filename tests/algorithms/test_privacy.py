@@ -15,7 +15,7 @@ from substrafl.index_generator import NpIndexGenerator
 from substrafl.nodes.schemas import OutputIdentifiers
 from substrafl.strategies import FedAvg
 
-from helpers.algorithms import DPSGD, PoissonIndexGenerator, TFFedAvgAlgo
+from helpers.algorithms import DPSGD, PoissonIndexGenerator, TFFedAvgAlgo, gradient_lengths
 from helpers.algorithms.privacy import NoisedGradients
 from helpers.data import ChestXrayDataset, PatientDataset
 
@@ -308,3 +308,15 @@ def test_what_cannot_be_accounted_is_refused(linear, data):
 
     with pytest.raises(ValueError, match=r"Expected 4 private updates.*Received 0"):
         train(Careless(**settings(linear)), data)
+
+
+def test_lengths_of_gradients_by_hand():
+    images = np.array([[[[51]]], [[[255]]]], dtype=np.uint8)  # 0.2 and 1
+    opened = {"images": images, "labels": np.array([0, 1])}
+    model = keras.Sequential([keras.Input((1, 1, 1)), layers.Flatten(), layers.Dense(1)])
+    model.set_weights([np.array([[2.0]]), np.array([0.5])])
+    dataset = ChestXrayDataset(opened, is_inference=False)
+    # Half the squared error has the gradient (p - y) (x, 1).
+    lengths = gradient_lengths(model, lambda y, p: tf.reduce_sum((p - y) ** 2) / 2, dataset)
+    expected = [abs(2 * x + 0.5 - y) * (x**2 + 1) ** 0.5 for x, y in ((0.2, 0), (1, 1))]
+    assert lengths == pytest.approx(expected, rel=1e-5)

@@ -15,6 +15,7 @@ from helpers.evaluation import (
     auc,
     calibration_bins,
     calibration_error,
+    error_by_chance,
     fit_hospitals,
     fit_platt,
     fit_temperature,
@@ -132,3 +133,11 @@ def test_wrong_arguments_are_refused():
         calibration_error([0, 1], [0.5])
     with pytest.raises(ValueError, match=r"a score for each of 2 labels\. Received 1\."):
         fit_temperature([0, 1], [0.5])
+
+
+def test_the_error_by_chance_falls_with_the_films():
+    few, many = (error_by_chance(np.full(n, 0.5), n_bins=5) for n in (20, 2000))
+    assert few > 0.05 > many > 0
+    assert error_by_chance(np.full((20, 1), 0.5), n_bins=5) == few
+    with pytest.raises(ValueError, match="probabilities"):
+        error_by_chance([1.5])

@@ -13,6 +13,7 @@ from helpers.evaluation import (
     bootstrap_fit,
     bootstrap_patients,
     compare_at_hospitals,
+    describe_change,
     interval_of,
     resample_patients,
     side_of,
@@ -200,3 +201,12 @@ def test_models_are_compared_hospital_by_hospital(rng):
     assert found.loc[("alone", "G", "gain")].tolist() == [0, 0, 0]
     with pytest.raises(ValueError, match=r"same films of G for 'federated' and 'alone'"):
         compare_at_hospitals(auc, scored | {"federated": films[::-1].assign(score=0.0)}, "alone")
+
+
+@pytest.mark.parametrize(
+    ("limits", "verdict"),
+    [((-0.2, -0.1), "less"), ((0.1, 0.2), "more"), ((-0.1, 0.1), "undecided")],
+)
+def test_a_change_in_words(limits, verdict):
+    said = describe_change(0.0, *limits, below="less", above="more")
+    assert said == f"+0.000 [{limits[0]:+.3f}, {limits[1]:+.3f}], {verdict}"

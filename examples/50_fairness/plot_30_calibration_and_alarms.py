@@ -23,25 +23,13 @@ error by chance, and we compute how much.
 # One network
 # -----------
 
-import pandas as pd
+from helpers.data import count_hospitals, set_up_hospitals
 
-from helpers.data import (
-    count_hospitals,
-    label_films,
-    make_hospitals,
-    prepare_samples,
-    read_radiographs,
-)
-
-TASK = "any finding vs none"
 IMAGE_SIZE = 32  # pixels, to keep the run short. 224 or more in a real study.
 SEED = 0
 
-radiographs = read_radiographs()
-labels = label_films(radiographs.table, TASK)
-films = make_hospitals(radiographs.table, labels, seed=SEED)
-samples = prepare_samples(radiographs, films, labels, size=IMAGE_SIZE, task=TASK)
-count_hospitals(films, labels)
+study = set_up_hospitals("any finding vs none", seed=SEED)
+count_hospitals(study.films, study.labels)
 
 # %%
 # The training is that of the other pages.
@@ -52,39 +40,25 @@ import logging
 import keras
 from substrafl.index_generator import NpIndexGenerator
 from substrafl.logger import set_logging_level
-from substrafl.strategies import FedAvg
 
 from helpers.algorithms import TFFedAvgAlgo
 from helpers.data import ChestXrayDataset
-from helpers.evaluation import auc
-from helpers.local_mode import Federation
+from helpers.local_mode import train_and_score
 from helpers.models import build_cnn
-from helpers.results import score_films
 
 N_ROUNDS = 12  # and one seed, to keep the run short. More of both in a real study.
 set_logging_level(logging.ERROR)
 
-
-class ChestXrayAlgo(TFFedAvgAlgo):
-    def __init__(self):
-        super().__init__(
-            model=functools.partial(build_cnn, IMAGE_SIZE),
-            loss=keras.losses.BinaryCrossentropy(from_logits=True),
-            optimizer=keras.optimizers.Adam(2e-3),
-            index_generator=NpIndexGenerator(batch_size=32, num_updates=20, seed=SEED),
-            dataset=ChestXrayDataset,
-            seed=SEED,
-        )
-
-
-with Federation(samples) as federation:
-    states, _ = federation.simulate(
-        FedAvg(algo=ChestXrayAlgo(), metric_functions={"auc": auc}),
-        num_rounds=N_ROUNDS,
-        eval_every=N_ROUNDS,
-    )
-algo = states.state[-1].algo  # after the last round all hospitals hold the same model
-valid, test = (score_films(algo, samples, split) for split in ("valid", "test"))
+algo = TFFedAvgAlgo(
+    model=functools.partial(build_cnn, IMAGE_SIZE),
+    loss=keras.losses.BinaryCrossentropy(from_logits=True),
+    optimizer=keras.optimizers.Adam(2e-3),
+    index_generator=NpIndexGenerator(batch_size=32, num_updates=20, seed=SEED),
+    dataset=ChestXrayDataset,
+    seed=SEED,
+)
+scored = train_and_score(algo, study.prepare(IMAGE_SIZE), num_rounds=N_ROUNDS)
+valid, test = scored["valid"], scored["test"]
 
 # %%
 # Three calibrations, and what leaves a hospital
@@ -99,6 +73,8 @@ valid, test = (score_films(algo, samples, split) for split in ("valid", "test"))
 #   targets the numbers of films with and without a finding. The sums can be added by a secure
 #   aggregation. :func:`~helpers.evaluation.fit_federated` is the exchange, and its result is that
 #   of pooled films:
+
+import pandas as pd
 
 from helpers.evaluation import Calibration, fit_federated, fit_platt, fit_temperature
 
@@ -244,17 +220,11 @@ by_score.unstack("hospital").swaplevel(axis=1).sort_index(axis=1).loc[list(SCORE
 # luck. For the same reason intervals of this error lie too high: resampling adds noise, which it
 # counts as miscalibration. The two other scores have no such bias.
 
-rng = np.random.default_rng(SEED)
-
-
-def error_by_chance(said, n_draws=200):
-    draws = rng.random((n_draws, len(said))) < said
-    return np.mean([SCORES["calibration error"](drawn, said) for drawn in draws])
-
+from helpers.evaluation import error_by_chance
 
 by_chance = {
-    arm: np.mean([error_by_chance(predicted[arm][own]) for own in own_rows.values()])
-    for arm in ARMS
+    arm: np.mean([error_by_chance(said[own], n_bins=N_BINS) for own in own_rows.values()])
+    for arm, said in predicted.items()
 }
 pd.Series(by_chance, name="calibration error by chance").round(3)
 
@@ -289,16 +259,15 @@ plt.show()
 #
 # These sentences are made from the numbers above.
 
-from helpers.evaluation import side_of
+from helpers.evaluation import describe_change, side_of
 
 
 def say_verdicts():
-    words = {"below": "better than", "above": "worse than", "undecided": "undecided against"}
+    print("Changes against the network as it is:")
     for score in SCORES:
         for arm in ARMS[1:]:
             change = intervals[score, arm, "change"]
-            limits = f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
-            print(f"{score}, {arm}: {limits}, {words[side_of(change)]} the network as it is.")
+            print(f"{score}, {arm}: {describe_change(*change, below='better', above='worse')}.")
     for arm in ("one level", "own level"):
         sides = [side_of(intervals["specificity", arm, name], SPECIFICITY) for name in hospitals]
         print(
@@ -306,9 +275,9 @@ def say_verdicts():
             f"below what was agreed at {sides.count('below')} of {len(sides)} hospitals, above at "
             f"{sides.count('above')}, undecided at {sides.count('undecided')}."
         )
-    change = intervals["off", "own level", "change"]
-    verdict = {"below": "closer", "above": "farther", "undecided": "undecided"}[side_of(change)]
-    print(f"Distance of own levels less that of one level: {change.value:+.3f}, {verdict}.")
+    words = {"below": "closer", "above": "farther"}
+    change = describe_change(*intervals["off", "own level", "change"], **words)
+    print(f"Distance of own levels less that of one level: {change}.")
 
 
 say_verdicts()

@@ -1,0 +1,43 @@
+"""Privacy: what hospitals reach against what they spend."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from helpers.plots.style import hospital_colors, new_axes
+
+_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+
+
+def plot_privacy(
+    spent: pd.DataFrame, scores: pd.DataFrame, alone: pd.Series, *, ax: Axes | None = None
+) -> Axes:
+    """Draw each hospital's score against its own epsilon.
+
+    Parameters
+    ----------
+    spent : pandas.DataFrame
+        One row for each amount of noise, one column for each hospital: its epsilon, above 0.
+    scores : pandas.DataFrame
+        AUCs with the same index and columns.
+    alone : pandas.Series
+        What each hospital reaches alone, by its name.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes, logarithmic from left to right: a line for each hospital, dotted what it reaches
+        alone, grey chance.
+    """
+    ax = ax or new_axes()
+    ax.axhline(0.5, color="0.8", zorder=0)
+    for name, color in hospital_colors(scores.columns).items():
+        ax.plot(spent[name], scores.loc[spent.index, name], "o-", color=color, label=name)
+        ax.axhline(alone[name], color=color, linestyle=":", linewidth=1)
+    ax.set(xscale="log", xlabel="ε (further right: less privacy)", ylabel="test AUC")
+    low, high = spent.min().min(), spent.max().max()
+    ticks = [tick for tick in _TICKS if low / 2 <= tick <= high * 2]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    return ax
