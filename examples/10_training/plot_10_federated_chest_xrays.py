@@ -27,7 +27,7 @@ to federate.
 # theirs. To see this page on your own films, set the environment variable ``CHEST_XRAYS`` to their
 # folder before you run it.
 
-from helpers.data import count_hospitals, prepare_hospitals
+from helpers.data import count_hospitals, set_up_hospitals
 from helpers.local_mode import start_server
 
 start_server()  # TensorFlow is imported for the tasks while the films are prepared
@@ -37,9 +37,10 @@ TASK = "any finding vs none"
 IMAGE_SIZE = 64  # pixels, to keep the run short; 224 or more in a real study
 SEED = 0
 
-radiographs, labels, films, samples = prepare_hospitals(TASK, size=IMAGE_SIZE, seed=SEED)
+study = set_up_hospitals(TASK, seed=SEED)
+samples = study.prepare(IMAGE_SIZE)
 hospitals = list(samples)
-count_hospitals(films, labels)
+count_hospitals(study.films, study.labels)
 
 # %%
 # Every hospital has films to train on, to validate with and to test with, and no patient is in

@@ -25,7 +25,7 @@ weights at the end of a task. For the broken network, we expect weights that nev
 # The hospitals, the network and the algorithm are those of
 # :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py`, in short.
 
-from helpers.data import prepare_hospitals
+from helpers.data import set_up_hospitals
 from helpers.local_mode import start_server
 
 start_server()  # TensorFlow is imported for the tasks while the films are prepared
@@ -34,8 +34,10 @@ TASK = "any finding vs none"
 IMAGE_SIZE = 64
 SEED = 0
 
-radiographs, labels, films, samples = prepare_hospitals(TASK, size=IMAGE_SIZE, seed=SEED)
+study = set_up_hospitals(TASK, seed=SEED)
+samples = study.prepare(IMAGE_SIZE)
 hospitals = list(samples)
+films = study.films
 n_films = films[films["split"] == "train"]["hospital"].value_counts()[hospitals]
 n_films
 
@@ -244,11 +246,11 @@ plt.show()
 
 import itertools
 
-from helpers.data import prepare_samples, shuffle_hospitals
+from helpers.data import shuffle_hospitals
 
 at_random = shuffle_hospitals(films, seed=SEED)
 n_random = at_random[at_random["split"] == "train"]["hospital"].value_counts()[hospitals]
-iid = prepare_samples(radiographs, at_random, labels, size=IMAGE_SIZE, task=TASK)
+iid = study.prepare(IMAGE_SIZE, films=at_random)
 with Federation({hospital: iid[hospital] for hospital in hospitals}) as iid_federation:
     states, _ = iid_federation.simulate(
         FedAvg(algo=WatchedAlgo(), metric_functions={"auc": auc}), num_rounds=N_ROUNDS

@@ -24,14 +24,15 @@ as they have fewer films of their own, and fine-tuning to gain something more.
 # Hospitals of unequal size
 # -------------------------
 
-from helpers.data import count_hospitals, prepare_hospitals
+from helpers.data import count_hospitals, set_up_hospitals
 
 TASK = "any finding vs none"
 IMAGE_SIZE = 48  # pixels, to keep the run short
 
-radiographs, labels, films, samples = prepare_hospitals(TASK, size=IMAGE_SIZE, seed=0)
+study = set_up_hospitals(TASK, seed=0)
+samples = study.prepare(IMAGE_SIZE)
 hospitals = list(samples)
-counts = count_hospitals(films, labels)
+counts = count_hospitals(study.films, study.labels)
 counts.pivot_table(index="hospital", columns="split", values=["films", "patients"], sort=False)
 
 # %%

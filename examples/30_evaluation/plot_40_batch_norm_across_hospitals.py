@@ -27,16 +27,17 @@ ceiling is the one trained on the pooled films.
 # The films are those of the other pages, at half their size so that ten runs fit on one page.
 # The last hospital does not train.
 
-from helpers.data import prepare_hospitals
+from helpers.data import set_up_hospitals
 
 TASK = "any finding vs none"
 IMAGE_SIZE = 32  # pixels, to keep the run short; 64 and more in a real study
 SEED = 0
 
-radiographs, labels, films, samples = prepare_hospitals(TASK, size=IMAGE_SIZE, seed=SEED)
+study = set_up_hospitals(TASK, seed=SEED)
+samples = study.prepare(IMAGE_SIZE)
 hospitals = list(samples)
 trainers, stranger = hospitals[:-1], hospitals[-1]
-films.groupby(["hospital", "split"]).size().unstack()
+study.films.groupby(["hospital", "split"]).size().unstack()
 
 # %%
 # Scanners differ already, but mildly. To see the effect in a short run we exaggerate: each hospital

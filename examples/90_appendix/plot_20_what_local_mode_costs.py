@@ -32,7 +32,7 @@ import keras
 from substrafl.index_generator import NpIndexGenerator
 
 from helpers.algorithms import TFFedAvgAlgo
-from helpers.data import ChestXrayDataset, prepare_hospitals
+from helpers.data import ChestXrayDataset, set_up_hospitals
 from helpers.local_mode import start_server
 from helpers.models import build_cnn
 
@@ -57,7 +57,8 @@ class ChestXrayAlgo(TFFedAvgAlgo):
         )
 
 
-radiographs, labels, films, samples = prepare_hospitals(TASK, size=IMAGE_SIZE, seed=SEED)
+study = set_up_hospitals(TASK, seed=SEED)
+samples = study.prepare(IMAGE_SIZE)
 samples = dict(list(samples.items())[:3])  # three hospitals, to keep the run short
 
 # %%
