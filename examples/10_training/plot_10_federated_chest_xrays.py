@@ -76,7 +76,7 @@ METRICS = {"auc": auc}
 # In SubstraFL this is the *algorithm*. Ours inherits from
 # :class:`~helpers.algorithms.TFFedAvgAlgo`, which does for Keras what ``TorchFedAvgAlgo`` does for
 # PyTorch: add the average that arrives, train for a number of batches, share the difference, and
-# set the weights back. Every task builds the algorithm anew, by ``__init__``; the model, too, is a
+# set the weights back. Every task builds the algorithm again, by ``__init__``; the model, too, is a
 # *function* that builds it. :class:`~helpers.data.ChestXrayDataset` makes batches, and the index
 # generator remembers which films come next, from one round to the next.
 
@@ -389,7 +389,8 @@ plt.show()
 #
 #     Dependency(
 #         local_code=[Path(helpers.__file__).parent],
-#         pypi_dependencies=["tensorflow", "keras", "pandas", "scikit-learn"],
+#         pypi_dependencies=["tensorflow", "keras", "pandas", "scikit-learn", "pillow",
+#                            "safetensors", "platformdirs", "fairlearn"],
 #     )
 #
 # Here the clients may go, with what they kept on this disk.
