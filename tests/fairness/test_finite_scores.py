@@ -12,9 +12,14 @@ import pytest
 
 import helpers.evaluation
 import helpers.fairness
-from helpers.evaluation import Calibration, auc
+from helpers.evaluation import Calibration, auc, gain_at_home
 from helpers.evaluation.metrics import check_finite
-from helpers.fairness import RandomizedThresholds, Thresholds, fit_thresholds
+from helpers.fairness import (
+    RandomizedThresholds,
+    Thresholds,
+    compare_choices,
+    fit_thresholds,
+)
 
 N = 40
 LABELS = np.arange(N) % 2
@@ -48,8 +53,11 @@ WITHOUT_SCORES = {
     *("strata", "tolerance"),
     *("metrics", "minimum", "n_bins", "name", "optimizer", "p_values", "scheme", "seed"),
     *("sensitivity", "share", "slope", "specificity", "split", "table", "tables", "unit", "value"),
-    *("values", "weights", "within", "high", "low"),
+    *("values", "weights", "within", "high", "low", "above", "below", "arm", "gains", "n_draws"),
+    "rates",
 }
+# Dictionaries of such arrays, by hospital or choice; a test of their own is below.
+IN_DICTIONARIES = {"ours", "theirs", "decided"}
 
 
 def instances():
@@ -113,7 +121,7 @@ def test_every_parameter_is_known_to_hold_scores_or_not():
     parameters = {
         p for function in CALLABLES.values() for p in inspect.signature(function).parameters
     }
-    assert parameters - {"self"} <= {*PER_FILM, *OTHERS, *WITHOUT_SCORES}
+    assert parameters - {"self"} <= {*PER_FILM, *OTHERS, *WITHOUT_SCORES, *IN_DICTIONARIES}
     assert len({name for name, _, _ in CASES}) >= 22
 
 
@@ -141,3 +149,18 @@ def test_of_several_seeds_the_first_film_is_named_with_its_seed():
 def test_finite_values_keep_their_shape():
     assert check_finite(np.float32([[0.5], [1.5]])).tolist() == [[0.5], [1.5]]
     assert check_finite([]).shape == (0,)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_scores_in_dictionaries_that_are_not_finite_are_refused(wrong):
+    right, broken = {"A": SCORES}, {"A": np.where(np.arange(N) == 7, wrong, SCORES)}
+    patients = {"A": np.arange(N)}
+    for ours, theirs in ((right, broken), (broken, right)):
+        with pytest.raises(ValueError, match=r"^Expected .* that are finite"):
+            gain_at_home(auc, {"A": LABELS}, ours, theirs, patients, n=3)
+    decided = {"floor": SCORES > 0.5, "other": broken["A"]}
+    for against in decided:
+        with pytest.raises(ValueError, match=r"^Expected .* that are finite"):
+            compare_choices(
+                LABELS, decided, against, pd.Series(GROUPS), np.arange(N), between=("a", "b"), n=3
+            )
