@@ -56,6 +56,7 @@ html_math_renderer = "mathml"
 # -- API reference ---------------------------------------------------------------------------------
 autosummary_generate = True
 autodoc_typehints = "none"
+autodoc_preserve_defaults = True  # as in the source: one is the path of a file of this machine
 autodoc_member_order = "bysource"
 toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False

@@ -39,6 +39,7 @@ def test_configuration_does_nothing_when_it_is_read(tmp_path, monkeypatch):
     assert (dict(os.environ), sorted((ROOT / "docs").iterdir())) == before
     assert list(tmp_path.iterdir()) == []
     assert settings["sphinx_gallery_conf"]["abort_on_example_error"] is True
+    assert settings["autodoc_preserve_defaults"] is True  # or the site shows where it was built
 
 
 def test_every_folder_of_the_gallery_has_a_header_of_one_sentence():
