@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "examples").rglob("plot_*.py"))
-SECTIONS = sorted(path for path in (ROOT / "examples").iterdir() if path.name[:2].isdigit())
+SECTIONS = sorted({path.parent for path in PAGES})
 
 
 def _tracked_files():
