@@ -31,7 +31,7 @@ endif
 endif
 endif
 
-.PHONY: help install html html-noplot test stress lint benchmark upstream clean rebuild
+.PHONY: help install html html-noplot test stress lint benchmark studies upstream clean rebuild
 
 help:  ## List the targets
 	@echo 'Usage: make TARGET [PYTHON=python3.12] [O="options"] [PATTERN=page]'
@@ -66,6 +66,9 @@ lint: install  ## Check style, formatting, the layers of the package, and spelli
 
 benchmark: install  ## Time the federation on this machine
 	$(PY) docs/benchmark/measure.py $(O)
+
+studies: install  ## Run pages with several seeds and keep the tables in docs/studies; takes hours
+	$(PY) docs/studies/run.py $(O)
 
 upstream: install  ## Write what can be contributed to SubstraFL and to Substra's documentation
 	$(PY) docs/upstream/build.py $(O)

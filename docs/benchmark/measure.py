@@ -12,11 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from report import Report, describe_machine, describe_versions
+from report import Report, describe_versions
 from runs import ARMS, choose_arms, run_arm, warm_up
 from scaling import measure_point, plan_scaling
 from tqdm.auto import tqdm
 from work import Work, prepare_films
+
+from helpers.studies import describe_machine
 
 
 def main(arguments: list[str] | None = None) -> None:

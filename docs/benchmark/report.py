@@ -3,9 +3,7 @@
 import dataclasses
 import datetime
 import json
-import os
 import platform
-import re
 import statistics
 import sys
 from pathlib import Path
@@ -22,28 +20,6 @@ RATIOS = {
     "flower_over_ours": ("flower", "ours"),
 }
 _PACKAGES = ("tensorflow", "keras", "numpy", "substra", "substrafl")
-
-
-def describe_machine() -> dict:
-    """Tell what is known of this machine without asking for anything personal.
-
-    Returns
-    -------
-    dict
-        ``cores`` that this process may use, ``system``, ``cpu`` (None where it cannot be read) and
-        ``memory`` in bytes (None likewise).
-    """
-    usable = getattr(os, "sched_getaffinity", None)
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows; a name that this system lacks
-        memory = None
-    return {
-        "cores": len(usable(0)) if usable else os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _read_cpu(),
-        "memory": memory,
-    }
 
 
 def describe_versions(pythons: dict[str, str]) -> dict:
@@ -76,7 +52,7 @@ class Report:
     work : Work
         What every arm does.
     machine, versions : dict
-        As :func:`describe_machine` and :func:`describe_versions` return them.
+        As :func:`helpers.studies.describe_machine` and :func:`describe_versions` return them.
     """
 
     work: object
@@ -190,14 +166,3 @@ class Report:
         partial = path.with_name(f".{path.name}")
         partial.write_text(json.dumps(self.summarize(), indent=2) + "\n", encoding="utf-8")
         partial.replace(path)
-
-
-def _read_cpu():
-    """Read the processor's name."""
-    try:
-        found = re.search(
-            r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE
-        )
-    except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or None

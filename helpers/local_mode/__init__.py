@@ -11,4 +11,6 @@ from helpers.local_mode.runner import TaskRunner as TaskRunner
 from helpers.local_mode.runner import run_tasks_fast as run_tasks_fast
 from helpers.local_mode.spawner import TaskError as TaskError
 from helpers.local_mode.store import TaskStore as TaskStore
+from helpers.local_mode.training import Trained as Trained
 from helpers.local_mode.training import train_and_score as train_and_score
+from helpers.local_mode.training import train_best as train_best

@@ -13,6 +13,7 @@ from typing import Any, Self
 import pandas as pd
 from substra.sdk.models import ComputePlan
 from substra.sdk.schemas import DataSampleSpec, DatasetSpec, Permissions
+from substrafl.algorithms.algo import Algo
 from substrafl.compute_plan_builder import ComputePlanBuilder
 from substrafl.evaluation_strategy import EvaluationStrategy
 from substrafl.experiment import execute_experiment, simulate_experiment
@@ -290,6 +291,34 @@ class Federation:
         with working_in(self.folder):
             performances, states, _ = simulate_experiment(**experiment)
         return states, self._scores(performances, strategy)
+
+    def algos_after(self, states: SimuStatesMemory, round_idx: int) -> dict[str, Algo]:
+        """Find the algorithms, with their trained models, in the states of a simulation.
+
+        Parameters
+        ----------
+        states : substrafl.nodes.schemas.SimuStatesMemory
+            As :meth:`simulate` returns them.
+        round_idx : int
+            The round, 0 for the initial weights.
+
+        Returns
+        -------
+        dict of str to substrafl.algorithms.Algo
+            Hospital that trained and its algorithm after this round.
+
+        Raises
+        ------
+        ValueError
+            If there was no such round.
+        """
+        rounds = zip(states.worker, states.round_idx, states.state, strict=True)
+        found = {self._names[worker]: s.algo for worker, idx, s in rounds if idx == round_idx}
+        if not found:
+            raise ValueError(
+                f"Expected a round from 0 to {max(states.round_idx)}. Received {round_idx!r}."
+            )
+        return found
 
     def _nodes(self, hospitals, split):
         """Arguments of each hospital's node: organization, opener, samples."""

@@ -17,6 +17,8 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 
+from helpers.studies import describe_machine
+
 DOCS = Path(__file__).parents[2] / "docs"
 TINY = {"updates": 1, "rounds": 1, "batch": 2, "size": 64, "films": 4, "test_films": 2}
 
@@ -106,11 +108,10 @@ def test_every_sample_is_written(report, tmp_path):
 
 
 def test_machine_and_versions_are_named(tool):
-    report = tool("report")
-    machine = report.describe_machine()
+    machine = describe_machine()
     assert machine["cores"] >= 1
     assert set(machine) == {"cores", "system", "cpu", "memory"}
-    versions = report.describe_versions({"bare_loop": sys.executable})
+    versions = tool("report").describe_versions({"bare_loop": sys.executable})
     assert set(versions) == {"python", "tensorflow", "keras", "numpy", "substra", "substrafl"}
 
 

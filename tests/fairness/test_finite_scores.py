@@ -54,7 +54,7 @@ WITHOUT_SCORES = {
     *("metrics", "minimum", "n_bins", "name", "optimizer", "p_values", "scheme", "seed"),
     *("sensitivity", "share", "slope", "specificity", "split", "table", "tables", "unit", "value"),
     *("values", "weights", "within", "high", "low", "above", "below", "arm", "gains", "n_draws"),
-    "rates",
+    *("rates", "curve", "patience", "min_delta", "train", "step", "max_rounds", "rule"),
 }
 # Dictionaries of such arrays, by hospital or choice; a test of their own is below.
 IN_DICTIONARIES = {"ours", "theirs", "decided"}
