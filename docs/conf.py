@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# Three small extensions of our own stand beside this file.
+# Small extensions of our own stand beside this file.
 if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
@@ -28,6 +28,7 @@ extensions = [
     "gallery_hooks",
     "benchmark_page",
     "mathml",
+    "verdicts",
 ]
 templates_path = ["_templates"]
 exclude_patterns = [

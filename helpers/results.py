@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from substra.sdk.models import Performances
 
+from helpers.evaluation import auc, gain_at_home
 from helpers.openers.chest_xray_opener import ChestXrayOpener
 
 COLUMNS = ("seed", "round", "arm", "hospital", "split", "metric", "value")
@@ -54,6 +56,31 @@ def tidy_scores(
     return table[[*COLUMNS, *more]].reset_index(drop=True)
 
 
+def tidy_performances(performances: Performances, names: Mapping[str, str]) -> pd.DataFrame:
+    """Put the performances of a compute plan, or of a simulation, into a table.
+
+    Parameters
+    ----------
+    performances : substra.sdk.models.Performances
+        As ``client.get_performances`` and SubstraFL's ``simulate_experiment`` return them.
+    names : dict of str to str
+        Organization id and the hospital's name.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``round``, ``hospital``, ``metric`` and ``value``.
+    """
+    return pd.DataFrame(
+        {
+            "round": performances.round_idx,
+            "hospital": [names[organization] for organization in performances.worker],
+            "metric": performances.identifier,
+            "value": performances.performance,
+        }
+    )
+
+
 def score_films(algo: Any, samples: Mapping[str, Mapping[str, Path]], split: str) -> pd.DataFrame:
     """Let a trained network score all films of a split, hospital by hospital.
 
@@ -73,6 +100,48 @@ def score_films(algo: Any, samples: Mapping[str, Mapping[str, Path]], split: str
     """
     opened = ChestXrayOpener().get_data([own[split] for own in samples.values()])
     return opened["metadata"].assign(score=algo.predict(opened)[:, 0])
+
+
+def compare_at_home(
+    models: Mapping[str, Any], samples: Mapping[str, Mapping[str, Path]], **options: Any
+) -> dict[str, pd.DataFrame]:
+    """Measure what models gain over those that the hospitals train alone, on their own test films.
+
+    Parameters
+    ----------
+    models : dict of str to helpers.algorithms.TFAlgo or dict of str to helpers.algorithms.TFAlgo
+        What a model is called, and the trained algorithm, or one for each hospital. ``"alone"`` is
+        what the others are compared with.
+    samples : dict of str to dict of str to path
+        Hospital, split and folder, as :func:`helpers.data.prepare_samples` returns them.
+    **options
+        ``n``, ``seed`` and ``level`` of :func:`helpers.evaluation.gain_at_home`.
+
+    Returns
+    -------
+    dict of str to pandas.DataFrame
+        For each model but ``"alone"`` what :func:`helpers.evaluation.gain_at_home` returns, of
+        the AUC.
+
+    Raises
+    ------
+    KeyError
+        If there is no model ``"alone"``, or none of a hospital.
+    """
+    test = {name: ChestXrayOpener().get_data([own["test"]]) for name, own in samples.items()}
+    patients = {name: data["metadata"]["patient"] for name, data in test.items()}
+    scores = {
+        arm: {
+            name: (algo[name] if isinstance(algo, Mapping) else algo).predict(data)[:, 0]
+            for name, data in test.items()
+        }
+        for arm, algo in models.items()
+    }
+    alone = scores.pop("alone")
+    return {
+        arm: gain_at_home(auc, test, ours, alone, patients, **options)
+        for arm, ours in scores.items()
+    }
 
 
 def write_results(results: pd.DataFrame, page: str) -> Path:

@@ -18,11 +18,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from scipy import stats
 
-from helpers.evaluation.intervals import Interval
-from helpers.evaluation.metrics import check_finite
+from helpers.evaluation.intervals import seed_interval
+from helpers.fairness.audit import correct_holm
 
 FOLDER = Path(__file__).parents[1] / "docs" / "studies"
 LEVEL = 0.99  # of the interval in which a build has to find its own result
@@ -97,10 +96,37 @@ def study_seed() -> int:
     return int(text)
 
 
+def read_study(page: str, data: str) -> Study | None:
+    """Read the study of a page.
+
+    Parameters
+    ----------
+    page : str
+        Name of the page: that of its script without ``plot_NN_``.
+    data : str
+        What the films are, as in :func:`join_study`.
+
+    Returns
+    -------
+    Study or None
+        None if there is no study of these films, or if this run is a part of a new one.
+    """
+    path = FOLDER / f"{page}.json"
+    if is_study() or not path.is_file():
+        return None
+    about = json.loads(path.read_text("utf-8"))
+    return Study(_read(path.with_suffix(".csv")), about) if about["data"] == data else None
+
+
 def join_study(
-    page: str, live: pd.DataFrame, *, data: str, by: Sequence[str], settings: dict[str, Any]
+    page: str,
+    live: pd.DataFrame,
+    *,
+    data: str,
+    settings: dict[str, Any],
+    by: Sequence[str] = ("arm", "hospital", "metric"),
 ) -> Study:
-    """Take this run's results as the study, or compare them with the study that is kept.
+    """Compare this run's results with the study that is kept, and add the study's other results.
 
     Parameters
     ----------
@@ -110,18 +136,17 @@ def join_study(
         What this run computed: a tidy table with ``seed`` and ``value``.
     data : str
         What the films are, such as ``str(radiographs)``. A study of other films is not shown.
-    by : sequence of str
-        Columns that name a quantity, such as ``["skew", "arm", "metric"]``. In each of them the
-        mean of this run's rows must lie in the interval that the study's seeds predict for one
-        more seed.
     settings : dict
         Numbers of rounds, rates and so on. A study with other settings is refused.
+    by : sequence of str, default=("arm", "hospital", "metric")
+        Columns that name a quantity. In each of them the mean of this run's rows must lie in the
+        interval that the study's seeds predict for one more seed.
 
     Returns
     -------
     Study
-        The kept study; this run's own table if it is a part of a study, or if no study of the same
-        films is kept.
+        This run's rows, with those of the kept study that this run did not compute; this run's
+        alone if it is a part of a new study, or if no study of the same films is kept.
 
     Raises
     ------
@@ -134,26 +159,25 @@ def join_study(
         live.to_csv(path, index=False)
         _write_json(path.with_suffix(".json"), {"data": data, "settings": settings})
         return Study(live, {})
-    path = FOLDER / f"{page}.json"
-    if not path.is_file():
+    study = read_study(page, data)
+    if study is None:
         return Study(live, {})
-    about = json.loads(path.read_text("utf-8"))
-    if about["data"] != data:
-        return Study(live, {})
-    if about["settings"] != settings:
+    if study.about["settings"] != settings:
         raise ValueError(
-            f"Expected the settings of the study of {page!r}, {about['settings']}. Received "
+            f"Expected the settings of the study of {page!r}, {study.about['settings']}. Received "
             f"{settings}. Run 'make studies' after a change of settings."
         )
-    table = _read(path.with_suffix(".csv"))
-    compared = compare_with_study(live, table, by)
+    compared = compare_with_study(live, study.table, by)
     if not compared["within"].all():
         raise ValueError(
             f"Expected this run within the {LEVEL:.0%} prediction interval of the study of "
             f"{page!r}. Received:\n{compared[~compared['within']].to_string()}\nRun 'make studies' "
             "if the change is meant."
         )
-    return Study(table, about)
+    keys = [*by, "seed"]
+    here = pd.MultiIndex.from_frame(live[keys])
+    others = study.table[~pd.MultiIndex.from_frame(study.table[keys]).isin(here)]
+    return Study(pd.concat([live, others], ignore_index=True), study.about)
 
 
 def compare_with_study(
@@ -205,27 +229,58 @@ def compare_with_study(
     return pd.DataFrame({"live": table["live"], "low": low, "high": high, "within": within})
 
 
-def seed_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Return the mean over seeds with the interval of Student's t.
+def compare_seeds(
+    results: pd.DataFrame, baseline: str, *, by: Sequence[str] = (), metric: str = "auc"
+) -> pd.DataFrame:
+    """Compare arms over the seeds, each with a baseline of the same seed.
 
     Parameters
     ----------
-    values : array of float, shape (n_seeds,)
-        One value for each seed.
-    level : float in (0, 1), default=0.95
-        The probability.
+    results : pandas.DataFrame
+        A tidy table. Rows that agree in ``by``, ``arm`` and ``seed`` are averaged.
+    baseline : str
+        The arm that others are compared with.
+    by : sequence of str
+        Columns within which arms are compared, such as ``["skew"]``.
+    metric : str, default="auc"
+        Which metric.
 
     Returns
     -------
-    Interval
-        The mean and its limits, which are NaN for a single seed.
+    pandas.DataFrame
+        Indexed by ``by`` and ``arm``: the mean ``score`` with its limits ``score low`` and ``score
+        high``; the mean ``gain`` over the baseline with ``low`` and ``high``, 95 % intervals of
+        Student's t over paired seeds; and ``p``, of the paired t-test, by Holm's correction for all
+        rows. What has no baseline, or a single seed, is NaN.
+
+    Raises
+    ------
+    ValueError
+        If the baseline or the metric is missing.
     """
-    values = check_finite(values, "value")
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Interval(mean, np.nan, np.nan)
-    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values))
-    return Interval(mean, mean - half, mean + half)
+    rows = results[results["metric"] == metric]
+    scores = rows.groupby([*by, "arm", "seed"], sort=False)["value"].mean().unstack("seed")
+    arms = scores.index.get_level_values("arm")
+    if baseline not in arms:
+        raise ValueError(
+            f"Expected the arm {baseline!r} with the metric {metric!r}. Received the arms "
+            f"{list(arms.unique())}."
+        )
+    base = scores[arms == baseline]
+    if by:
+        base = base.droplevel("arm").reindex(scores.index.droplevel("arm"))
+    gains = (scores - base.to_numpy())[arms != baseline]
+    names = ["score", "score low", "score high"], ["gain", "low", "high"]
+    means, differences = (
+        pd.DataFrame([seed_interval(row) for row in part.to_numpy()], part.index).set_axis(
+            columns, axis="columns"
+        )
+        for part, columns in zip((scores, gains), names, strict=True)
+    )
+    if scores.shape[1] > 1:
+        p_values = stats.ttest_1samp(gains.to_numpy(), 0, axis=1).pvalue
+        differences["p"] = correct_holm(p_values)
+    return means.join(differences.assign(p=differences.get("p", np.nan)))
 
 
 def describe_machine() -> dict[str, Any]:

@@ -10,24 +10,13 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from helpers import plots
+from helpers.evaluation import BestRound
 
 
 @pytest.fixture(autouse=True)
 def no_figure_is_left():
     yield
     plt.close("all")
-
-
-@pytest.fixture
-def results():
-    rows = [
-        ("alone", "A", "A", 0.6), ("alone", "A", "B", 0.5),
-        ("alone", "B", "A", 0.4), ("alone", "B", "B", 0.7),
-        ("federated", "all", "A", 0.8), ("federated", "all", "B", 0.9),
-    ]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["arm", "trained_at", "hospital", "value"])
-    first = table.assign(value=0.5, round=0)
-    return pd.concat([first, table.assign(round=2)]).assign(seed=0, metric="auc", split="test")
 
 
 def test_a_hospital_keeps_its_color():
@@ -41,20 +30,37 @@ def test_films_fill_their_axes():
     assert axes[1].images[0].get_array().shape == (4, 4)
 
 
-def test_rounds_average_the_test_hospitals(results):
+def test_rounds_average_the_hospitals_and_mark_the_one_that_is_kept():
+    own = pd.DataFrame({"round": [0, 2, 4], "hospital": "A", "value": [0.5, 0.6, 0.55]})
+    all_ = pd.DataFrame(
+        {"round": [0, 0, 2, 2], "hospital": list("ABAB"), "value": [0.4, 0.6, 0.8, 1]}
+    )
+    curves = {("alone", "A"): own, ("federated", "all"): all_}
+    stops = {("alone", "A"): BestRound(2, 0.6, 4), ("federated", "all"): BestRound(2, 0.9, None)}
     _, ax = plt.subplots()
-    assert plots.plot_rounds(results, ax=ax) is ax
-    curves = {line.get_label(): line for line in ax.lines}
-    np.testing.assert_allclose(curves["A alone"].get_ydata(), [0.5, 0.55])
-    np.testing.assert_allclose(curves["federated"].get_ydata(), [0.5, 0.85])
-    assert curves["A alone"].get_color() == plots.hospital_colors("AB")["A"]
+    assert plots.plot_rounds(curves, stops, ax=ax) is ax
+    lines = {line.get_label(): line for line in ax.lines}
+    np.testing.assert_allclose(lines["A alone"].get_ydata(), [0.5, 0.6, 0.55])
+    np.testing.assert_allclose(lines["federated"].get_ydata(), [0.5, 0.9])
+    assert lines["A alone"].get_color() == plots.hospital_colors("A")["A"]
+    dots = [line.get_xydata()[0] for line in ax.lines if len(line.get_xdata()) == 1]
+    np.testing.assert_allclose(dots, [(2, 0.6), (2, 0.9)])
 
 
-def test_hospitals_show_their_own_model_only(results):
-    ax = plots.plot_hospitals(results)
-    points = {drawn.get_label(): drawn.get_offsets()[:, 0] for drawn in ax.collections}
-    np.testing.assert_allclose(points["alone"], [0.6, 0.7])
-    np.testing.assert_allclose(points["federated"], [0.8, 0.9])
+def test_hospitals_show_gains_of_the_first_seed_with_limits_and_the_other_seeds():
+    rows = [
+        (0, "federated", "A", "gain", 0.1, 0.05, 0.15),
+        (0, "federated", "B", "gain", -0.1, -0.2, 0.0),
+        (1, "federated", "A", "gain", 0.2, 0.15, 0.25),
+        (0, "federated", "A", "auc", 0.9, np.nan, np.nan),
+    ]
+    columns = ["seed", "arm", "hospital", "metric", "value", "low", "high"]
+    ax = plots.plot_hospitals(pd.DataFrame(rows, columns=columns))
+    bars = [list(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2]
+    assert bars[:2] == [[0.05, 0.15], [-0.2, 0.0]]
+    points = [line for line in ax.lines if len(line.get_xdata()) == 1]
+    assert sorted(float(line.get_xdata()[0]) for line in points) == [-0.1, 0.1, 0.2]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["A", "B"]
 
 
 def test_counts_and_shares():

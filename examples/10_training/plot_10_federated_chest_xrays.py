@@ -1,22 +1,15 @@
 """
-Federated chest X-rays
-======================
+Train one network across four hospitals
+=======================================
 
-Several hospitals want one network that recognizes abnormal chest X-rays. None of them may show
-its films to the others. Can they train it together all the same, and does it pay?
+Several hospitals want one network that recognizes abnormal chest X-rays. None of them may show its
+films to the others. Can they train it together all the same, and does it pay?
 
-We will:
-
-1. take radiographs that lie in several hospitals,
-2. write down a Keras network and how a hospital trains it,
-3. let the hospitals train it with **federated averaging**, every step in a process of its own,
-4. train the same network at each hospital **alone**, and on the **pooled** films, which nobody
-   could do in reality,
-5. compare, download the model and look at what it says about a few films.
-
-We expect each hospital to be served better by the federated model than by its own: that is the
-floor. The pooled films are the ceiling. A hospital that does not get above its floor has no reason
-to federate.
+We will let them train a Keras network with **federated averaging**, every step in a process of its
+own, until the validation score no longer rises. Then we compare it, on test films, with the same
+network trained at each hospital **alone**, the floor, and on the **pooled** films, the ceiling,
+which nobody could do in reality. We expect each hospital to be served better by the federated model
+than by its own. A hospital that does not get above its floor has no reason to federate.
 """
 
 # %%
@@ -24,61 +17,30 @@ to federate.
 # --------------------------------
 #
 # By default these are synthetic films, made by a phantom and written to disk as the NIH writes
-# theirs. To see this page on your own films, set the environment variable ``CHEST_XRAYS`` to their
-# folder before you run it.
+# theirs; ``CHEST_XRAYS=/path`` puts this page on your own. Every hospital has films to train on, to
+# validate with and to test with, and no patient is in two of them; see
+# :ref:`sphx_glr_auto_examples_20_data_plot_20_radiographs_to_hospitals.py`.
 
 from helpers.data import count_hospitals, set_up_hospitals
-from helpers.local_mode import start_server
+from helpers.studies import study_seed
 
-start_server()  # TensorFlow is imported for the tasks while the films are prepared
-# sphinx_gallery_parallel = False
-
-TASK = "any finding vs none"
 IMAGE_SIZE = 64  # pixels, to keep the run short; 224 or more in a real study
-SEED = 0
-
-study = set_up_hospitals(TASK, seed=SEED)
+SEED = study_seed()  # 0, unless `make studies` runs this page
+study = set_up_hospitals("any finding vs none", seed=SEED)
 samples = study.prepare(IMAGE_SIZE)
 hospitals = list(samples)
 count_hospitals(study.films, study.labels)
 
 # %%
-# Every hospital has films to train on, to validate with and to test with, and no patient is in
-# two of them; see
-# :ref:`sphx_glr_auto_examples_20_data_plot_20_radiographs_to_hospitals.py`.
-#
-# The network
-# -----------
-#
-# A small convolutional network. It uses :term:`group normalization`, which keeps no statistics of
-# the films; its one output is a logit: positive means *abnormal, more likely than not*.
-
-import pandas as pd
-
-from helpers.models import build_cnn
-
-model = build_cnn(IMAGE_SIZE)
-print(f"{model.count_params():,} weights")
-
-# %%
-# The score is the :term:`AUC`, computed where the films are. It needs no threshold, and is one half
-# for a network that cannot tell the films apart. A metric is a function of what the opener returned
-# and what the model predicted.
-
-from helpers.evaluation import auc
-
-METRICS = {"auc": auc}
-
-# %%
 # How a hospital trains
 # ---------------------
 #
-# In SubstraFL this is the *algorithm*. Ours inherits from
-# :class:`~helpers.algorithms.TFFedAvgAlgo`, which does for Keras what ``TorchFedAvgAlgo`` does for
-# PyTorch: add the average that arrives, train for a number of batches, share the difference, and
-# set the weights back. Every task builds the algorithm again, by ``__init__``; the model, too, is a
-# *function* that builds it. :class:`~helpers.data.ChestXrayDataset` makes batches, and the index
-# generator remembers which films come next, from one round to the next.
+# The network is small and convolutional, with :term:`group normalization`. Its one output is a
+# :term:`logit`: positive means *abnormal, more likely than not*. In SubstraFL the training is an
+# *algorithm*. Ours inherits from :class:`~helpers.algorithms.TFFedAvgAlgo`, which does for Keras
+# what ``TorchFedAvgAlgo`` does for PyTorch: add the average that arrives, train for a number of
+# batches, share the difference, and set the weights back. Every task builds the algorithm again, by
+# ``__init__``; the model, too, is a *function* that builds it.
 
 import functools
 
@@ -87,6 +49,7 @@ from substrafl.index_generator import NpIndexGenerator
 
 from helpers.algorithms import TFFedAvgAlgo
 from helpers.data import ChestXrayDataset
+from helpers.models import build_cnn
 
 N_UPDATES = 20  # batches of 32 films in a round, at each hospital
 
@@ -104,33 +67,35 @@ class ChestXrayAlgo(TFFedAvgAlgo):
 
 
 # %%
-# How the hospitals work together
-# -------------------------------
-#
-# The *strategy* says what is averaged and when. SubstraFL's ``FedAvg`` weights each hospital by
-# its number of films :footcite:p:`mcmahan2017`.
+# The *strategy* says what is averaged and when. SubstraFL's ``FedAvg`` weights each hospital by its
+# number of films :footcite:p:`mcmahan2017`. The score is the :term:`AUC`, computed where the films
+# are: it needs no threshold, and is one half for a network that cannot tell the films apart.
 
 from substrafl.strategies import FedAvg
 
-strategy = FedAvg(algo=ChestXrayAlgo(), metric_functions=METRICS)
+from helpers.evaluation import auc
+
+strategy = FedAvg(algo=ChestXrayAlgo(), metric_functions={"auc": auc})
 
 # %%
 # A client for each hospital
 # --------------------------
 #
-# Everything that a hospital does in a Substra network goes through its *client*. On a real network
-# each would be somewhere else; in :term:`local mode` all of them are on this machine, and Substra
-# starts a Python for every task. To save each of these the import of TensorFlow, our clients
-# :func:`fork <helpers.local_mode.run_tasks_fast>` their tasks from a process that has done it.
-# Results are cached as well: a page that was stopped goes on where it was, unless
-# ``CHEST_XRAYS_NO_CACHE=1`` is set. Without that line all results are the same.
+# Everything that a hospital does in a Substra network goes through its *client*. In :term:`local
+# mode` all clients are on this machine, and Substra starts a Python for every task. Ours
+# :func:`fork <helpers.local_mode.run_tasks_fast>` their tasks from a process that has imported
+# TensorFlow, and cache the results: a page that was stopped goes on where it was, unless
+# ``CHEST_XRAYS_NO_CACHE=1`` is set. Without ``run_tasks_fast`` all results are the same.
 
 import logging
+from pathlib import Path
 
 import substra
+from substra.sdk.schemas import DataSampleSpec, DatasetSpec, Permissions
 from substrafl.logger import set_logging_level
 
 from helpers.local_mode import run_tasks_fast
+from helpers.openers import chest_xray_opener
 
 set_logging_level(logging.ERROR)
 clients = {
@@ -138,29 +103,25 @@ clients = {
     for hospital in hospitals
 }
 run_tasks_fast(clients)
-organizations = {
-    hospital: client.organization_info().organization_id for hospital, client in clients.items()
-}
-organizations
+names = {client.organization_info().organization_id: name for name, client in clients.items()}
+organizations = {hospital: organization for organization, hospital in names.items()}
+lead = clients[hospitals[0]]
 
 # %%
 # Each hospital registers two kinds of things. A *dataset* is, in Substra, the **opener**: the
 # script that knows how to read the films, with the permission who may use it. *Data samples* are
 # the folders with the films themselves. Only the path is registered: the films stay where they
-# are.
+# are. *Nodes* then say who does what: every hospital trains and evaluates, and the first one also
+# averages. It sees updates, never films.
 
-from pathlib import Path
-
-from substra.sdk.schemas import DataSampleSpec, DatasetSpec, Permissions
-
-from helpers.openers import chest_xray_opener
+from substrafl.nodes import AggregationNode, TestDataNode, TrainDataNode
 
 OPENER = Path(chest_xray_opener.__file__)
 partners = Permissions(public=False, authorized_ids=list(organizations.values()))
 
-datasets, sample_keys = {}, {}
+train_nodes, valid_nodes = {}, {}
 for hospital, client in clients.items():
-    datasets[hospital] = client.add_dataset(
+    dataset = client.add_dataset(
         DatasetSpec(
             name=f"Chest X-rays of {hospital}",
             data_opener=OPENER,
@@ -169,255 +130,183 @@ for hospital, client in clients.items():
             logs_permission=partners,
         )
     )
-    for split, folder in samples[hospital].items():
-        sample_keys[hospital, split] = client.add_data_sample(
-            DataSampleSpec(path=folder, data_manager_keys=[datasets[hospital]])
-        )
-
-# %%
-# Who trains, who averages, who tests
-# -----------------------------------
-#
-# *Nodes* give the organizations their parts. Here every hospital trains and tests, and the first
-# one also averages: it sees updates, never films. Evaluation happens every other round.
-
-from substrafl.evaluation_strategy import EvaluationStrategy
-from substrafl.nodes import AggregationNode, TestDataNode, TrainDataNode
-
-train_nodes = {
-    hospital: TrainDataNode(
-        organizations[hospital], datasets[hospital], [sample_keys[hospital, "train"]]
-    )
-    for hospital in hospitals
-}
-test_nodes = [
-    TestDataNode(organizations[hospital], datasets[hospital], [sample_keys[hospital, "test"]])
-    for hospital in hospitals
-]
-aggregation_node = AggregationNode(organizations[hospitals[0]])
-N_ROUNDS = 12  # to keep the run short; go on while the validation AUC rises in a real study
-EVALUATE_EVERY = 2
-
-
-def evaluation():
-    return EvaluationStrategy(test_data_nodes=test_nodes, eval_frequency=EVALUATE_EVERY)
-
+    keys = {
+        split: client.add_data_sample(DataSampleSpec(path=folder, data_manager_keys=[dataset]))
+        for split, folder in samples[hospital].items()
+    }
+    train_nodes[hospital] = TrainDataNode(organizations[hospital], dataset, [keys["train"]])
+    valid_nodes[hospital] = TestDataNode(organizations[hospital], dataset, [keys["valid"]])
 
 # %%
 # The federated run
 # -----------------
 #
-# ``Dependency`` names what the tasks need: the package ``helpers`` travels with the algorithm.
+# While it trains, the network is evaluated on *validation* films, every other round. The test films
+# wait until everything is chosen. ``Dependency`` names what the tasks need: the package ``helpers``
+# travels with the algorithm.
 
 from substrafl.dependency import Dependency
+from substrafl.evaluation_strategy import EvaluationStrategy
 from substrafl.experiment import execute_experiment
 
 import helpers
+from helpers.results import tidy_performances
 
-compute_plan = execute_experiment(
-    client=clients[hospitals[0]],
-    strategy=strategy,
-    train_data_nodes=list(train_nodes.values()),
-    evaluation_strategy=evaluation(),
-    aggregation_node=aggregation_node,
-    num_rounds=N_ROUNDS,
-    experiment_folder="local-worker/experiments",
-    dependencies=Dependency(local_code=[Path(helpers.__file__).parent]),
-    clean_models=False,
-)
+
+def arrange(train_at, valid_at):
+    return {
+        "client": lead,
+        "train_data_nodes": train_at,
+        "evaluation_strategy": EvaluationStrategy(valid_at, eval_frequency=2),
+        "aggregation_node": AggregationNode(organizations[hospitals[0]]),
+        "experiment_folder": "local-worker/experiments",
+        "clean_models": False,
+    }
+
+
+def train_federated(num_rounds):
+    compute_plan = execute_experiment(
+        strategy=strategy,
+        dependencies=Dependency(local_code=[Path(helpers.__file__).parent]),
+        num_rounds=num_rounds,
+        **arrange(list(train_nodes.values()), list(valid_nodes.values())),
+    )
+    return compute_plan, tidy_performances(lead.get_performances(compute_plan.key), names)
+
 
 # %%
-# That was a graph of many tasks. Each of the :math:`K` hospitals begins with an initialization and
-# a first training. Each of the :math:`N` rounds then has one aggregation and :math:`K` trainings,
-# and each of :math:`E` evaluated rounds has one test at each of :math:`T` hospitals:
-#
-# .. math:: 2K + N(K + 1) + E\,T
-
-K = T = len(hospitals)
-E = 1 + N_ROUNDS // EVALUATE_EVERY  # and round 0
-n_tasks = 2 * K + N_ROUNDS * (K + 1) + E * T
-print(f"expected {n_tasks} tasks; the compute plan counts {compute_plan.task_count}")
-
-# %%
-# Any hospital can download the model of a round; it arrives inside the algorithm. The scores come
-# from the compute plan, and are kept in one tidy table.
+# How many rounds? Until the hospitals' mean validation AUC has not risen in four evaluations; the
+# best round is kept. A compute plan has to be drawn before it runs, so that the way to more rounds
+# is a longer plan. It continues the shorter one, as finished tasks are cached. Any hospital can
+# download the model of a round, which arrives inside the algorithm.
 
 from substrafl.model_loading import download_algo_state
 
-from helpers.results import tidy_scores
+from helpers.evaluation import find_best_round, train_until_best
 
-names = {organization: hospital for hospital, organization in organizations.items()}
-
-
-def collect(performances):
-    return pd.DataFrame(
-        {
-            "round": performances.round_idx,
-            "hospital": [names[worker] for worker in performances.worker],
-            "metric": performances.identifier,
-            "value": performances.performance,
-        }
-    )
-
-
-performances = clients[hospitals[0]].get_performances(compute_plan.key)
-results = [tidy_scores(collect(performances), arm="federated", seed=SEED, trained_at="all")]
-federated = download_algo_state(
-    client=clients[hospitals[0]], compute_plan_key=compute_plan.key, round_idx=N_ROUNDS
+PATIENCE = 4  # evaluations
+compute_plan, curve, best = train_until_best(
+    train_federated, step=12, max_rounds=48, patience=PATIENCE
 )
+federated = download_algo_state(lead, compute_plan.key, round_idx=best.round)
+n_rounds = int(curve["round"].max())
+print(f"{n_rounds} rounds, {compute_plan.task_count} tasks; {best}")
 
 # %%
 # Floor and ceiling
 # -----------------
 #
-# The same network is trained at each hospital **alone**, and on the **pooled** films. Federated
-# averaging over a single node *is* ordinary training at that node, so that only the nodes change.
-# ``simulate_experiment`` computes the same numbers in this process, without tasks; a test of this
-# project compares the two bit by bit. The pooled run gets the samples of all hospitals at one node,
-# and makes as many updates in a round as all hospitals together.
+# Federated averaging over a single node *is* ordinary training at that node. So for each hospital
+# **alone**, and for the **pooled** films, only the nodes change. ``simulate_experiment`` computes
+# the same numbers in this process, without tasks; a test compares the two bit by bit. Everyone has
+# the same number of rounds and of updates at each hospital, the pool as many as all hospitals
+# together, and keeps the round that is best on its own validation films.
 
 from substrafl.experiment import simulate_experiment
 
+curves, stops = {("federated", "all"): curve}, {("federated", "all"): best}
 
-def train_at(node, n_updates=N_UPDATES):
+
+def train_at(node, arm, trained_at, valid_at, n_updates=N_UPDATES):
     performances, states, _ = simulate_experiment(
-        client=clients[hospitals[0]],
-        strategy=FedAvg(algo=ChestXrayAlgo(n_updates), metric_functions=METRICS),
-        train_data_nodes=[node],
-        evaluation_strategy=evaluation(),
-        aggregation_node=aggregation_node,
-        num_rounds=N_ROUNDS,
-        experiment_folder="local-worker/experiments",
+        strategy=FedAvg(algo=ChestXrayAlgo(n_updates), metric_functions={"auc": auc}),
+        num_rounds=n_rounds,
+        **arrange([node], valid_at),
     )
-    return collect(performances), states.state[-1].algo
+    curves[arm, trained_at] = tidy_performances(performances, names)
+    stop = stops[arm, trained_at] = find_best_round(curves[arm, trained_at], patience=PATIENCE)
+    return states.state[states.round_idx.index(stop.round)].algo
 
 
-alone = {}
-for hospital, node in train_nodes.items():
-    scores, alone[hospital] = train_at(node)
-    results.append(tidy_scores(scores, arm="alone", seed=SEED, trained_at=hospital))
-
-pool = TrainDataNode(
-    organizations[hospitals[0]],
-    datasets[hospitals[0]],
-    [sample_keys[hospital, "train"] for hospital in hospitals],
-)
-scores, pooled = train_at(pool, n_updates=N_UPDATES * len(hospitals))
-results.append(tidy_scores(scores, arm="pooled", seed=SEED, trained_at="all"))
+alone = {
+    hospital: train_at(node, "alone", hospital, [valid_nodes[hospital]])
+    for hospital, node in train_nodes.items()
+}
+everything = [key for node in train_nodes.values() for key in node.data_sample_keys]
+first = train_nodes[hospitals[0]]
+pool = TrainDataNode(first.organization_id, first.data_manager_key, everything)
+pooled = train_at(pool, "pooled", "all", list(valid_nodes.values()), N_UPDATES * len(hospitals))
 
 # %%
 # Did it pay?
 # -----------
+#
+# Every hospital is judged on its **own** test films. The gain is the difference to the model that
+# it can make by itself, on the same patients, with a 95 % interval over patients. Another seed
+# assigns other patients to the test films and draws other initial weights: ``make studies`` runs
+# this page with five seeds, and their results are added here.
 
-import matplotlib.pyplot as plt
+from helpers.evaluation import describe_gains, tidy_gains
+from helpers.results import compare_at_home, write_results
+from helpers.studies import join_study
 
-from helpers.plots import plot_hospitals, plot_rounds
-from helpers.results import write_results
-
-results = pd.concat(results, ignore_index=True)
+models = {"alone": alone, "federated": federated, "pooled": pooled}
+gains = compare_at_home(models, samples)
+live = tidy_gains(gains, seed=SEED, rounds={arm: stops[arm, "all"].round for arm in gains})
+SETTINGS = {"pixels": IMAGE_SIZE, "updates": N_UPDATES, "patience": PATIENCE}
+KEYS = ["arm", "hospital", "metric"]
+seeds = join_study(
+    "federated_chest_xrays", live, data=str(study.radiographs), by=KEYS, settings=SETTINGS
+)
+results = seeds.table
 write_results(results, "federated_chest_xrays")
-
-_, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
-plot_rounds(results, ax=left).set_title("All hospitals' test films, round by round")
-plot_hospitals(results, ax=right).set_title("The last round, hospital by hospital")
-plt.show()
-
-# %%
-# On the left, each curve is one way to train, scored on the test films of *all* hospitals: what a
-# model is worth when it meets films of the others. On the right, every hospital is judged on its
-# **own** test films, which is what it has to decide by: the open circle is the model that it can
-# make by itself. The gain is the difference between the two, on the same patients, with a 95 %
-# interval over patients.
-
-from helpers.evaluation import describe_gains, gain_at_home
-from helpers.openers.chest_xray_opener import ChestXrayOpener
-
-test = {name: ChestXrayOpener().get_data([samples[name]["test"]]) for name in hospitals}
-patients = {name: data["metadata"]["patient"] for name, data in test.items()}
-logits = {
-    "alone": {name: alone[name].predict(data)[:, 0] for name, data in test.items()},
-    "federated": {name: federated.predict(data)[:, 0] for name, data in test.items()},
-    "pooled": {name: pooled.predict(data)[:, 0] for name, data in test.items()},
-}
-gains = {
-    arm: gain_at_home(auc, test, logits[arm], logits["alone"], patients)
-    for arm in ("federated", "pooled")
-}
+print(seeds)
 gains["federated"].round(3)
 
 # %%
-# What this cannot show: it is one seed, one split and a fixed number of rounds, and the intervals
-# cover other test patients, not other trainings.
-# :ref:`sphx_glr_auto_examples_30_evaluation_plot_10_was_it_worth_federating.py` trains with several
-# seeds. AUC says how well films are *ranked*, not whether a probability can be believed.
-#
-# The model, and a few films
-# --------------------------
-#
-# Six films that it never saw: for each answer the three of which it is most certain, with what
-# the film's label says.
+import matplotlib.pyplot as plt
 
-import numpy as np
+from helpers.plots import plot_films, plot_hospitals, plot_rounds
 
-from helpers.plots import plot_films
-
-everyone = ChestXrayOpener().get_data([samples[hospital]["test"] for hospital in hospitals])
-probabilities = 1 / (1 + np.exp(-federated.predict(everyone)[:, 0]))
-order = np.argsort(probabilities)
-shown = np.concatenate([order[:3], order[-3:]])
-titles = [
-    f"p = {probability:.2f}\n{findings}"
-    for probability, findings in zip(
-        probabilities[shown], everyone["metadata"]["findings"].iloc[shown], strict=True
-    )
-]
-plot_films(everyone["images"][shown], titles)
+_, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
+plot_rounds(curves, stops, ax=left).set_title("Validation films, and the rounds that are kept")
+plot_hospitals(results, ax=right).set_title("Gained over alone, on own test films")
 plt.show()
 
 # %%
-# These are the easy ones, by construction, and none of it is a clinical result.
+# On the left, marks are the rounds that are kept. On the right, bars are 95 % intervals over the
+# test patients of this run, and small marks are other seeds. AUC says how well films are *ranked*,
+# not whether a probability can be believed.
 #
-# From this machine to a network
-# ------------------------------
-#
-# On a deployed Substra network the films are where they were, and so are algorithm, strategy and
-# opener. Clients connect to their organizations, and ``run_tasks_fast`` goes::
-#
-#     substra.Client(client_name=hospital, backend_type="remote", url=url, token=token)
-#
-# Tasks run in containers, which need to know what to install::
-#
-#     Dependency(
-#         local_code=[Path(helpers.__file__).parent],
-#         pypi_dependencies=["tensorflow", "keras", "pandas", "scikit-learn", "pillow",
-#                            "safetensors", "platformdirs", "fairlearn"],
-#     )
-#
-# Here the clients may go, with what they kept on this disk.
+# Here are test films for each answer of which the federated model is most certain, with what the
+# label says. These are the easy ones, by construction, and none of it is a clinical result.
 
-from helpers.local_mode import remove_local_files
+import numpy as np
 
-remove_local_files(*clients.values())
+from helpers.openers.chest_xray_opener import ChestXrayOpener
+
+everyone = ChestXrayOpener().get_data([samples[hospital]["test"] for hospital in hospitals])
+probabilities = 1 / (1 + np.exp(-federated.predict(everyone)[:, 0]))
+shown = np.argsort(probabilities)[[0, 1, 2, -3, -2, -1]]
+findings = everyone["metadata"]["findings"].iloc[shown]
+titles = [f"p = {p:.2f}\n{name}" for p, name in zip(probabilities[shown], findings, strict=True)]
+plot_films(everyone["images"][shown], titles)
+plt.show()
 
 # %%
 # Conclusion
 # ----------
 #
-# These sentences are made from the numbers above.
+# These sentences are made from the numbers above. On a deployed Substra network all of this is the
+# same, except for the clients; see :doc:`/from_pytorch`. Here they may go, with their files.
 
-for arm, table in gains.items():
-    print(describe_gains(table, arm))
+from helpers.local_mode import remove_local_files
+
+remove_local_files(*clients.values())
+
+
+def say_verdicts(results):
+    for arm in ("federated", "pooled"):
+        print(describe_gains(results, arm))
+
+
+say_verdicts(results)
 
 # %%
-# A gain over the mean of single hospitals on the films of *others*, as in the figure's left half,
-# is another number, and nobody's gain: no hospital has to use a foreign model at home. That the
-# weights really travelled is what
-# :ref:`sphx_glr_auto_examples_10_training_plot_20_how_the_weights_travel.py` shows.
-#
-# .. seealso::
-#
-#    :class:`helpers.local_mode.Federation` does the registering of this page in one line; the
-#    other pages use it.
+# A gain over the mean of single hospitals on the films of *others* is another number, and nobody's
+# gain. That the weights really travelled is what
+# :ref:`sphx_glr_auto_examples_10_training_plot_20_how_the_weights_travel.py` shows. The other pages
+# do the registering of this one in one line, with :class:`helpers.local_mode.Federation`.
 #
 # References
 # ----------

@@ -19,6 +19,7 @@ from helpers.evaluation.federated_fits import count_healthy_below as count_healt
 from helpers.evaluation.federated_fits import fit_federated as fit_federated
 from helpers.evaluation.gains import describe_gains as describe_gains
 from helpers.evaluation.gains import gain_at_home as gain_at_home
+from helpers.evaluation.gains import tidy_gains as tidy_gains
 from helpers.evaluation.intervals import Interval as Interval
 from helpers.evaluation.intervals import bootstrap_difference as bootstrap_difference
 from helpers.evaluation.intervals import bootstrap_fit as bootstrap_fit
@@ -27,6 +28,7 @@ from helpers.evaluation.intervals import compare_at_hospitals as compare_at_hosp
 from helpers.evaluation.intervals import describe_change as describe_change
 from helpers.evaluation.intervals import interval_of as interval_of
 from helpers.evaluation.intervals import resample_patients as resample_patients
+from helpers.evaluation.intervals import seed_interval as seed_interval
 from helpers.evaluation.intervals import side_of as side_of
 from helpers.evaluation.metrics import auc as auc
 from helpers.evaluation.metrics import balanced_accuracy as balanced_accuracy

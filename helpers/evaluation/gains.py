@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from helpers.data.arguments import check_integer
-from helpers.evaluation.intervals import interval_of, resample_patients
+from helpers.evaluation.intervals import interval_of, resample_patients, seed_interval
 from helpers.evaluation.metrics import check_finite, check_length, labels_of
 
 MEAN = "mean of the hospitals"
@@ -109,36 +109,90 @@ def gain_at_home(
     return table
 
 
-def describe_gains(gains: pd.DataFrame, arm: str = "federated") -> str:
-    """Say in sentences what :func:`gain_at_home` found, also for whom it did not pay.
+def tidy_gains(
+    gains: Mapping[str, pd.DataFrame], *, seed: int, rounds: Mapping[str, int], metric: str = "auc"
+) -> pd.DataFrame:
+    """Put what :func:`gain_at_home` found into a tidy table of results.
 
     Parameters
     ----------
-    gains : pandas.DataFrame
-        As :func:`gain_at_home` returns it.
+    gains : dict of str to pandas.DataFrame
+        What a model is called, and its gains over the hospitals' own models, ``"alone"``.
+    seed : int
+        Seed of the run.
+    rounds : dict of str to int
+        The round that was kept of each model.
+    metric : str, default="auc"
+        Name of the score.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of :data:`helpers.results.COLUMNS`, ``low`` and ``high``: a score of each model
+        and hospital, and the metric ``"gain"`` with its limits.
+    """
+    parts = []
+    for arm, table in gains.items():
+        columns = {"alone": "theirs"} if not parts else {}
+        for name, column in {**columns, arm: "ours"}.items():
+            scores = table[[column]].set_axis(["value"], axis="columns")
+            parts.append(scores.assign(arm=name, metric=metric))
+        limits = table[["gain", "low", "high"]].rename(columns={"gain": "value"})
+        parts.append(limits.assign(arm=arm, metric="gain"))
+    tidy = pd.concat(parts).rename_axis("hospital").reset_index()
+    tidy = tidy[["arm", "hospital", "metric", "value", "low", "high"]]
+    tidy.insert(0, "seed", seed)
+    tidy.insert(1, "round", tidy["arm"].map(rounds))
+    tidy.insert(4, "split", "test")
+    return tidy
+
+
+def describe_gains(results: pd.DataFrame, arm: str = "federated", *, metric: str = "auc") -> str:
+    """Say in sentences what a model gains over the hospitals' own, also for whom it does not pay.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+        As :func:`tidy_gains` returns it, of one seed or several. Hospitals are judged by the
+        intervals of the first seed.
     arm : str, default="federated"
-        What the sentences call the model.
+        The model.
+    metric : str, default="auc"
+        Name of the score.
 
     Returns
     -------
     str
-        One line for the mean, and one for each verdict with the hospitals that it is about.
+        A line for the mean, one for each verdict with its hospitals, and with several seeds one for
+        the interval of Student's t over them.
     """
+    ours = results[results["arm"].isin([arm, "alone"])]
+    first = ours[ours["seed"] == ours["seed"].min()]
+    scores = first[(first["metric"] == metric) & (first["hospital"] == MEAN)].set_index("arm")
+    gains = first[first["metric"] == "gain"].set_index("hospital")
     mean, own = gains.loc[MEAN], gains.drop(index=MEAN)
-    held = {"gains": "a gain", "loses": "A LOSS", "undecided": "undecided"}[mean["verdict"]]
     lines = [
-        f"On a hospital's own test films, mean of the hospitals: alone {mean['theirs']:.3f}, "
-        f"{arm} {mean['ours']:.3f}, {mean['gain']:+.3f} "
-        f"[{mean['low']:+.3f}, {mean['high']:+.3f}]: {held}."
+        f"On a hospital's own test films, mean of the hospitals: "
+        f"alone {scores['value']['alone']:.3f}, {arm} {scores['value'][arm]:.3f}, "
+        f"{_format(mean['value'], mean['low'], mean['high'])}."
     ]
-    for verdict, words in {
-        "gains": "Better than alone",
-        "undecided": "Undecided, the interval contains 0",
-        "loses": "Worse than alone",
+    for words, those in {
+        "Better than alone": own["low"] > 0,
+        "Undecided, the interval contains 0": (own["low"] <= 0) & (own["high"] >= 0),
+        "Worse than alone": own["high"] < 0,
     }.items():
-        those = own[own["verdict"] == verdict]["gain"]
-        names = ", ".join(f"{name} ({gain:+.3f})" for name, gain in those.items())
+        names = ", ".join(f"{name} ({gain:+.3f})" for name, gain in own["value"][those].items())
         lines.append(f"{words}: {names or 'nobody'}.")
-    lost = own.index[own["gain"] < 0]
+    lost = own.index[own["value"] < 0]
     lines.append(f"It did not pay, as a point estimate, for: {', '.join(lost) or 'nobody'}.")
+    of_seeds = ours[(ours["metric"] == "gain") & (ours["hospital"] == MEAN)]["value"]
+    if len(of_seeds) > 1:
+        interval = _format(*seed_interval(of_seeds))
+        lines.append(f"Over {len(of_seeds)} seeds, each with other test patients: {interval}.")
     return "\n".join(lines)
+
+
+def _format(value, low, high):
+    """Say a difference, its interval, and what it is."""
+    word = "a gain" if low > 0 else "A LOSS" if high < 0 else "undecided"
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]: {word}"

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from helpers.data.arguments import check_integer
 from helpers.data.patients import number_names
@@ -157,6 +158,29 @@ def interval_of(value: float, draws: ArrayLike, *, level: float = 0.95) -> Inter
         return Interval(float(value), float("nan"), float("nan"))
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(value), float(low), float(high))
+
+
+def seed_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Return the mean over seeds with the interval of Student's t.
+
+    Parameters
+    ----------
+    values : array of float, shape (n_seeds,)
+        One value for each seed.
+    level : float in (0, 1), default=0.95
+        The probability.
+
+    Returns
+    -------
+    Interval
+        The mean and its limits, which are NaN for a single seed.
+    """
+    values = check_finite(values, "value")
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Interval(mean, np.nan, np.nan)
+    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values))
+    return Interval(mean, mean - half, mean + half)
 
 
 def bootstrap_patients(

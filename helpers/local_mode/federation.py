@@ -33,7 +33,15 @@ from helpers.openers import chest_xray_opener
 _HELPERS = Path(helpers.__file__).parent
 # Subpackages that no task needs: a change in them is no reason to run tasks again, and every task
 # unpacks fewer files.
-_STAYS = ("course", "exactness.py", "local_mode", "plots", "numpy_reference", "results.py")
+_STAYS = (
+    "course",
+    "exactness.py",
+    "local_mode",
+    "plots",
+    "numpy_reference",
+    "results.py",
+    "studies.py",
+)
 
 
 class Federation:

@@ -1,21 +1,29 @@
-"""Scores of arms and hospitals, drawn from a tidy table of results."""
+"""Scores of arms and hospitals: curves over the rounds, and what each hospital gains."""
+
+from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.axes import Axes
 
+from helpers.evaluation import BestRound
 from helpers.plots.style import ARM_STYLES, hospital_colors, new_axes
 
 
-def plot_rounds(results: pd.DataFrame, *, metric: str = "auc", ax: Axes | None = None) -> Axes:
-    """Draw the score after each round: every hospital alone, federated, pooled.
+def plot_rounds(
+    curves: Mapping[tuple[str, str], pd.DataFrame],
+    stops: Mapping[tuple[str, str], BestRound],
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw validation scores round by round, with a dot at the round that is kept.
 
     Parameters
     ----------
-    results : pandas.DataFrame
-        A tidy table with the column ``trained_at``; scores are averaged over test hospitals
-        and seeds.
-    metric : str, default="auc"
-        Which metric.
+    curves : dict of tuple of str to pandas.DataFrame
+        Arm, where it was trained, and its scores: columns ``round`` and ``value``, averaged over
+        the hospitals.
+    stops : dict of tuple of str to helpers.evaluation.BestRound
+        The round that is kept of each.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure by default.
 
@@ -25,32 +33,31 @@ def plot_rounds(results: pd.DataFrame, *, metric: str = "auc", ax: Axes | None =
         The axes.
     """
     ax = ax or new_axes()
-    rows = results[results["metric"] == metric]
-    curves = rows.groupby(["arm", "trained_at", "round"])["value"].mean()
-    colors = hospital_colors(results["hospital"])
-    for (arm, trained_at), curve in curves.groupby(level=["arm", "trained_at"], sort=False):
-        style = dict(ARM_STYLES.get(arm, {}))
+    colors = hospital_colors(trained_at for arm, trained_at in curves if arm == "alone")
+    for (arm, trained_at), curve in curves.items():
+        style = {**ARM_STYLES.get(arm, {}), "marker": ""}
+        label = arm
         if arm == "alone":
-            style["color"] = colors[trained_at]
-        label = f"{trained_at.replace('_', ' ')} alone" if arm == "alone" else arm
-        rounds = curve.index.get_level_values("round")
-        ax.plot(rounds, curve, markersize=4, label=label, **style)
+            style["color"], label = colors[trained_at], f"{trained_at.replace('_', ' ')} alone"
+        means = curve.groupby("round")["value"].mean()
+        (line,) = ax.plot(means.index, means, label=label, **style)
+        best = stops[arm, trained_at]
+        marker = ARM_STYLES.get(arm, {}).get("marker", "o")
+        ax.plot(best.round, best.value, marker=marker, color=line.get_color(), markersize=6)
     ax.axhline(0.5, color="0.8", linewidth=1, zorder=0)
-    ax.set(xlabel="round", ylabel=f"test {metric.upper()}, mean of the hospitals")
+    ax.set(xlabel="round", ylabel="validation AUC")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8)
     return ax
 
 
-def plot_hospitals(results: pd.DataFrame, *, metric: str = "auc", ax: Axes | None = None) -> Axes:
-    """Draw what each hospital has at the end: its own model, the federated, the pooled.
+def plot_hospitals(results: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw what each hospital gains over its own model, the first seed with its intervals.
 
     Parameters
     ----------
     results : pandas.DataFrame
-        A tidy table with the column ``trained_at``.
-    metric : str, default="auc"
-        Which metric.
+        As :func:`helpers.evaluation.tidy_gains` returns them, of one seed or several.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure by default.
 
@@ -60,28 +67,23 @@ def plot_hospitals(results: pd.DataFrame, *, metric: str = "auc", ax: Axes | Non
         The axes.
     """
     ax = ax or new_axes()
-    last = results[(results["metric"] == metric) & (results["round"] == results["round"].max())]
-    own = last[(last["arm"] != "alone") | (last["trained_at"] == last["hospital"])]
-    hospitals = list(own[own["arm"] == "federated"]["hospital"].unique())
-    colors = hospital_colors(results["hospital"])
-    for arm, rows in own.groupby("arm", sort=False):
-        values = rows.groupby("hospital")["value"].mean().reindex(hospitals)
-        style = ARM_STYLES.get(arm, {})
-        edge = [colors[name] for name in hospitals] if arm == "alone" else style.get("color")
-        ax.scatter(
-            values,
-            hospitals,
-            marker=style.get("marker", "o"),
-            s=130 if arm == "alone" else 50,  # a ring, seen around a point of the same score
-            label=arm,
-            facecolors="none" if arm == "alone" else edge,
-            edgecolors=edge,
-            zorder=3,
-        )
-    ax.axvline(0.5, color="0.8", linewidth=1, zorder=0)
-    ax.set_yticks(hospitals, [name.replace("_", " ") for name in hospitals])
-    ax.invert_yaxis()
-    ax.grid(axis="y", color="0.9")
-    ax.set(xlabel=f"{metric.upper()} on the hospital's own test films")
+    gains = results[results["metric"] == "gain"]
+    first = gains["seed"] == gains["seed"].min()
+    hospitals, arms = list(gains["hospital"].unique()), list(gains["arm"].unique())
+    for number, arm in enumerate(arms):
+        style = ARM_STYLES.get(arm, {"color": "black", "marker": "o"})
+        look = {"color": style["color"], "linestyle": "none", "marker": style["marker"]}
+        shift = 0.3 * (number - (len(arms) - 1) / 2)
+        for (is_first, hospital), rows in gains[gains["arm"] == arm].groupby([first, "hospital"]):
+            place = hospitals.index(hospital) + shift
+            if is_first:
+                low, high = rows["low"].iloc[0], rows["high"].iloc[0]
+                ax.plot([low, high], [place, place], color=look["color"])
+            size = 7 if is_first else 3
+            ax.plot(rows["value"], [place] * len(rows), markersize=size, **look)
+        ax.plot([], [], label=arm, **look)
+    ax.axvline(0, color="0.6", linewidth=1, zorder=0)
+    ax.set_yticks(range(len(hospitals)), [name.replace("_", " ") for name in hospitals])
+    ax.set(ylim=(len(hospitals) - 0.5, -0.5), xlabel="AUC gained over the hospital's own model")
     ax.legend(fontsize=8)
     return ax

@@ -1,6 +1,8 @@
 """Strategies that SubstraFL lacks: what the aggregation makes of the hospitals' updates."""
 
 from helpers.strategies.cyclic import CyclicTransfer as CyclicTransfer
+from helpers.strategies.metering import Metered as Metered
+from helpers.strategies.metering import Traffic as Traffic
 from helpers.strategies.participation import Participation as Participation
 from helpers.strategies.robust import FedMedian as FedMedian
 from helpers.strategies.robust import FedTrimmedMean as FedTrimmedMean

@@ -8,7 +8,8 @@ from substrafl.strategies import FedAvg
 from helpers.algorithms import TFFedAvgAlgo
 from helpers.data import ChestXrayDataset
 from helpers.evaluation import auc
-from helpers.local_mode import Federation, train_and_score
+from helpers.local_mode import Federation, train_and_score, train_best
+from helpers.openers.chest_xray_opener import ChestXrayOpener
 from helpers.results import score_films
 
 
@@ -39,3 +40,25 @@ def test_it_is_what_the_steps_give(tiny_samples):
     assert scored["test"].equals(expected)
     untrained = score_films(_algo(), tiny_samples, "test")
     assert not scored["test"]["score"].equals(untrained["score"])
+
+
+@pytest.mark.slow
+def test_the_best_round_is_kept(tiny_samples):
+    with Federation(tiny_samples) as federation:
+        strategy = FedAvg(algo=_algo(), metric_functions={"auc": auc})
+        trained = train_best(federation, strategy, num_rounds=4, patience=9)
+        assert trained.curve["round"].unique().tolist() == [0, 1, 2, 3, 4]
+        means = trained.curve.groupby("round")["value"].mean()
+        assert trained.best.round == means.idxmax()
+        # The model of that round scores the validation films as the simulation did.
+        valid = {name: own["valid"] for name, own in tiny_samples.items()}
+        for name, folder in valid.items():
+            opened = ChestXrayOpener().get_data([folder])
+            score = auc(opened, trained.algos[name].predict(opened))
+            rows = trained.curve[trained.curve["hospital"] == name].set_index("round")["value"]
+            assert score == rows[trained.best.round]
+        assert list(trained.algos) == list(tiny_samples)
+        assert trained.algo is trained.algos[next(iter(tiny_samples))]
+        states, _ = federation.simulate(strategy, num_rounds=1)
+        with pytest.raises(ValueError, match=r"round from 0 to 1\. Received 2"):
+            federation.algos_after(states, 2)

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TARGETS = ["help", "install", "html", "html-noplot", "test", "stress", "lint", "benchmark"]
-TARGETS += ["upstream", "clean"]
+TARGETS += ["studies", "upstream", "clean"]
 OUTER = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "PYTHON", "O", "PATTERN"}
 
 
