@@ -13,6 +13,7 @@ from typing import Any, Self
 import pandas as pd
 from substra.sdk.models import ComputePlan
 from substra.sdk.schemas import DataSampleSpec, DatasetSpec, Permissions
+from substrafl.algorithms.algo import Algo
 from substrafl.compute_plan_builder import ComputePlanBuilder
 from substrafl.evaluation_strategy import EvaluationStrategy
 from substrafl.experiment import execute_experiment, simulate_experiment
@@ -290,6 +291,22 @@ class Federation:
         with working_in(self.folder):
             performances, states, _ = simulate_experiment(**experiment)
         return states, self._scores(performances, strategy)
+
+    def algos(self, states: SimuStatesMemory) -> dict[tuple[str, int], Algo]:
+        """Sort the states of a simulation by hospital and round.
+
+        Parameters
+        ----------
+        states : substrafl.nodes.schemas.SimuStatesMemory
+            As :meth:`simulate` returns them.
+
+        Returns
+        -------
+        dict of (str, int) to substrafl.algorithms.algo.Algo
+            The algorithm of each hospital that trains, after each round.
+        """
+        rows = zip(states.worker, states.round_idx, states.state, strict=True)
+        return {(self._names[worker], number): state.algo for worker, number, state in rows}
 
     def _nodes(self, hospitals, split):
         """Arguments of each hospital's node: organization, opener, samples."""
