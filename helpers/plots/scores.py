@@ -1,5 +1,9 @@
 """Scores of arms and hospitals, drawn from a tidy table of results."""
 
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -84,4 +88,30 @@ def plot_hospitals(results: pd.DataFrame, *, metric: str = "auc", ax: Axes | Non
     ax.grid(axis="y", color="0.9")
     ax.set(xlabel=f"{metric.upper()} on the hospital's own test films")
     ax.legend(fontsize=8)
+    return ax
+
+
+def plot_folds(scores: Mapping[str, Sequence[float]], *, ax: Axes | None = None) -> Axes:
+    """Draw the AUC of several models, a row each: their folds in grey, the mean in black.
+
+    Parameters
+    ----------
+    scores : dict of str to sequence of float
+        Of each model the AUC of its folds, in [0.4, 1].
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(7, 3.2), layout="constrained")[1]
+    ax.axvline(0.5, color="0.6", linewidth=1)
+    for number, folds in enumerate(scores.values()):
+        ax.scatter(folds, np.full(len(folds), number), s=18, color="0.6")
+        ax.scatter(np.mean(folds), number, s=70, color="black", marker="D", zorder=3)
+    ax.set_yticks(range(len(scores)), list(scores))
+    ax.set(xlim=(0.4, 1), ylim=(len(scores) - 0.5, -0.5))
     return ax
