@@ -22,8 +22,8 @@ one respect. The second is what makes :term:`federated learning` hard, and inter
 # A label for each film
 # ---------------------
 #
-# A *task* is a question with the answer yes or no. There are two, and the other pages use the one
-# chosen here. A film that gives neither answer is left out.
+# A *task* is a question with the answer yes or no. The table lists all tasks; the other pages use
+# the one chosen here. A film that gives neither answer is left out.
 
 import pandas as pd
 
