@@ -253,7 +253,7 @@ print(f"two successive films of a patient have the same label: {agree:.0%}")
 print(f"two films of any patients have the same label:         {p**2 + (1 - p) ** 2:.0%}")
 
 # %%
-# Larger networks, longer training and more films per patient all make leakage worse. The size of
+# Larger networks, longer training and more films per patient can make leakage worse. The size of
 # the error is not known beforehand, and it cannot be seen in a score that contains it: only a split
 # by patient reveals it. So we exclude it, whether or not it mattered here. Answers leak in other
 # ways, too: a marker on the film, a machine used for sick patients only, or a threshold chosen on
