@@ -109,6 +109,14 @@ def test_timeline_gives_overlapping_tasks_of_a_hospital_lanes_of_their_own(tasks
     assert middle[0, 4] == middle[5, 6] == middle[7, 10] < middle[3, 6] < middle[1, 5]
 
 
+def test_timelines_of_several_runs_have_the_same_seconds(tasks):
+    longer = tasks.assign(end=tasks["end"] * 2)
+    top, bottom = plots.plot_timelines({"predicted": tasks, "measured": longer})
+    assert [ax.get_title(loc="right") for ax in (top, bottom)] == ["predicted", "measured"]
+    assert top.get_xlim() == bottom.get_xlim() == (0, 1.01 * 20)
+    assert top.get_xlabel() == ""
+
+
 def test_folds_are_drawn_around_their_mean():
     ax = plots.plot_folds({"view": [0.5, 0.7], "age": [0.6, 0.6]})
     folds, mean, *_ = (drawn.get_offsets().tolist() for drawn in ax.collections)

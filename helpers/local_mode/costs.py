@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.arguments import check_integer
+from helpers.results import tidy_scores
 
 
 class _Task(NamedTuple):
@@ -178,6 +179,63 @@ def sum_costs(tasks: pd.DataFrame) -> pd.Series:
             "sent": tasks["sent"].sum(),
             "received": tasks["received"].sum(),
         }
+    )
+
+
+def tidy_costs(tasks: pd.DataFrame, *, arm: str, seed: int) -> pd.DataFrame:
+    """Put the costs of a run into the columns of a tidy table.
+
+    Parameters
+    ----------
+    tasks : pandas.DataFrame
+        As :meth:`helpers.local_mode.Federation.tasks` or :func:`predict_tasks` returns it.
+    arm : str
+        Name of the run.
+    seed : int
+        Seed of the run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of ``helpers.results.COLUMNS``: what :func:`sum_costs` returns, with the units
+        in the metric's name, for the hospital ``"all"``; and of each hospital the bytes that were
+        sent and received.
+    """
+    units = {"wall": "s", "work": "s", "cpu": "s"} | dict.fromkeys(
+        ("peak_memory", "sent", "received"), "bytes"
+    )
+    sums = {("all", name): value for name, value in sum_costs(tasks).items()}
+    traffic = tasks.groupby("hospital", sort=False)[["sent", "received"]].sum()
+    sums |= traffic.stack().to_dict()
+    last = tasks["round"].max()
+    rows = [
+        (last, hospital, f"{name}, {units[name]}" if name in units else name, float(value))
+        for (hospital, name), value in sums.items()
+    ]
+    table = pd.DataFrame(rows, columns=["round", "hospital", "metric", "value"])
+    return tidy_scores(table, arm=arm, seed=seed, split="all")
+
+
+def average_costs(tasks: pd.DataFrame) -> pd.DataFrame:
+    """Average what a task of each operation cost.
+
+    Parameters
+    ----------
+    tasks : pandas.DataFrame
+        As :meth:`helpers.local_mode.Federation.tasks` or :func:`predict_tasks` returns it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each operation: the number of ``tasks``; means in seconds of ``wall``, ``cpu`` and
+        ``waiting``, the time a task was ready and waited for a core; in megabytes the largest
+        ``peak_memory``, and the sums of ``received`` and ``sent``.
+    """
+    groups = tasks.assign(waiting=tasks["start"] - tasks["ready"]).groupby("operation", sort=False)
+    averages = groups.agg({"task": "size", "wall": "mean", "cpu": "mean", "waiting": "mean"})
+    shared = groups[["received", "sent"]].sum() / 1e6
+    return averages.rename(columns={"task": "tasks"}).join(
+        [groups["peak_memory"].max() / 1e6, shared]
     )
 
 
