@@ -1,4 +1,4 @@
-"""The federation on one machine: tasks that start at once, results as a table, a clean end."""
+"""The federation on one machine: tasks that start quickly, results as a table, no leftovers."""
 
 from helpers.local_mode.clean_up import remove_local_files as remove_local_files
 from helpers.local_mode.costs import average_costs as average_costs

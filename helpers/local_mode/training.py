@@ -1,4 +1,4 @@
-"""Training: one network across the hospitals, and its scores of their films, in one call."""
+"""Training: one network across the hospitals, and its scores for their films, in one call."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ def train_and_score(
     Parameters
     ----------
     algo : helpers.algorithms.TFFedAvgAlgo
-        The algorithm; the one that is given stays untrained.
+        The algorithm; the given object is not trained.
     samples : dict of str to dict of str to path
         Hospital, split and folder, as :func:`helpers.data.prepare_samples` returns them.
     num_rounds : int

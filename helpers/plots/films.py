@@ -32,7 +32,7 @@ def plot_films(
     Returns
     -------
     numpy.ndarray of matplotlib.axes.Axes
-        The axes that hold a film.
+        The axes with a film.
     """
     if axes is None:
         n_columns = min(n_columns, len(films))

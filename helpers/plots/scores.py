@@ -47,7 +47,7 @@ def plot_rounds(results: pd.DataFrame, *, metric: str = "auc", ax: Axes | None =
 
 
 def plot_hospitals(results: pd.DataFrame, *, metric: str = "auc", ax: Axes | None = None) -> Axes:
-    """Draw what each hospital has at the end: its own model, the federated, the pooled.
+    """Draw the final scores of each hospital: its own model, the federated, the pooled.
 
     Parameters
     ----------

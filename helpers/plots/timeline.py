@@ -1,4 +1,4 @@
-"""Timeline of the tasks of a run: when each ran, and who waited for whom."""
+"""Timeline of the tasks of a run: when each ran, and which waited for which."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ OPERATION_COLORS = {
 
 
 def plot_timeline(tasks: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw when each task ran, in a lane for each hospital, and who waited for whom.
+    """Draw when each task ran, in a lane for each hospital, and which waited for which.
 
     A bar is a task, with its round, from start to end; the pale strip below it is the time that
     it was ready and waited for a core. Tasks of one hospital that overlap are drawn one below the
@@ -60,7 +60,7 @@ def plot_timeline(tasks: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         0.12,
         tasks["ready"],
         color="0.4",
-        alpha=0.3,  # where several wait, it gets darker
+        alpha=0.3,  # darker where several wait
         label="waits for a core",
     )
     for row in tasks[tasks["end"] - tasks["start"] > 0.02 * length].itertuples():
