@@ -204,17 +204,16 @@ from helpers.results import tidy_facts, write_results
 
 measure = functools.partial(bootstrap_difference, auc, test["labels"], patients=patients, n=500)
 tables = []
-for number in range(N_ROUNDS + 1):
+for number in range(1, N_ROUNDS + 1):
     scores = {arm: np.stack([logits[arm, seed, number] for seed in SEEDS]) for arm in samples}
     for arm, rows in scores.items():
         for seed, row in zip(SEEDS, rows, strict=True):
             facts = {(arm, "auc"): auc(test, row)}
             tables.append(tidy_facts(facts, seed=seed, round=number, split="test"))
-    if number > 0:
-        facts = {("network", "auc gained"): measure(scores["leaky"], scores["honest"])}
-        if number == N_ROUNDS:
-            facts["nearest films", "auc gained"] = measure(votes["leaky"], votes["honest"])
-        tables.append(tidy_facts(facts, seed=SEEDS[0], round=number, split="test"))
+    facts = {("network", "auc gained"): measure(scores["leaky"], scores["honest"])}
+    if number == N_ROUNDS:
+        facts["nearest films", "auc gained"] = measure(votes["leaky"], votes["honest"])
+    tables.append(tidy_facts(facts, seed=SEEDS[0], round=number, split="test"))
 results = pd.concat(tables, ignore_index=True)
 
 # %%
