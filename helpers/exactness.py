@@ -115,7 +115,7 @@ def weights_of(algo: Algo) -> np.ndarray:
 
 
 class HostileAlgo(TFFedAvgAlgo):
-    """Federated averaging at a hospital that sends its update with the wrong sign, 100-fold."""
+    """Federated averaging at a hospital that sends minus 100 times its update."""
 
     n_films = None  # by which the hostile hospital is known
 

@@ -1,8 +1,8 @@
 """Models: the small convolutional network that the pages train, and changes to any builder.
 
 A builder is a function without arguments that returns a new Keras model, as the algorithms take
-it. :func:`augment`, :func:`freeze_layers` and :func:`start_from` make a builder out of a builder, so
-that they can be combined, pickled, and called in every task.
+it. :func:`augment`, :func:`freeze_layers` and :func:`start_from` make a builder out of a builder,
+so that they can be combined, pickled, and called in every task.
 """
 
 import fnmatch

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from substra.sdk.models import Performances
 
@@ -79,6 +80,51 @@ def tidy_performances(performances: Performances, names: Mapping[str, str]) -> p
             "value": performances.performance,
         }
     )
+
+
+def tidy_facts(
+    facts: Mapping[tuple[str, str], float | tuple[float, float, float]],
+    *,
+    seed: int,
+    round: int = 0,
+    hospital: str = "all",
+    split: str = "all",
+) -> pd.DataFrame:
+    """Put single numbers, with or without intervals, into the columns of a tidy table.
+
+    Parameters
+    ----------
+    facts : dict of (str, str) to float or (float, float, float)
+        Arm and metric, then the value, or the value with its limits, such as an
+        :class:`helpers.evaluation.Interval`. What has no arm of its own has ``"all"``.
+    seed : int
+        Seed of the numbers.
+    round : int, default=0
+        Round after which they were measured.
+    hospital, split : str, default="all"
+        Where they were measured.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of ``COLUMNS``; then ``low`` and ``high`` if a fact has limits, NaN where one
+        has none.
+
+    Examples
+    --------
+    >>> facts = {("all", "films"): 12, ("noise", "share"): (0.5, 0.25, 0.75)}
+    >>> tidy_facts(facts, seed=0)[["arm", "metric", "value", "low", "high"]]
+         arm metric  value   low  high
+    0    all  films   12.0   NaN   NaN
+    1  noise  share    0.5  0.25  0.75
+    """
+    limits = {key: np.ravel(fact).astype(float) for key, fact in facts.items()}
+    rows = [
+        (seed, round, arm, hospital, split, metric, *fact, *[np.nan] * (3 - len(fact)))
+        for (arm, metric), fact in limits.items()
+    ]
+    table = pd.DataFrame(rows, columns=[*COLUMNS, "low", "high"])
+    return table if any(len(fact) > 1 for fact in limits.values()) else table[[*COLUMNS]]
 
 
 def score_films(algo: Any, samples: Mapping[str, Mapping[str, Path]], split: str) -> pd.DataFrame:

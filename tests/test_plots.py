@@ -113,3 +113,35 @@ def test_timeline_gives_overlapping_tasks_of_a_hospital_lanes_of_their_own(tasks
     }
     # The evaluation from 3 to 6 overlaps with the training and the aggregation of its hospital.
     assert middle[0, 4] == middle[5, 6] == middle[7, 10] < middle[3, 6] < middle[1, 5]
+
+
+def test_timelines_of_several_runs_have_the_same_seconds(tasks):
+    longer = tasks.assign(end=tasks["end"] * 2)
+    top, bottom = plots.plot_timelines({"predicted": tasks, "measured": longer})
+    assert [ax.get_title(loc="right") for ax in (top, bottom)] == ["predicted", "measured"]
+    assert top.get_xlim() == bottom.get_xlim() == (0, 1.01 * 20)
+    assert top.get_xlabel() == ""
+
+
+def test_folds_are_drawn_around_their_mean():
+    ax = plots.plot_folds({"view": [0.5, 0.7], "age": [0.6, 0.6]})
+    folds, mean, *_ = (drawn.get_offsets().tolist() for drawn in ax.collections)
+    assert folds == [[0.5, 0], [0.7, 0]]
+    assert mean == [[pytest.approx(0.6), 0]]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["view", "age"]
+
+
+def test_panels_fill_rows_and_the_rest_is_empty():
+    panels = plots.make_panels(3, height=2)
+    assert len(panels) == 3
+    figure = panels[0].figure
+    assert figure.get_size_inches().tolist() == [9, 4]
+    assert [ax.axison for ax in figure.axes] == [True, True, True, False]
+
+
+def test_grey_levels_are_shares_of_pixels():
+    films = {"B": np.zeros((2, 4, 4), np.uint8), "A_1": np.full((1, 4, 4), 255, np.uint8)}
+    ax = plots.plot_grey_levels(films)
+    drawn = {patch.get_label(): patch.get_data().values for patch in ax.patches}
+    assert drawn["B"][0] == drawn["A 1"][-1] == 1
+    assert drawn["B"].sum() == drawn["A 1"].sum() == 1

@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.results import COLUMNS, compare_arms, score_films, tidy_scores, write_results
+from helpers.results import (
+    COLUMNS,
+    compare_arms,
+    score_films,
+    tidy_facts,
+    tidy_scores,
+    write_results,
+)
 
 
 def scores(*values, number=2):
@@ -64,3 +71,13 @@ def test_all_hospitals_films_are_scored_in_their_order(tiny_samples):
     folder = next(iter(tiny_samples.values()))["test"]
     first = np.load(Path(folder) / "images.npy")
     assert scored["score"][: len(first)].tolist() == first.mean(axis=(1, 2))[:, 0].tolist()
+
+
+def test_single_numbers_get_the_same_columns_and_limits_if_one_has_them():
+    plain = tidy_facts({("all", "films"): 3}, seed=2, round=4)
+    assert list(plain) == list(COLUMNS)
+    assert plain.loc[0].tolist() == [2, 4, "all", "all", "all", "films", 3.0]
+    both = tidy_facts({("all", "films"): 3, ("noise", "share"): (0.5, 0.4, 0.6)}, seed=0)
+    assert list(both) == [*COLUMNS, "low", "high"]
+    assert both.loc[0, ["low", "high"]].isna().all()
+    assert both.loc[1, ["value", "low", "high"]].tolist() == [0.5, 0.4, 0.6]

@@ -2,19 +2,18 @@
 How the weights travel
 ======================
 
-A federated run can finish, draw its curves and be worth nothing: every task succeeds, but the
-average never reaches the network, which stays as it was. How can one *see* that the weights travel?
+A federated run can finish, draw its curves and still be useless: every :term:`task` succeeds, but
+the average never reaches the network. How can one *see* that the weights travel?
 
 We will:
 
-1. train for a few rounds through real tasks, and keep everything that was exchanged,
-2. follow one round tensor by tensor: before, each hospital's update, their average, after,
-3. watch each hospital leave the global model while it trains, and come back, and ask how much of
-   that is :term:`drift`,
-4. build a network that is never updated, see what it looks like, and which check catches it.
+1. train for a few :term:`rounds <round>` through real tasks, and keep everything that is exchanged,
+2. follow one round tensor by tensor: before, each hospital's :term:`update`, their average, after,
+3. measure how far each hospital moves from the global model, and how much of that is :term:`drift`,
+4. build a network that is never updated, and find a check that catches it.
 
-We expect each tensor after a round to be, to the last digit of single precision, the tensor
-before plus the average of the updates weighted by films, and all hospitals to hold the same
+We expect each tensor after a round to equal, to the last digit of single precision, the tensor
+before plus the average of the updates weighted by films. We expect all hospitals to hold the same
 weights at the end of a task. For the broken network, we expect weights that never change.
 """
 
@@ -23,95 +22,62 @@ weights at the end of a task. For the broken network, we expect weights that nev
 # -----------------------
 #
 # The hospitals, the network and the algorithm are those of
-# :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py`, in short.
+# :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py`.
 
 from helpers.data import set_up_hospitals
 from helpers.local_mode import start_server
 
 start_server()  # TensorFlow is imported for the tasks while the films are prepared
 
-TASK = "any finding vs none"
-IMAGE_SIZE = 64
-SEED = 0
+IMAGE_SIZE, SEED = 64, 0
 
-study = set_up_hospitals(TASK, seed=SEED)
+study = set_up_hospitals("any finding vs none", seed=SEED)
 samples = study.prepare(IMAGE_SIZE)
 hospitals = list(samples)
+first = hospitals[0]
 films = study.films
 n_films = films[films["split"] == "train"]["hospital"].value_counts()[hospitals]
 n_films
 
 # %%
-# One thing is added: the training loop notes after every update how far the weights have moved
-# from where the round began. What an algorithm keeps from one task to the next belongs in its
-# *local state*: two hooks of :class:`~helpers.algorithms.TFFedAvgAlgo` write and read it.
+# We add one thing: :class:`~helpers.algorithms.WatchedFedAvgAlgo` records after every update how
+# far the weights have moved since the round began. What an :term:`algorithm` keeps from one task to
+# the next, such as these distances, belongs in its :term:`local state`. ``execute`` runs real
+# tasks: nothing stays in memory between two of them, so all that we find has gone through files.
 
 import functools
-
-import keras
-import numpy as np
-from substrafl.index_generator import NpIndexGenerator
-
-from helpers.algorithms import TFFedAvgAlgo
-from helpers.data import ChestXrayDataset
-from helpers.exchange import exchanged_variables, get_parameters, subtract_parameters
-from helpers.models import build_cnn
-
-
-def length(parameters):
-    """Euclidean length of all tensors taken together."""
-    return float(np.sqrt(sum(np.sum(np.square(value)) for value in parameters.values())))
-
-
-class WatchedAlgo(TFFedAvgAlgo):
-    def __init__(self):
-        super().__init__(
-            model=functools.partial(build_cnn, IMAGE_SIZE),
-            loss=keras.losses.BinaryCrossentropy(from_logits=True),
-            optimizer=keras.optimizers.Adam(2e-3),
-            index_generator=NpIndexGenerator(batch_size=32, num_updates=15, seed=SEED),
-            dataset=ChestXrayDataset,
-            seed=SEED,
-        )
-        self.distances = []
-
-    def _local_train(self, train_dataset):
-        start = get_parameters(exchanged_variables(self.model))
-        self.distances.append(0.0)
-        for indices in self._index_generator:
-            self._update_weights(train_dataset[indices])
-            drift = subtract_parameters(get_parameters(exchanged_variables(self.model)), start)
-            self.distances.append(length(drift))
-
-    def _get_state_to_save(self):
-        return super()._get_state_to_save() | {"distances": self.distances}
-
-    def _update_from_checkpoint(self, path):
-        checkpoint = super()._update_from_checkpoint(path)
-        self.distances = checkpoint.pop("distances")
-        return checkpoint
-
-
-# %%
-# ``execute`` runs real tasks. Nothing of one task is left in memory when the next begins, so that
-# whatever we find afterwards has travelled through files.
-
 import logging
 
+import keras
+from substrafl.index_generator import NpIndexGenerator
 from substrafl.logger import set_logging_level
 from substrafl.model_loading import download_algo_state, download_train_shared_state
 from substrafl.strategies import FedAvg
 
+from helpers.algorithms import WatchedFedAvgAlgo
+from helpers.data import ChestXrayDataset
 from helpers.evaluation import auc
 from helpers.local_mode import Federation
+from helpers.models import build_cnn
 
 set_logging_level(logging.ERROR)
 N_ROUNDS = 4
+settings = {
+    "model": functools.partial(build_cnn, IMAGE_SIZE),
+    "loss": keras.losses.BinaryCrossentropy(from_logits=True),
+    "optimizer": keras.optimizers.Adam(2e-3),
+    "index_generator": NpIndexGenerator(batch_size=32, num_updates=15, seed=SEED),
+    "dataset": ChestXrayDataset,
+    "seed": SEED,
+}
+
+
+def make_strategy(kind=WatchedFedAvgAlgo):
+    return FedAvg(algo=kind(**settings), metric_functions={"auc": auc})
+
 
 federation = Federation(samples)
-compute_plan, scores = federation.execute(
-    FedAvg(algo=WatchedAlgo(), metric_functions={"auc": auc}), num_rounds=N_ROUNDS
-)
+compute_plan, scores = federation.execute(make_strategy(), num_rounds=N_ROUNDS)
 algos, sent = {}, {}
 for hospital, client in federation.clients.items():
     for number in range(N_ROUNDS + 1):
@@ -122,19 +88,28 @@ for hospital, client in federation.clients.items():
 # A round, tensor by tensor
 # -------------------------
 #
-# In SubstraFL's count, the task of round :math:`r` first adds the average of what was sent in
-# round :math:`r - 1`, then trains, sends its update, and **sets the weights back**. So the local
-# state of round :math:`r` is the global model of round :math:`r`, and we can redo the sum:
+# In SubstraFL's numbering, the training task of round :math:`r` first adds the average of what was
+# sent in round :math:`r - 1`. It then trains, sends its update, and **sets the weights back**. The
+# local state of round :math:`r` is therefore the global model of round :math:`r`, and we can repeat
+# the sum, in which hospital :math:`k` has :math:`n_k` of the :math:`n` films:
 #
 # .. math:: w_r = w_{r-1} + \sum_k \frac{n_k}{n} \Delta^k_{r-1}
 #
-# Each row is one tensor of the network, with the lengths of its parts in the first round. The
-# last column is the largest difference between the weights that were *found* and the sum by hand.
+# Each row is one tensor of the network, with the Euclidean norms of the parts of this sum in the
+# first round; the columns between *before* and *average* are the updates. The last column is the
+# largest difference between the downloaded weights and the sum.
 
+import numpy as np
 import pandas as pd
 
-weights = {key: get_parameters(exchanged_variables(algo.model)) for key, algo in algos.items()}
-first = hospitals[0]
+from helpers.exchange import exchanged_variables, get_parameters, step_norms, unchanged_parameters
+
+
+def weights_of(algos):
+    return {key: get_parameters(exchanged_variables(algo.model)) for key, algo in algos.items()}
+
+
+weights = weights_of(algos)
 
 
 def follow(tensor, number):
@@ -142,251 +117,182 @@ def follow(tensor, number):
     updates = {h: sent[h, number - 1].parameters_update[position] for h in hospitals}
     average = sum(n_films[h] / n_films.sum() * updates[h] for h in hospitals)
     before, after = weights[first, number - 1][tensor], weights[first, number][tensor]
-    row = {"before": np.linalg.norm(before)}
-    row |= {f"update of {h}": np.linalg.norm(update) for h, update in updates.items()}
-    row |= {"average": np.linalg.norm(average), "after": np.linalg.norm(after)}
-    return row | {"difference": np.abs(after - (before + average)).max()}
+    parts = {"before": before, **updates, "average": average, "after": after}
+    difference = np.abs(after - (before + average)).max()
+    return {name: np.linalg.norm(part) for name, part in parts.items()} | {"difference": difference}
 
 
 rounds = {tensor: follow(tensor, 1) for tensor in weights[first, 0]}
-tensors = pd.DataFrame(rounds).T.round(3)
-tensors.assign(difference=[f"{row['difference']:.0e}" for row in rounds.values()])
+differences = [f"{row['difference']:.0e}" for row in rounds.values()]
+pd.DataFrame(rounds).T.round(3).assign(difference=differences)
 
 # %%
 # The average is never longer than the longest update: where hospitals disagree, their updates
-# cancel. A row in which *before* and *after* were equal would be a part of the network that nobody
-# trains. The same for all rounds, and all hospitals against each other:
+# cancel. If *after* were bit for bit *before*, that part of the network would not be trained. The
+# same check for all rounds, and a comparison of all hospitals:
 
-largest = max(
-    follow(tensor, number)["difference"] for tensor in rounds for number in range(1, N_ROUNDS + 1)
-)
-print(f"largest difference from the weighted mean by hand: {largest:.1e}")
+largest = max(follow(t, r)["difference"] for t in rounds for r in range(1, N_ROUNDS + 1))
+print(f"largest difference between the weights and the sum: {largest:.1e}")
 
 different = sum(
-    not np.array_equal(weights[hospital, number][tensor], weights[first, number][tensor])
+    len(rounds) - len(unchanged_parameters(weights[first, number], weights[hospital, number]))
     for hospital, number in weights
-    for tensor in rounds
 )
 print(f"tensors in which a hospital differs from {first} at the end of a task: {different}")
 
 # %%
-# One kernel seen
-# ---------------
+# The distance from the global model
+# ----------------------------------
 #
-# The filters of the first layer are 3 × 3 pixels: small enough to look at. Each row is the first
-# eight filters at one moment of the first round: before, what each hospital wanted to change, the
-# average of these, and after. Changes have a scale of their own.
+# While a hospital trains, its weights move away from the global model. When the task ends they are
+# set back, and the next task adds the same average everywhere. Plotted over all updates, the
+# distance from the current global model is a sawtooth.
 
 import matplotlib.pyplot as plt
 
-kernel = next(iter(rounds))
-position = 0
-moments = {
-    "before": weights[first, 0][kernel],
-    **{f"update of\n{h}": sent[h, 0].parameters_update[position] for h in hospitals},
-    "average": weights[first, 1][kernel] - weights[first, 0][kernel],
-    "after": weights[first, 1][kernel],
-}
-_, axes = plt.subplots(len(moments), 8, figsize=(7, 5.6), layout="constrained")
-scale = {"weights": np.abs(moments["before"]).max(), "changes": np.abs(moments["average"]).max()}
-for row, (name, values) in zip(axes, moments.items(), strict=True):
-    limit = scale["weights" if name in ("before", "after") else "changes"]
-    for number, ax in enumerate(row):
-        ax.imshow(values[:, :, 0, number], cmap="RdBu_r", vmin=-limit, vmax=limit)
-        ax.set(xticks=[], yticks=[])
-    row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+from helpers.plots import plot_distances
+
+
+def steps_of(weights):
+    return step_norms([weights[first, number] for number in range(N_ROUNDS + 1)])
+
+
+distances = {hospital: algos[hospital, N_ROUNDS].distances for hospital in hospitals}
+plot_distances(distances, steps_of(weights))
 plt.show()
 
 # %%
-# Where the hospitals want the same, the average has the same color; where they differ, it is paler.
-# *After* looks much like *before*: one round moves the filters by little.
-#
-# Away and back
-# -------------
-#
-# While a hospital trains, its weights leave the global model. When the task ends they are set
-# back, and the next task adds the same average everywhere. Drawn over all updates, the distance
-# to the global model of the moment is a sawtooth.
-
-from helpers.plots import hospital_colors
-
-colors = hospital_colors(hospitals)
-_, ax = plt.subplots(figsize=(8, 4), layout="constrained")
-for hospital in hospitals:
-    distances = algos[hospital, N_ROUNDS].distances
-    ax.plot(
-        np.linspace(0, N_ROUNDS + 1, len(distances), endpoint=False),
-        distances,
-        color=colors[hospital],
-        label=hospital,
-    )
-steps = [
-    length(subtract_parameters(weights[first, number], weights[first, number - 1]))
-    for number in range(1, N_ROUNDS + 1)
-]
-ax.plot(range(1, N_ROUNDS + 1), steps, "ks", label="step of the global model")
-ax.set(xlabel="local training of round", ylabel="distance from the global model")
-ax.legend(fontsize=8)
-plt.show()
-
-# %%
-# Every tooth begins at zero: nobody carries a private model into the next round. The black
-# squares are the steps that the global model made, below the tips of the teeth as far as updates
-# that point in different directions cancel. The tooth after the last round is never used:
-# SubstraFL computes it, and no average follows.
+# Every tooth starts at zero: no hospital carries its own model into the next round. The black
+# squares are the steps of the global model. They lie below the tips of the teeth to the extent that
+# updates in different directions cancel. The tooth after the last round is never used: SubstraFL
+# computes it, and no average follows.
 #
 # How much of it is drift?
 # ------------------------
 #
-# That hospitals differ, and pull the network in different directions, is called drift
+# Hospitals differ, and pull the network in different directions. This is called drift
 # :footcite:p:`karimireddy2020`. But the gap in the figure is not drift alone. Each update is made
-# of a few batches drawn at random, and the **noise of batches cancels as well**, also between
-# hospitals whose films are alike. To see how much, we give the same patients to the same hospitals
-# at random, and train again.
-
-import itertools
+# of a few random :term:`batches <batch>`, and the **noise of batches cancels as well**, even if all
+# hospitals have similar films. To see how much, we assign the same patients to the hospitals at
+# random, which makes them :term:`IID`, and train again.
 
 from helpers.data import shuffle_hospitals
 
-at_random = shuffle_hospitals(films, seed=SEED)
-n_random = at_random[at_random["split"] == "train"]["hospital"].value_counts()[hospitals]
-iid = study.prepare(IMAGE_SIZE, films=at_random)
+shuffled = shuffle_hospitals(films, seed=SEED)
+n_shuffled = shuffled[shuffled["split"] == "train"]["hospital"].value_counts()[hospitals]
+iid = study.prepare(IMAGE_SIZE, films=shuffled)
 with Federation({hospital: iid[hospital] for hospital in hospitals}) as iid_federation:
-    states, _ = iid_federation.simulate(
-        FedAvg(algo=WatchedAlgo(), metric_functions={"auc": auc}), num_rounds=N_ROUNDS
-    )
-workers = dict(zip(dict.fromkeys(states.worker), hospitals, strict=True))  # in the same order
-iid_algos = {
-    (workers[worker], number): state.algo
-    for worker, number, state in zip(states.worker, states.round_idx, states.state, strict=True)
-}
+    states, _ = iid_federation.simulate(make_strategy(), num_rounds=N_ROUNDS)
+    iid_algos = iid_federation.algos(states)
 
 
 def share_cancelled(algos, n_films):
     """Share of the updates' mean length that is missing from the global step, mean of rounds."""
     teeth = [np.reshape(algos[h, N_ROUNDS].distances, (N_ROUNDS + 1, -1)) for h in hospitals]
     lengths = np.average([tooth[:N_ROUNDS, -1] for tooth in teeth], axis=0, weights=n_films)
-    found = [algos[first, number].model for number in range(N_ROUNDS + 1)]
-    models = [get_parameters(exchanged_variables(model)) for model in found]
-    steps = [length(subtract_parameters(b, a)) for a, b in itertools.pairwise(models)]
-    return float(np.mean(1 - steps / lengths))
+    return float(np.mean(1 - steps_of(weights_of(algos)) / lengths))
 
 
-cancelled = {
-    "their own patients": share_cancelled(algos, n_films),
-    "patients at random": share_cancelled(iid_algos, n_random),
-}
-pd.Series(cancelled, name="share of the updates that cancels").round(3).to_frame()
+own, random = share_cancelled(algos, n_films), share_cancelled(iid_algos, n_shuffled)
+print(f"share of the updates that cancels, own patients:       {own:.3f}")
+print(f"share of the updates that cancels, patients at random: {random:.3f}")
 
 # %%
-# The second row is noise of batches, and of who the patients happen to be. Only what the first row
-# has beyond it can be put down to differences between hospitals. It is one seed and one way to deal
-# the patients, so that a small difference means nothing.
+# The second number is due to the noise of batches, and to chance in who the patients are. Only the
+# excess of the first over the second can be attributed to differences between hospitals. This
+# is one :term:`seed` and one random assignment, so a small excess means nothing.
 #
 # A network that is never updated
 # -------------------------------
 #
-# Now the mistake. This algorithm receives the average and forgets to add it. All tasks run, all
-# shapes fit, and what it sends is a perfectly good update. It happened in the first attempt at this
-# project.
+# This mistake was made in the first attempt at this project: the algorithm receives the average and
+# forgets to add it. All tasks run, all shapes fit, and the updates that it sends are correct.
 
 from substrafl.remote import remote_data
 
 
-class ForgetfulAlgo(WatchedAlgo):
+class ForgetfulAlgo(WatchedFedAvgAlgo):
     @remote_data
     def train(self, data_from_opener, shared_state=None):
         return super().train(data_from_opener=data_from_opener, shared_state=None, _skip=True)
 
 
-states, forgetful_scores = federation.simulate(
-    FedAvg(algo=ForgetfulAlgo(), metric_functions={"auc": auc}), num_rounds=N_ROUNDS
-)
-forgetful = {
-    (worker, number): get_parameters(exchanged_variables(state.algo.model))
-    for worker, number, state in zip(states.worker, states.round_idx, states.state, strict=True)
-}
-
-# %%
-# From the outside one sees this:
-
-_, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-right_way = [
-    length(subtract_parameters(weights[first, n], weights[first, 0])) for n in range(N_ROUNDS + 1)
-]
-worker = states.worker[0]
-wrong_way = [
-    length(subtract_parameters(forgetful[worker, n], forgetful[worker, 0]))
-    for n in range(N_ROUNDS + 1)
-]
-left.plot(right_way, "ks-", label="averages are added")
-left.plot(wrong_way, "o--", color="#D55E00", label="averages are forgotten")
-left.set(xlabel="round", ylabel="distance from the first weights")
-for table, style in ((scores, "s-"), (forgetful_scores, "o--")):
-    curve = table.groupby("round")["value"].mean()
-    right.plot(curve, style, color="#D55E00" if "o" in style else "black")
-right.axhline(0.5, color="0.8", zorder=0)
-right.set(xlabel="round", ylabel="test AUC, mean of the hospitals")
-for ax in (left, right):
-    ax.xaxis.get_major_locator().set_params(integer=True)
-left.legend()
-plt.show()
-
-# %%
-# A flat curve on the right could have other reasons: a rate too low, labels without meaning. The
-# left one cannot. And one line finds it without a curve: *which tensors are bit for bit what they
-# were a round ago?*
-
-
-def unchanged(before, after):
-    return [name for name in before if np.array_equal(before[name], after[name])]
-
-
-print("averages added:    ", unchanged(weights[first, 0], weights[first, 1]))
-print("averages forgotten:", unchanged(forgetful[worker, 0], forgetful[worker, 1])[:3], "…")
-
-# %%
-# Which tests would *not* have found it? Getting and setting weights works, and so does averaging.
-# The update that is sent is right, with its names and shapes. Even the hospitals agree,
-# since all of them keep the same first weights. Only a test of the whole chain, with real tasks,
-# sees it. It is the first test of this project, ``tests/end_to_end/test_weights_travel.py``.
-
+states, forgetful_scores = federation.simulate(make_strategy(ForgetfulAlgo), num_rounds=N_ROUNDS)
+forgetful = weights_of(federation.algos(states))
 federation.close()
 
+seen = {}
+for name, found, table in (("added", weights, scores), ("forgotten", forgetful, forgetful_scores)):
+    models = [[found[first, 0], found[first, number]] for number in range(N_ROUNDS + 1)]
+    seen[name, "distance from the start"] = [step_norms(pair)[0] for pair in models]
+    seen[name, "test AUC, mean"] = table.groupby("round")["value"].mean()
+pd.DataFrame(seen).rename_axis("round").round(3)
+
 # %%
+# An :term:`AUC` that does not rise could have other causes: a learning rate that is too low, or
+# labels without meaning. Weights that do not move could not. And one call finds the mistake
+# without any curve: *which tensors are bit for bit what they were?*
+
+print("averages added:    ", unchanged_parameters(weights[first, 0], weights[first, 1]))
+kept = unchanged_parameters(forgetful[first, 0], forgetful[first, N_ROUNDS])
+print("averages forgotten:", kept[:3], "…")
+
+# %%
+# Getting, setting and averaging weights works here, and even the hospitals agree, since they all
+# keep the same first weights. Only a test of the whole chain, with real tasks, finds the mistake.
+# It is the first test of this project, ``tests/end_to_end/test_weights_travel.py``.
+#
 # Conclusion
 # ----------
 #
-# These sentences are made from the numbers above.
+# These sentences are computed from the table of results.
+
+from helpers.results import tidy_facts, tidy_scores, write_results
+
+facts = {
+    ("added", "largest difference from the sum"): largest,
+    ("added", "largest weight"): max(abs(v).max() for v in weights[first, N_ROUNDS].values()),
+    ("added", "tensors that differ between hospitals"): different,
+    ("added", "share that cancels"): own,
+    ("patients at random", "share that cancels"): random,
+    ("patients at random", "part of what cancels"): random / own,
+    ("forgotten", "tensors"): len(rounds),
+    ("forgotten", "tensors that never change"): len(kept),
+}
+tables = [tidy_scores(scores, arm="added", seed=SEED), tidy_facts(facts, seed=SEED)]
+results = pd.concat([*tables, tidy_scores(forgetful_scores, arm="forgotten", seed=SEED)])
+write_results(results, "how_the_weights_travel")
 
 
-def say_verdicts():
-    scale = max(np.abs(value).max() for value in weights[first, N_ROUNDS].values())
-    exact = largest <= 4 * np.finfo(np.float32).eps * max(scale, 1)
-    print(f"A round is {'' if exact else 'NOT '}the weighted mean by hand ({largest:.0e}).")
-    print(f"Hospitals that disagree at the end of a task, in tensors: {different}.")
-    both = list(cancelled.values())
-    print(f"{both[0]:.0%} of the updates cancels; with patients at random it is {both[1]:.0%}.")
-    if both[0] > both[1]:
-        print(f"Noise of batches explains {both[1] / both[0]:.0%} of it, drift at most the rest.")
+def say_verdicts(results):
+    value = results.groupby(["arm", "metric"])["value"].max()
+    largest = value["added", "largest difference from the sum"]
+    allowed = 4 * np.finfo(np.float32).eps * max(value["added", "largest weight"], 1)
+    print(f"A round is {'' if largest <= allowed else 'NOT '}the weighted mean ({largest:.0e}).")
+    different = value["added", "tensors that differ between hospitals"]
+    print(f"Tensors in which hospitals differ at the end of a task: {different:.0f}.")
+    own, random = (value[arm, "share that cancels"] for arm in ("added", "patients at random"))
+    part = value["patients at random", "part of what cancels"]
+    print(f"{own:.0%} of the updates cancels; with patients at random it is {random:.0%}.")
+    if own > random:
+        print(f"Noise of batches explains {part:.0%} of it, drift at most the rest.")
     else:
-        print("Nothing is left to be explained by drift.")
-    kept = len(unchanged(forgetful[worker, 0], forgetful[worker, N_ROUNDS]))
-    print(f"Averages forgotten: {kept} of {len(rounds)} tensors never change.")
+        print("Nothing is left that drift could explain.")
+    kept, n = value["forgotten", "tensors that never change"], value["forgotten", "tensors"]
+    print(f"When averages are forgotten, {kept:.0f} of {n:.0f} tensors never change.")
 
 
-say_verdicts()
+say_verdicts(results)
 
 # %%
-# What travels is a list of arrays, and a round is a weighted sum that can be checked with a few
-# lines. That the hospitals' weights agree at the end of a task, and differ from the round before,
-# are the two facts to check in any federated run.
+# In any federated run, check two facts: the hospitals' weights agree at the end of a task, and they
+# differ from those of the round before.
 #
 # .. seealso::
 #
-#    :func:`helpers.exchange.check_parameters` is the check that each task makes on what it
-#    receives: names, shapes, types and finite values. Federated averaging is described in
-#    :footcite:t:`mcmahan2017`, and drift, with a remedy, in :footcite:t:`karimireddy2020`.
+#    :func:`helpers.exchange.check_parameters`, the check that each task makes on what it receives.
+#    Federated averaging is described in :footcite:t:`mcmahan2017`, and drift, with a remedy, in
+#    :footcite:t:`karimireddy2020`.
 #
 # References
 # ----------

@@ -2,28 +2,28 @@
 From radiographs to hospitals
 =============================
 
-A collection of films is one heap. A federation needs several: each hospital holds films of its
-own, to train on, to validate with and to test with. Who gets which films? And how do we make
-sure that no patient is on both sides of a border?
+A public collection of films is one data set. A federation needs several: each :term:`hospital`
+holds its own films for training, validation and testing. Which films go to which hospital? And how
+do we make sure that no patient is in two hospitals, or in training and test?
 
 We will:
 
 1. label the films for a task,
-2. assign the patients to hospitals in several ways, and compare how unlike these hospitals are,
-3. split every hospital's patients, and see what happens when somebody gets this wrong,
-4. see in what the hospitals differ: labels, metadata, the look of their films,
-5. write everything down as **samples**, and read them back through the **opener**.
+2. assign the patients to hospitals in several ways, and compare how different these hospitals are,
+3. :term:`split` every hospital's patients, and see what happens when this is done wrong,
+4. see how the hospitals differ: in labels, metadata and the look of their films,
+5. write everything as **samples**, and read them back through the **opener**.
 
-We expect hospitals that were assigned at random to be alike, and hospitals with a history to differ
-in more than one thing at a time. The second is what makes federated learning hard, and interesting.
+We expect hospitals that were assigned at random to be alike, and real ones to differ in more than
+one respect. The second is what makes :term:`federated learning` hard, and interesting.
 """
 
 # %%
 # A label for each film
 # ---------------------
 #
-# A *task* is a question with yes or no for an answer. Two are known, and the one chosen here is
-# that of the other pages. A film that answers neither way is left out.
+# A *task* is a question with the answer yes or no. The table lists all tasks; the other pages use
+# the one chosen here. A film that gives neither answer is left out.
 
 import pandas as pd
 
@@ -46,11 +46,11 @@ pd.DataFrame(
 # Hospitals, in several ways
 # --------------------------
 #
-# Films that come from real hospitals, or from our :term:`phantom`, name theirs. For all others we
-# have to invent hospitals, and there are many ways to do so. In the simplest the patients are
-# shuffled: the hospitals are :term:`IID`. More often one wants them to differ, in the
-# labels (by a :term:`Dirichlet split` :footcite:p:`hsu2019`), in size, or in whom they see and how
-# they take films. A way that the source lacks the data for is refused, with the reason.
+# Films of real hospitals, or of our :term:`phantom`, name their hospital. For all others we have to
+# invent hospitals, and there are many ways to do so. In the simplest, the patients are shuffled:
+# the hospitals are :term:`IID`. More often they should differ: in their labels (by a
+# :term:`Dirichlet split` :footcite:p:`hsu2019`), in size, or in their patients and equipment. If
+# the source lacks the data for one of these ways, the function refuses it and says why.
 
 import textwrap
 
@@ -68,52 +68,45 @@ ways = {
     "age bands": {"by": "age"},
     "view": {"by": "view"},
 }
-dealt = {}
+assignments = {}
 for name, how in ways.items():
     try:
-        dealt[name] = assign_hospitals(films, **how, labels=labels, seed=SEED)
+        assignments[name] = assign_hospitals(films, **how, labels=labels, seed=SEED)
     except ValueError as error:
         print(textwrap.fill(f"{name}: {error}", 80), end="\n\n")
 
 # %%
-# In every scheme whole patients are assigned, never single films. Next, the share of films with a
-# finding at each hospital. Dots are proportional to the number of films, in brackets; bars are
-# 95 % intervals; the line is the share in all films.
+# In every scheme, whole patients are assigned, never single films. The figure shows the share of
+# films with a :term:`finding` at each hospital. Dots are proportional to the number of films, in
+# brackets; bars are 95 % intervals; the line is the share in all films.
 
 import matplotlib.pyplot as plt
 
 from helpers.data.summary import share_labels
-from helpers.plots import hospital_colors, plot_label_shares
+from helpers.plots import hospital_colors, make_panels, plot_label_shares
 
-n_rows = -(-len(dealt) // 2)
-_, axes = plt.subplots(n_rows, 2, figsize=(9, 2.3 * n_rows), layout="constrained", squeeze=False)
-for ax, (name, dealing) in zip(axes.flat, dealt.items(), strict=False):
-    shares = share_labels(dealing, labels, "hospital")
+axes = make_panels(len(assignments), height=2.3)
+spread = {}
+for ax, (name, assigned) in zip(axes, assignments.items(), strict=True):
+    shares = share_labels(assigned, labels, "hospital")
+    spread[name] = np.ptp(shares["share"])
     plot_label_shares(shares, colors=hospital_colors(shares.index), ax=ax)
     ax.axvline(labels.mean(), color="0.6", linewidth=1, zorder=0)
     ax.set_title(name, fontsize=10)
-for ax in axes.flat[len(dealt) :]:
-    ax.set_axis_off()
 plt.show()
 
 # %%
-# *IID* is the reference: what its dots scatter is chance. *Label skew* pulls them apart and leaves
-# the numbers of patients equal; the smaller its :math:`\alpha`, the farther. *Size skew* changes
-# the numbers. With age, view and real hospitals, dots apart mean that the property by which we
-# divided is associated with the label, if they scatter more than those of *IID*. How far the dots
-# are apart:
+# *IID* is the reference: its dots scatter by chance alone. *Label skew* pulls them apart and leaves
+# the numbers of patients equal; the smaller its :math:`\alpha`, the farther apart. *Size skew*
+# changes the numbers. With age, view and real hospitals, dots that scatter more than those of *IID*
+# mean that the property by which we divided is associated with the label. The distance between the
+# outermost dots:
 
-spread = pd.Series(
-    {
-        name: np.ptp(share_labels(dealing, labels, "hospital")["share"])
-        for name, dealing in dealt.items()
-    }
-)
-spread.rename("largest minus smallest share").round(3).to_frame()
+pd.Series(spread, name="largest minus smallest share").round(3).to_frame()
 
 # %%
-# Two hospitals with the same share of ill patients may still image them with other machines. We go
-# on in the usual way: the hospitals that the films name, or IID ones if they name none.
+# Two hospitals with the same share of ill patients may still use different machines. We continue
+# with the default: the hospitals that the films name, or IID ones if they name none.
 
 by = "hospital" if films["hospital"].notna().all() else "iid"
 assigned = assign_hospitals(films, by, seed=SEED)
@@ -123,10 +116,10 @@ print(f"by {by!r}: {', '.join(sorted(assigned['hospital'].unique()))}")
 # Splits, by patient
 # ------------------
 #
-# Each hospital needs films to train on, films to choose with and films to be judged by. A
-# collection's official :term:`split` is kept if there is one; otherwise the patients of each
-# hospital are shuffled and assigned, those with a finding and those without separately, so that
-# no split ends up with one kind only.
+# Each hospital needs films for training, for choosing between models, and for the final score. The
+# official split of a collection is kept if there is one. Otherwise the patients of each hospital
+# are shuffled and assigned, those with a finding and those without separately, so that each split
+# has both.
 
 from helpers.data import check_hospitals, check_no_leak, split_patients
 
@@ -138,10 +131,9 @@ print("an official split, kept" if has_official_split else "split here, 60 : 15 
 counts
 
 # %%
-# Two checks stand between this table and any training. :func:`~helpers.data.check_hospitals`
-# refuses hospitals and splits that are too small or have one label only.
-# :func:`~helpers.data.check_no_leak` refuses :term:`leakage`: here one of somebody's training films
-# is put among the test films, too.
+# Two checks precede any training. :func:`~helpers.data.check_hospitals` refuses hospitals and
+# splits that are too small or have one label only. :func:`~helpers.data.check_no_leak` refuses
+# :term:`leakage`. Here we add one of a patient's training films to the test films:
 
 stray = split[split["split"] == "train"].tail(1).assign(split="test")
 try:
@@ -150,8 +142,8 @@ except ValueError as error:
     print(textwrap.fill(str(error), 80))
 
 # %%
-# Without the check nothing would have failed; the score would have been too good. A check can only
-# know what the table records, and that depends on patient numbers:
+# Without the check, nothing would have failed, and the score would have been too good. But a check
+# knows only what the table records, and this one needs patient numbers:
 
 from helpers.data.patients import has_patients
 
@@ -162,11 +154,11 @@ else:
     print("two films of one person in two splits pass, and scores may be too good.")
 
 # %%
-# In what do the hospitals differ?
-# --------------------------------
+# How do the hospitals differ?
+# ----------------------------
 #
-# Hospitals, splits and both checks are what :func:`~helpers.data.make_hospitals` does in one call;
-# the other pages use it. Now the differences, first in numbers:
+# :func:`~helpers.data.make_hospitals` makes hospitals and splits, with both checks, in one call;
+# the other pages use it. Now the differences, first in numbers of films:
 
 from helpers.plots import plot_counts
 
@@ -175,8 +167,8 @@ plot_counts(counts, ax=ax)
 plt.show()
 
 # %%
-# The dark part should be about the same share of all three bars of one hospital: that is what the
-# splitting is for. Then in whom they see, and how they take films.
+# The dark part should be about the same share of all three bars of one hospital, since those with a
+# finding were assigned separately. Next, the patients, and how they were imaged:
 
 from helpers.data.summary import band_ages
 from helpers.plots import plot_shares
@@ -186,30 +178,25 @@ described = split.assign(
     label=labels.map({0: "no finding", 1: "any finding"}),
 )
 known = [c for c in ("view", "sex", "age_band") if described[c].notna().any()]
-shown = ["label", *known]
-n_rows = -(-len(shown) // 2)
-_, axes = plt.subplots(n_rows, 2, figsize=(9, 2.9 * n_rows), layout="constrained", squeeze=False)
-for ax, column in zip(axes.flat, shown, strict=False):
+axes = make_panels(1 + len(known), height=2.9)
+for ax, column in zip(axes, ["label", *known], strict=True):
     plot_shares(described, column, by="hospital", ax=ax)
-for ax in axes.flat[len(shown) :]:
-    ax.set_axis_off()
 plt.show()
 if not known:
     print("The source records neither view nor sex nor age: only the label can be compared.")
 
 # %%
-# Within a panel, bars that are cut at the same places are hospitals that are alike in this. A view
-# that is frequent in one place and associated with disease there is a :term:`confounder`: what a
-# network learns from it does not hold at another hospital :footcite:p:`zech2018`.
+# Within a panel, hospitals whose bars are divided at the same places are alike in this respect. A
+# view that is frequent in one hospital and associated with disease there is a :term:`confounder`:
+# what a network learns from it does not hold at another hospital :footcite:p:`zech2018`.
 #
 # Samples
 # -------
 #
-# Now the films are read, resized and written, once: a folder for each hospital and split, which is
-# what a hospital will register in Substra as a :term:`data sample`. An interrupted run leaves no
-# half of it, and a finished one is found again the next time. Two files hold pixels and metadata;
-# the third says what they must look like, so that an opener elsewhere can tell whether the sample
-# is intact.
+# Now the films are read, resized and written, once: a folder for each hospital and split, which the
+# hospital will register in Substra as a :term:`data sample`. An interrupted run leaves no partial
+# sample, and a finished sample is reused. Two files hold pixels and metadata. The third describes
+# them, so that an opener elsewhere can check that the sample is intact.
 
 from helpers.data import prepare_samples
 
@@ -228,9 +215,9 @@ for hospital in hospitals:
 # ----------
 #
 # The :term:`opener` is a script of its own: Substra stores it with the data and calls it in every
-# task. It opens a hospital's films, of one folder or of several, without loading them: pixels are
-# read from the disk when somebody asks for a batch. Where no data may be seen, its ``fake_data``
-# makes noise with the same keys and types.
+# :term:`task`. It opens a hospital's films, from one folder or several, without loading them:
+# pixels are read from the disk when a :term:`batch` is needed. Where no real data may be used, its
+# ``fake_data`` returns noise with the same keys and types.
 
 from helpers.openers.chest_xray_opener import ChestXrayOpener
 
@@ -244,68 +231,68 @@ for name, data in opened.items():
 # The look of the hospitals
 # -------------------------
 #
-# Through the opener's eyes, then: six films without a finding from each hospital, one row each.
-# Whatever differs between these rows is not due to reported findings.
+# As the opener returns them: six films without a finding from each hospital, one row each.
+# Differences between these rows are not due to reported findings.
 
 from helpers.plots import plot_films
 
-colors = hospital_colors(hospitals)
-rng = np.random.default_rng(SEED)
-_, axes = plt.subplots(
-    len(hospitals), 6, figsize=(9, 1.6 * len(hospitals)), layout="constrained", squeeze=False
-)
-for row, (name, data) in zip(axes, opened.items(), strict=True):
-    healthy = rng.permutation(np.flatnonzero(data["labels"] == 0))[:6]
-    plot_films(data["images"][np.sort(healthy)], axes=row)
+colors, rng = hospital_colors(hospitals), np.random.default_rng(SEED)
+without = {name: np.flatnonzero(data["labels"] == 0) for name, data in opened.items()}
+axes = make_panels(6 * len(hospitals), height=1.6, n_columns=6).reshape(-1, 6)
+for row, (name, numbers) in zip(axes, without.items(), strict=True):
+    plot_films(opened[name]["images"][np.sort(rng.permutation(numbers)[:6])], axes=row)
     row[0].set_title(name.replace("_", " "), color=colors[name], loc="left", fontsize=10)
 plt.show()
 
 # %%
 # And the brightness of all their training films without a finding:
 
-_, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
-edges = np.arange(0, 257, 8)
-for name, data in opened.items():
-    healthy = data["images"][np.flatnonzero(data["labels"] == 0)]
-    shares = np.histogram(healthy, edges)[0] / healthy.size
-    ax.stairs(shares, edges, color=colors[name], label=name.replace("_", " "), linewidth=1.5)
-ax.set(xlabel="grey level (0: black, 255: white)", ylabel="share of pixels", xlim=(0, 256))
-ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+from helpers.plots import plot_grey_levels
+
+plot_grey_levels({name: opened[name]["images"][numbers] for name, numbers in without.items()})
 plt.show()
 
 # %%
-# Overlapping curves belong to hospitals whose films look alike. Curves apart mean other machines,
-# other exposures or other patients. What a histogram cannot show is *where* the pixels are: a
-# marker in the corner is a few of them, and enough to recognize a hospital.
+# Overlapping curves belong to hospitals whose films look alike. Separate curves mean different
+# machines, exposures or patients. A histogram cannot show *where* the pixels are: a marker in the
+# corner consists of a few of them, and is enough to identify a hospital.
 #
 # Conclusion
 # ----------
 #
-# These sentences are made from the numbers above.
+# These sentences are computed from the table of results. One draw of IID hospitals is a rough
+# measure of chance.
+
+from helpers.results import tidy_facts, write_results
+
+levels = [data["images"][::5].mean() for data in opened.values()]
+facts = {(name, "range of shares"): apart for name, apart in spread.items()}
+facts["all", "range of mean grey levels"] = max(levels) - min(levels)
+results = tidy_facts(facts, seed=SEED)
+write_results(results, "radiographs_to_hospitals")
 
 
-def say_verdicts():
-    print(f"Shares of findings lie {spread['IID']:.3f} apart with IID hospitals.")
-    for name, apart in spread.drop("IID").items():
-        word = "more than with IID" if apart > spread["IID"] else "NOT more than with IID"
+def say_verdicts(results):
+    shares = results[results["metric"] == "range of shares"].set_index("arm")["value"]
+    print(f"The shares of findings of IID hospitals differ by up to {shares['IID']:.3f}.")
+    for name, apart in shares.drop("IID").items():
+        word = "more than with IID" if apart > shares["IID"] else "NOT more than with IID"
         print(f"  {name}: {apart:.3f}, {word}.")
-    levels = {name: opened[name]["images"][::5].mean() for name in hospitals}
-    far = max(levels.values()) - min(levels.values())
-    print(f"Mean grey levels of the hospitals lie up to {far:.1f} of 255 apart.")
+    (far,) = results["value"][results["metric"] == "range of mean grey levels"]
+    print(f"Mean grey levels of the hospitals differ by up to {far:.1f} of 255.")
 
 
-say_verdicts()
+say_verdicts(results)
 
 # %%
-# One draw of IID hospitals is a rough measure of chance. Whether it pays to train together is the
-# question of :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py`, which goes
-# on with exactly these samples. What can be predicted without any lung is on the page before,
-# :ref:`sphx_glr_auto_examples_20_data_plot_10_first_look.py`.
+# Whether it pays to train together is the question of
+# :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py`, which uses exactly
+# these samples.
 #
 # .. seealso::
 #
-#    :func:`helpers.data.assign_hospitals` for all the ways and their formulas, and
-#    :class:`helpers.openers.chest_xray_opener.ChestXrayOpener` for what it refuses.
+#    :func:`helpers.data.assign_hospitals` describes all schemes with their formulas, and
+#    :class:`helpers.openers.chest_xray_opener.ChestXrayOpener` what it refuses.
 #
 # References
 # ----------

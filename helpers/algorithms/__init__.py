@@ -22,3 +22,4 @@ from helpers.algorithms.tf_scaffold_algo import TFScaffoldAlgo as TFScaffoldAlgo
 from helpers.algorithms.tf_single_organization_algo import (
     TFSingleOrganizationAlgo as TFSingleOrganizationAlgo,
 )
+from helpers.algorithms.watched_algo import WatchedFedAvgAlgo as WatchedFedAvgAlgo

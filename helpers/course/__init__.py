@@ -1,8 +1,8 @@
 """Course: a classifier for class folders, trained and used as two functions or one command.
 
-The course project that this interface comes from hands out a folder with ``train/`` and ``valid/``,
-in each of them ``sain/`` and ``malade/``, and a ``metadata.csv``. Its functions keep their names
-and arguments here, with English names beside the French ones, and so does its command::
+This interface comes from a course project, which provides a folder with ``train/`` and ``valid/``,
+each with ``sain/`` and ``malade/``, and a ``metadata.csv``. Its functions and its command keep
+their names and arguments here; the functions have English names, too::
 
     python -m helpers.course --logdir expe_log --datadir FOLDER --csv FOLDER/metadata.csv \
         --weights_col WEIGHTS --csv_out expe_log/preds.csv

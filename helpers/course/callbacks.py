@@ -11,7 +11,7 @@ from helpers.evaluation import auc, balanced_accuracy
 
 
 class FilmBatches(keras.utils.PyDataset):
-    """Shuffled batches of one of our datasets, as Keras' ``fit`` wants them.
+    """Shuffled batches of one of our datasets, for Keras' ``fit``.
 
     Parameters
     ----------
@@ -46,13 +46,13 @@ class FilmBatches(keras.utils.PyDataset):
 class SeedEpochs(keras.callbacks.Callback):
     """Let an epoch's draws depend on the seed and the epoch's number alone.
 
-    A training that was interrupted so draws what it would have drawn without the pause. Keras'
+    After an interruption, a training then draws what it would have drawn without the pause. Keras'
     backup alone does not keep the seeds of dropout.
 
     Parameters
     ----------
     batches : FilmBatches
-        The batches that are trained on.
+        The training batches.
     seed : int
         The seed.
     """
@@ -83,11 +83,11 @@ class KeepBest(keras.callbacks.Callback):
     path : pathlib.Path
         The checkpoint.
     description : dict
-        What the checkpoint says of itself; ``score`` and ``epoch`` are added.
+        The description in the checkpoint; ``score`` and ``epoch`` are added.
     batch_size : int
         Films of a batch.
     goes_on : bool
-        Whether the training goes on after an interruption, so that the checkpoint that is there
+        Whether the training continues after an interruption, so that the existing checkpoint
         counts.
     """
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import keras
 
-_DESCRIPTION = "chest_xray_classifier.json"  # a member of the .keras archive that Keras passes over
+_DESCRIPTION = "chest_xray_classifier.json"  # a member of the .keras archive that Keras ignores
 _KEYS = {"image_size", "threshold", "classes", "score"}
 
 
 def save_checkpoint(model: keras.Model, path: Path, description: dict) -> None:
     """Write a model and its description as one ``.keras`` file.
 
-    ``keras.models.load_model`` opens the file as any other. An interruption leaves the file that
-    was there before.
+    ``keras.models.load_model`` opens the file like any other. If writing is interrupted, the
+    previous file remains.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def save_checkpoint(model: keras.Model, path: Path, description: dict) -> None:
 
 
 def read_description(path: str | Path) -> dict:
-    """Read what a checkpoint says of itself.
+    """Read the description in a checkpoint.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def read_description(path: str | Path) -> dict:
     Raises
     ------
     ValueError
-        If the file is not there or is no such checkpoint.
+        If the file does not exist or is no such checkpoint.
     """
     advice = "Give the path that train_classifieur returned."
     if not Path(path).is_file():
@@ -91,7 +91,7 @@ def load_checkpoint(path: str | Path) -> tuple[keras.Model, dict]:
     Raises
     ------
     ValueError
-        If the file is not there or is no such checkpoint.
+        If the file does not exist or is no such checkpoint.
     """
     description = read_description(path)
     return keras.models.load_model(path), description

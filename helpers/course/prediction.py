@@ -1,4 +1,4 @@
-"""Prediction: a csv of films, and the same csv with two columns more."""
+"""Prediction: a CSV file of films, and the same file with two more columns."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ _BATCH = 64  # films
 def pred_classifieur(
     datadir: str | Path, csv_in: str | Path, csv_out: str | Path, ckpt_path: str | Path
 ) -> None:
-    """Predict every film that a csv names, and write the csv with the predictions.
+    """Predict every film that a CSV file names, and write the file with the predictions.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ def pred_classifieur(
     Raises
     ------
     ValueError
-        If a path is wrong, the checkpoint is another one, rows have no readable film (all of them
-        are gathered in one message), or a logit is not finite. Nothing is written then.
+        If a path is wrong, the checkpoint is of another kind, rows have no readable film (one
+        message lists all of them), or a logit is not finite. Nothing is written then.
     """
     rows, images = match_rows(csv_in, datadir)
     model, description = load_checkpoint(ckpt_path)
@@ -81,7 +81,7 @@ def _predict(model, datadir, images, size):
             films = list(pool.map(read, part))
             pairs = zip(part.items(), films, strict=True)
             unreadable += [f"line {n} ({image})" for (n, image), film in pairs if film is None]
-            if not unreadable:  # otherwise the rest is only read to find all faults
+            if not unreadable:  # otherwise the rest is read only to find all faults
                 data = {"images": np.stack(films)[..., None], "labels": None}
                 batch = ChestXrayDataset(data, is_inference=True)[np.arange(len(films))]
                 logits.append(model.predict_on_batch(batch))

@@ -1,4 +1,4 @@
-"""Rows: the lines of a user's csv, each with the film that it names."""
+"""Rows: the lines of a user's CSV file, each with the film that it names."""
 
 import os
 import re
@@ -14,29 +14,29 @@ _IMAGE_HEADERS = ("imageindex", "image", "filename", "file")
 
 
 def match_rows(csv: str | Path, datadir: str | Path) -> tuple[pd.DataFrame, pd.Series]:
-    """Read a csv and find the film of each row below a folder.
+    """Read a CSV file and find the film of each row below a folder.
 
     Parameters
     ----------
     csv : path-like
         The csv; one column, ``Image Index`` or ``image``, names films by their path below
-        ``datadir`` or, when only one film has it, by their file name.
+        ``datadir`` or, if only one film has it, by their file name.
     datadir : path-like
         Folder with films, at any depth.
 
     Returns
     -------
     rows : pandas.DataFrame
-        The csv's cells as text, shape (n, n_columns), in the csv's order; the index holds the
-        line numbers. Lines without any value are left out.
+        The cells as text, shape (n, n_columns), in the order of the file; the index has the line
+        numbers. Lines without any value are omitted.
     images : pandas.Series of str
         Path of each row's film below ``datadir``, with forward slashes and the same index.
 
     Raises
     ------
     ValueError
-        If csv or folder are not there, the csv is empty, or rows have no film; all such rows are
-        counted in one message, which names the first few.
+        If file or folder do not exist, the file is empty, or rows have no film; one message counts
+        all such rows and names the first few.
     """
     csv, datadir = Path(csv), Path(datadir)
     if not csv.is_file():

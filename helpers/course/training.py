@@ -1,4 +1,4 @@
-"""Training: from a folder of classes and a csv to the best model of a run."""
+"""Training: from a folder of classes and a CSV file to the best model of a run."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ from helpers.data.metadata import NO_FINDING, read_metadata
 from helpers.models import build_cnn
 from helpers.openers.chest_xray_opener import ChestXrayOpener
 
-_HERE = "here"  # there is one hospital only, and it needs a name
+_HERE = "here"  # there is only one hospital, and it needs a name
 
 
 def train_classifieur(
@@ -46,31 +46,31 @@ def train_classifieur(
     seed: int = 0,
     task: str = "any finding vs none",
 ) -> tuple[Path, float]:
-    """Train a classifier on the films that a csv names, and keep the best epoch's model.
+    """Train a classifier on the films that a CSV file names, and keep the best epoch's model.
 
-    The films of ``train/`` are trained on, those of ``valid/`` choose the best epoch. Validation
-    films of patients who are trained on, too, are left out, and counted. Without ``valid/``, a
-    fifth of the patients of ``train/`` validates. ``test/`` is not touched. The network is
+    The films of ``train/`` are for training, those of ``valid/`` for choosing the best epoch.
+    Validation films of training patients are omitted and counted. Without ``valid/``, a fifth of
+    the patients of ``train/`` is used for validation. ``test/`` is not used. The network is
     :func:`helpers.models.build_cnn`, trained with Adam on the binary cross-entropy by Keras'
     ``fit``; a film's weight multiplies its term of the loss, as ``sample_weight`` does in Keras.
 
-    The folder of a run below ``logdir`` is named after its settings and films. It holds the best
-    model, ``best.keras``, and logs for TensorBoard in ``logs``. A run that was interrupted goes
-    on from its last whole epoch when it is called again, and ends with the same weights as
-    without the pause. All generators of this process are seeded.
+    The folder of a run below ``logdir`` is named after its settings and films. It contains the best
+    model, ``best.keras``, and logs for TensorBoard in ``logs``. A run that was interrupted
+    continues from its last complete epoch when it is called again, and ends with the same weights
+    as without the pause. All generators of this process are seeded.
 
     Parameters
     ----------
     logdir : path-like
-        Folder of the runs; it is made if it is not there.
+        Folder of the runs; it is created if it does not exist.
     datadir : path-like
         Class folders, see :func:`helpers.data.read_radiographs`.
     csv : path-like
-        The rows of the films to train on and validate with, usually ``datadir``'s own
-        ``metadata.csv``. Films without a row are left out, and counted.
+        The rows of the films for training and validation, usually the ``metadata.csv`` of
+        ``datadir``. Films without a row are omitted and counted.
     weights_col : str, optional
-        Column of the csv with a weight for each film, 0 or more. Weights with mean 1 leave the
-        size of an update as it is. By default all films weigh the same.
+        Column of the file with a weight for each film, 0 or more. Weights with mean 1 do not change
+        the size of an update. By default all films have the same weight.
     epochs : int, default=25
         Number of passes through the training films.
     batch_size : int, default=32
@@ -87,10 +87,10 @@ def train_classifieur(
     Returns
     -------
     ckpt_path : pathlib.Path
-        The best model's file. It holds what :func:`pred_classifieur` needs to know.
+        The best model's file. It contains all that :func:`pred_classifieur` needs.
     ckpt_score : float
-        Its balanced accuracy on the validation films, in [0, 1]. As the best of many epochs it
-        is an optimistic one: judge the model on other films.
+        Its balanced accuracy on the validation films, in [0, 1]. As the best of many epochs it is
+        optimistic: evaluate the model on other films.
 
     Raises
     ------
@@ -174,7 +174,7 @@ train_classifier = train_classifieur
 
 
 def _describe_rows(csv, rows, images, weights_col):
-    """Return patient and weight of each film that the csv names; refuse faulty rows."""
+    """Return patient and weight of each film that the file names; refuse faulty rows."""
     lines = [f"line {n}" for n in rows.index]
     report = Report()
     twice = images.duplicated(keep=False).to_numpy()
@@ -204,7 +204,7 @@ def _describe_rows(csv, rows, images, weights_col):
 
 
 def _choose_films(table, described, task, seed):
-    """Choose the films that train and validate, and label them."""
+    """Choose the films for training and validation, and label them."""
     n_films = len(table)
     table = table.drop(columns="weight", errors="ignore")
     table = table.merge(described, on="image", how="inner", suffixes=("", "_of_csv"))

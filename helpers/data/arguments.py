@@ -1,4 +1,4 @@
-"""Arguments: numbers that are checked before the work begins, not where it fails."""
+"""Arguments: numbers are checked before the work begins, not when it fails."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The cache folder: where downloads and prepared hospitals live between two runs."""
+"""The cache folder: where downloads and prepared hospitals are stored between runs."""
 
 import contextlib
 import os
@@ -9,10 +9,10 @@ import platformdirs
 
 
 def cache_folder() -> Path:
-    """Return the cache folder and create it when it is not there yet.
+    """Return the cache folder, and create it if it does not exist.
 
-    The environment variable ``CHEST_XRAYS_CACHE`` chooses it (``~`` is understood). When it is
-    unset or empty, the folder is the one the operating system gives each user for caches.
+    The environment variable ``CHEST_XRAYS_CACHE`` sets it (``~`` is expanded). If it is unset or
+    empty, the folder is the one that the operating system gives each user for caches.
 
     Returns
     -------
@@ -22,7 +22,7 @@ def cache_folder() -> Path:
     Raises
     ------
     ValueError
-        If ``CHEST_XRAYS_CACHE`` names a file, or the folder cannot be made.
+        If ``CHEST_XRAYS_CACHE`` names a file, or the folder cannot be created.
     """
     chosen = os.environ.get("CHEST_XRAYS_CACHE", "").strip()
     folder = (
@@ -42,7 +42,7 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def writing_to(folder: str | Path, purpose: str, argument: str = "") -> Iterator[None]:
-    """Say what to do where a folder cannot be written to: read-only, full, somebody else's.
+    """Explain what to do if a folder cannot be written to: read-only, full, another user's.
 
     Parameters
     ----------

@@ -21,11 +21,11 @@ _COUNTERPARTS = {"sain": "malade", "malade": "sain", "normal": "PNEUMONIA", "pne
 def read_class_folders(source: Path, report: Report) -> pd.DataFrame:
     """Read split folders with one folder per class.
 
-    The folder gives split and finding (``malade`` is ``Unspecified``, since it names none). A
-    ``metadata.csv`` beside the split folders adds the other columns and may name the findings of
-    a ``malade`` or ``PNEUMONIA`` film; it may not contradict the folder. It names a film by its
-    path below ``source`` or, when only one film has it, by its file name. A film without a row
-    stays, with missing metadata.
+    The folder gives the split and the finding (``malade`` is ``Unspecified``, since it names none).
+    A ``metadata.csv`` next to the split folders adds the other columns. It may name the findings of
+    a ``malade`` or ``PNEUMONIA`` film, but must not contradict the folder. It names a film by its
+    path below ``source`` or, if only one film has it, by its file name. A film without a row is
+    kept, with missing metadata.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def read_class_folders(source: Path, report: Report) -> pd.DataFrame:
 
 
 def _list_films(source: Path, report: Report) -> pd.DataFrame:
-    """List the films with what their folders say, and report folders that look wrong."""
+    """List the films with the labels of their folders, and report unexpected folders."""
     rows = []
     for folder, split in split_folders(source):
         classes = class_folders(source / folder)
@@ -73,7 +73,7 @@ def _list_films(source: Path, report: Report) -> pd.DataFrame:
 
 
 def _join(table: pd.DataFrame, films: pd.DataFrame, csv_name: str, report: Report) -> pd.DataFrame:
-    """Join the csv's rows with what the folders say of the same films."""
+    """Join the rows of the CSV file with the labels of the folders."""
     folder = films.reindex(table["image"]).reset_index(drop=True)
     given = table["findings"].where(table["findings"] != UNSPECIFIED)
     names = given.fillna("").str.split("|")
@@ -83,7 +83,7 @@ def _join(table: pd.DataFrame, films: pd.DataFrame, csv_name: str, report: Repor
         | ((folder["findings"] == UNSPECIFIED) & (given != NO_FINDING))
         | ((folder["findings"] == "Pneumonia") & names.map(lambda found: "Pneumonia" in found))
     )
-    # Ill without a name for it agrees with every folder but that of healthy films.
+    # An unspecified finding agrees with every folder except that of healthy films.
     unnamed = (table["findings"] == UNSPECIFIED) & (folder["findings"] == NO_FINDING)
     against = (both & ~agree) | unnamed
     elsewhere = table["split"].notna() & folder["split"].notna()

@@ -1,4 +1,4 @@
-"""Dataset: batches of films as a Keras model wants them, out of what the opener returns."""
+"""Dataset: batches of films for a Keras model, from the data that the opener returns."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -44,7 +44,7 @@ class ChestXrayDataset:
         x : numpy.ndarray of float32, shape (n_batch, H, W, 1)
             Films, scaled to [0, 1].
         y : numpy.ndarray of float32, shape (n_batch, 1)
-            Labels 0 or 1; left out for inference.
+            Labels 0 or 1; omitted for inference.
         """
         x = np.asarray(self._images[indices], dtype=np.float32) / 255
         if self._is_inference:
@@ -65,7 +65,7 @@ class WeightedChestXrayDataset(ChestXrayDataset):
     data_from_opener : dict
         What ``ChestXrayOpener.get_data`` returns: ``images``, ``labels`` and ``metadata``.
     is_inference : bool
-        Whether only the films are returned; weights need not be there then.
+        Whether only the films are returned; weights are then not required.
 
     Raises
     ------
@@ -116,8 +116,8 @@ class WeightedChestXrayDataset(ChestXrayDataset):
 class PatientDataset(ChestXrayDataset):
     """Batches of *patients*, each with all of their films: one patient is one element.
 
-    For private training by patient, ``DPSGD(..., unit="patient")``, which takes an element at a
-    time: its loss is the mean over the patient's films. A film without a patient's number is a
+    For private training by patient, ``DPSGD(..., unit="patient")``, which processes one element at
+    a time: its loss is the mean over the patient's films. A film without a patient's number is a
     patient of its own. Federated Averaging weights hospitals by the length of the dataset: by
     their patients. For inference the batches are films, as those of
     :class:`~helpers.data.ChestXrayDataset`.
@@ -154,13 +154,13 @@ class PatientDataset(ChestXrayDataset):
         Returns
         -------
         x : numpy.ndarray of float32, shape (n_batch, n_films, H, W, 1)
-            The films of each patient, scaled to [0, 1], filled up with black ones to the largest
+            The films of each patient, scaled to [0, 1], padded with black films to the largest
             number of films of a patient. Shape (n_batch, H, W, 1) for inference.
         y : numpy.ndarray of float32, shape (n_batch, n_films, 1)
             Labels 0 or 1; left out for inference.
         sample_weight : numpy.ndarray of float32, shape (n_batch, n_films)
-            0 for a film that fills up; for a patient's own films the same number, such that the
-            mean over ``n_films`` is the mean over these; left out for inference.
+            0 for padding; for a patient's own films the same number, such that the mean over
+            ``n_films`` is the mean over these; omitted for inference.
         """
         if self._is_inference:
             return super().__getitem__(indices)

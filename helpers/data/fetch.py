@@ -1,4 +1,4 @@
-"""Fetching: one public collection, downloaded once, resumed when broken and checked."""
+"""Fetching: one public collection, downloaded once, resumed after interruptions, and checked."""
 
 import functools
 import hashlib
@@ -21,7 +21,7 @@ PNEUMONIAMNIST_MD5 = {
     224: "d6a3c71de1b945ea11211b03746c1fe1",
 }
 _RECORD = "https://zenodo.org/records/10519652/files"
-_TRIES = 3  # connections before a broken download is left for later
+_TRIES = 3  # connections before a download is given up
 _TIMEOUT = 30  # seconds without a byte
 _BLOCK = 1 << 16  # bytes
 _MD5 = functools.partial(hashlib.md5, usedforsecurity=False)
@@ -37,9 +37,9 @@ def fetch_pneumoniamnist(
 ) -> Path:
     """Download PneumoniaMNIST once and return its path.
 
-    The download goes to a ``.part`` file beside the target, which a later call resumes where it
-    stopped (when the server allows it), and only takes its final name once its checksum is
-    right. A file with a wrong checksum is deleted. Read the result with
+    The download is written to a ``.part`` file next to the target. A later call resumes it where it
+    stopped, if the server allows that, and it gets its final name only when its checksum is
+    correct. A file with a wrong checksum is deleted. Read the result with
     ``read_radiographs(path)``.
 
     Parameters
@@ -66,7 +66,7 @@ def fetch_pneumoniamnist(
         folder cannot be written to.
     ConnectionError
         If the server cannot be reached, refuses, or keeps breaking the connection; the message
-        says how to go on without a network.
+        explains how to continue without a network.
     """
     if size not in PNEUMONIAMNIST_MD5:
         raise ValueError(
@@ -82,16 +82,16 @@ def fetch_pneumoniamnist(
 
 
 def _fetch(url: str, target: Path, md5: str) -> Path:
-    """Return the target if it is there already; else download it and check what came."""
+    """Return the target if it exists; otherwise download and check it."""
     if target.is_file():
         if hash_file(target, _MD5) == md5:
             return target
-        target.unlink()  # broken, or another version: fetched again below
+        target.unlink()  # damaged, or another version: fetched again below
     part = target.with_name(f"{target.name}.part")
     resumed = part.is_file()
     received = _download(url, part, target)
     if received != md5 and resumed:
-        # What lay there was not the start of this file: once more from the first byte.
+        # The partial file was not the start of this one: once more from the first byte.
         part.unlink()
         received = _download(url, part, target)
     if received != md5:
@@ -128,7 +128,7 @@ def _download(url: str, part: Path, target: Path) -> str:
 
 
 def _open_rest(url: str, part: Path) -> http.client.HTTPResponse:
-    """Ask for what is missing behind the bytes of ``part``."""
+    """Request the bytes that are missing after those of ``part``."""
     request = urllib.request.Request(url)
     if part.is_file() and part.stat().st_size:
         request.add_header("Range", f"bytes={part.stat().st_size}-")
@@ -136,7 +136,7 @@ def _open_rest(url: str, part: Path) -> http.client.HTTPResponse:
 
 
 def _append(response: http.client.HTTPResponse, part: Path) -> bool:
-    """Write what the server sends; tell whether the file is complete."""
+    """Write what the server sends; return whether the file is complete."""
     # A server that does not resume answers 200 and sends the whole file again.
     offset = part.stat().st_size if response.status == 206 else 0
     length = response.headers.get("Content-Length")
@@ -154,7 +154,7 @@ def _append(response: http.client.HTTPResponse, part: Path) -> bool:
                 break
             file.write(block)
             progress.update(len(block))
-    # Without a length the checksum alone tells whether something is missing.
+    # Without a length, only the checksum shows whether something is missing.
     return total is None or part.stat().st_size >= total
 
 

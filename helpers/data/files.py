@@ -1,4 +1,4 @@
-"""Files: the checksum of one, and folders that are nobody else's business."""
+"""Files: their checksums, and folders that are private to the user."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ def hash_file(path: Path, digest: str | Callable = "sha256") -> str:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder for this user alone, or close one that is there to others.
+    """Make a folder that only this user can access, or close an existing one to others.
 
     Parameters
     ----------
@@ -23,9 +23,9 @@ def make_private_folder(folder: Path) -> None:
     Raises
     ------
     ValueError
-        If somebody else owns the folder, or may have put something into it.
+        If another user owns the folder, or could write to it.
     OSError
-        If it cannot be made, or not be closed.
+        If it cannot be created or closed.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not hasattr(os, "getuid"):

@@ -41,7 +41,7 @@ class HospitalFilms:
         films: pd.DataFrame | None = None,
         weights: pd.Series | None = None,
     ) -> dict[str, dict[str, Path]]:
-        """Write the samples, or find them written already.
+        """Write the samples, or reuse existing ones.
 
         Parameters
         ----------
@@ -51,7 +51,7 @@ class HospitalFilms:
             Some of the films; by default all of them.
         weights : pandas.Series, optional
             Weights of films in the loss, with the index of ``films``, for
-            :class:`helpers.data.WeightedChestXrayDataset`. A film that is not named gets 1.
+            :class:`helpers.data.WeightedChestXrayDataset`. A film that is not listed gets 1.
 
         Returns
         -------

@@ -1,8 +1,8 @@
-"""Hospitals: who holds which patients, and which of them train, validate and test.
+"""Hospitals: which patients they have, and which of these train, validate and test.
 
-Everything here moves whole patients, never single films: two films of one patient look alike, so
-a patient in train and in test would let a network pass by recognizing people. Films without a
-patient number are a patient each.
+Everything here moves whole patients, never single films. Two films of a patient look alike, so with
+a patient in both training and test a network could pass by recognizing people. Each film without a
+patient number counts as a patient.
 """
 
 import re
@@ -47,12 +47,12 @@ def assign_hospitals(
     table : pandas.DataFrame
         Films.
     by : {"hospital", "view", "age", "sex", "dirichlet", "size", "iid"}, default="hospital"
-        What tells the hospitals apart.
+        How the hospitals differ.
 
         - ``"hospital"``: the table's own column is kept.
         - ``"view"``, ``"sex"``: one hospital per value found, such as ``view_PA``. A patient
-          belongs to the value most of their films have; if several lead, to the one that comes
-          first in the table.
+          belongs to the value that most of their films have; if several are equally frequent, to
+          the one that comes first in the table.
         - ``"age"``: ``n_hospitals`` bands of whole years with about equal numbers of patients,
           such as ``age_18-41``; a patient's age is chosen like a view.
         - ``"dirichlet"``: label skew after Hsu, Qi and Brown [1]_. All hospitals have the same
@@ -62,8 +62,8 @@ def assign_hospitals(
           .. math:: q_h \sim \mathrm{Dir}(\alpha\, p),
 
           where :math:`p` are the labels' shares among all patients. A patient is positive if any
-          film is. All patients are used: :func:`helpers.data.skews.assign_by_label_skew` says
-          how the draws are made to add up, and that no hospital is left without a label.
+          film is. All patients are used: :func:`helpers.data.skews.assign_by_label_skew` describes
+          how the draws are adjusted to their number, so that each hospital has both labels.
         - ``"size"``: size skew, :math:`n_h \propto \alpha^{h-1}` patients drawn at random: with
           ``alpha=0.5`` each hospital has half the patients of the one before it.
         - ``"iid"``: equal numbers of patients drawn at random, plus or minus one.
@@ -125,7 +125,7 @@ def assign_hospitals(
 def make_hospitals(
     table: pd.DataFrame, labels: pd.Series, *, n_hospitals: int = 3, seed: int = 0
 ) -> pd.DataFrame:
-    """Go the usual way: hospitals, splits, and both checks.
+    """Make hospitals and splits in the default way, with both checks.
 
     The table's own hospitals and its official split are kept where every film has them;
     otherwise the patients are assigned at random to ``n_hospitals`` hospitals of equal size,
@@ -140,7 +140,7 @@ def make_hospitals(
     n_hospitals : int, default=3
         Number of hospitals when the table names none.
     seed : int, default=0
-        Seed of the dealing and the splitting.
+        Seed of the assignment and the splits.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def make_hospitals(
     Raises
     ------
     ValueError
-        If a patient would be on both sides of a border, or a hospital or split is too small.
+        If a patient would be in two hospitals or splits, or a hospital or split is too small.
     """
     labels = check_labels(table, labels)
     films, labels = table[labels.notna()], labels[labels.notna()]
@@ -186,12 +186,12 @@ def split_patients(
         Shares of train, valid and test among the patients, each positive, with sum 1.
     labels : pandas.Series, optional
         0, 1 or missing for each film, with the table's index. Without labels, patients are
-        shuffled whatever their films show.
+        shuffled regardless of what their films show.
     seed : int, default=0
         Seed of the shuffle; not negative.
     keep_split : bool, default=False
-        Keep the official split that the table brings. A hospital without ``valid`` gets one,
-        carved from its ``train`` patients in the ratio of the first two ``fractions``.
+        Keep the official split of the table. A hospital without ``valid`` gets one, taken from its
+        ``train`` patients in the ratio of the first two ``fractions``.
 
     Returns
     -------
@@ -248,8 +248,8 @@ def split_patients(
 def shuffle_hospitals(films: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """Give the same patients to the hospitals at random; each keeps its number of patients.
 
-    The hospitals are then alike but for chance, and as large as before: what remains of a
-    difference between them is not due to their patients or scanners.
+    The hospitals then differ only by chance, and are as large as before: remaining differences
+    between them are not due to their patients or scanners.
 
     Parameters
     ----------
@@ -292,7 +292,7 @@ def check_no_leak(table: pd.DataFrame) -> None:
     Raises
     ------
     ValueError
-        If a patient or a film is on both sides; the message names the first few.
+        If a patient or a film is in two of them; the message names the first few.
     """
     check_whole(table, "hospital")
     check_whole(table, "split")
@@ -397,9 +397,9 @@ def check_names(hospitals: pd.Series) -> None:
     Raises
     ------
     ValueError
-        If a name has other signs than letters, digits, spaces, ``_``, ``-`` and ``.``, starts
-        with none of letters and digits, ends with a space or point, is longer than 40 signs, or
-        if two names differ in case only.
+        If a name has other characters than letters, digits, spaces, ``_``, ``-`` and ``.``, does
+        not start with a letter or digit, ends with a space or period, is longer than 40
+        characters, or if two names differ in case only.
     """
     names = sorted(set(hospitals.astype(str)))
     wrong = [name for name in names if not re.fullmatch(r"\w([\w .-]{0,38}[\w-])?", name)]

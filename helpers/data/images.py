@@ -1,8 +1,8 @@
 """Images: one greyscale array for each film, whatever the format of its file.
 
-Chest X-rays reach a user as 8-bit PNG, as 16-bit exports, as colour JPEG, as palette or CMYK
-images that some viewer wrote, or as rows of a MedMNIST array. Every repair of the pixel format
-is made here, so that the rest of the project only meets ``uint8`` arrays of shape ``(H, W)``.
+Chest X-rays exist as 8-bit PNG, as 16-bit exports, as colour JPEG, as palette or CMYK images that
+some viewer wrote, or as rows of a MedMNIST array. All repairs of the pixel format are made here, so
+that the rest of the project only has to handle ``uint8`` arrays of shape ``(H, W)``.
 """
 
 import struct
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-# Whatever Pillow's decoders raise on a damaged file.
+# The errors that Pillow's decoders raise on a damaged file.
 _BROKEN = (
     OSError,
     SyntaxError,
@@ -32,13 +32,13 @@ _ORIENTATION = 0x0112  # EXIF tag
 def read_image(source: str | Path, image: str) -> np.ndarray:
     """Read one film as a greyscale array.
 
-    Repairs, in this order: the EXIF orientation is applied; transparent pixels are laid over
-    black, the colour of film without tissue; colour, palette and CMYK images become greyscale by
-    the Rec. 601 luma, which leaves grey levels as they are; 16-bit images are scaled to 8 bits.
-    A 16-bit image whose maximum is at most 4095 holds 12-bit values (what most detectors
-    deliver) and is scaled by 4095, one whose maximum is at most 255 holds 8-bit values and is
-    kept, every other by 65535: never by its own maximum, which would give each film its own
-    exposure. The function keeps no state and may be called from many threads.
+    Repairs, in this order: the EXIF orientation is applied; transparent pixels are placed on black,
+    the colour of film without tissue; colour, palette and CMYK images are converted to greyscale by
+    the Rec. 601 luma, which does not change grey levels; 16-bit images are scaled to 8 bits. If the
+    maximum of a 16-bit image is at most 4095, it has 12-bit values (as from most detectors) and is
+    scaled by 4095; if it is at most 255, the image has 8-bit values and is not scaled; all others
+    are scaled by 65535. An image is never scaled by its own maximum, which would give each film its
+    own exposure. The function keeps no state and may be called from many threads.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def read_image(source: str | Path, image: str) -> np.ndarray:
 
 
 def decode_image(path: str | Path) -> tuple[np.ndarray, list[str]]:
-    """Decode one image file and say which repairs that took.
+    """Decode one image file, and list the repairs that were necessary.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def resize_image(array: np.ndarray, size: int) -> np.ndarray:
 
 
 class ArrayFilms:
-    """Films of a MedMNIST ``.npz``, each split's array loaded once and only when asked for.
+    """Films of a MedMNIST ``.npz``; the array of a split is loaded once, when it is needed.
 
     A compressed ``.npz`` cannot be memory-mapped, so reading film by film would decompress the
     whole array each time. Safe to share between threads; a pickled copy starts empty.
@@ -198,7 +198,7 @@ class ArrayFilms:
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple:
-        """Pickle and copy the path only: neither the lock nor the arrays travel."""
+        """Pickle and copy only the path, neither the lock nor the arrays."""
         return type(self), (self._path,)
 
     def read(self, image: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Layouts: the ways in which collections of chest X-rays lie on a disk.
+"""Layouts: the ways in which collections of chest X-rays are stored on a disk.
 
 :func:`find_layout` finds which one a path holds; the modules ``nih``, ``class_folders`` and
 ``medmnist`` read one each, with the file lists and the matching of csv rows to files from here.
@@ -21,7 +21,7 @@ SUPPORTED = """\
   PNEUMONIA, with or without a metadata.csv beside them;
 - a MedMNIST file: pneumoniamnist.npz or chestmnist.npz, of any size (name the file itself)."""
 
-# Class folders -> what they say of their films; "malade" (ill) names no finding.
+# Class folders -> the finding of their films; "malade" (ill) names none.
 CLASSES = {
     "sain": NO_FINDING,
     "malade": UNSPECIFIED,
@@ -48,7 +48,7 @@ def find_layout(source: Path) -> str:
     Raises
     ------
     ValueError
-        If the path holds none of them; the message lists the layouts and what was seen.
+        If the path has none of them; the message lists the layouts and what was found.
     """
     if source.is_file():
         if source.suffix.lower() == ".npz":
@@ -73,7 +73,7 @@ def find_layout(source: Path) -> str:
 
 
 def list_folder(folder: Path) -> tuple[list[str], list[str]]:
-    """List a folder without what operating systems leave behind.
+    """List a folder without the files that operating systems add.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def match_images(
     paths : dict of str to list of str
         Every name that a csv may use, with the paths it may mean.
     report : Report
-        Where images that are missing or ambiguous go.
+        Where missing and ambiguous images are reported.
     csv_name : str
         Name of the csv, for the report.
 

@@ -17,7 +17,7 @@ _BROKEN = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.err
 def read_medmnist(source: Path, report: Report, *, check_images: bool = True) -> pd.DataFrame:
     """Read PneumoniaMNIST or ChestMNIST of any size.
 
-    Only labels and the headers of the image arrays are kept in memory; the images stay in the
+    Only labels and the headers of the image arrays are kept in memory; the images remain in the
     file.
 
     Parameters

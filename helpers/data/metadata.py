@@ -1,7 +1,7 @@
-"""Metadata: one csv of films, read whatever program wrote it and tidied column by column.
+"""Metadata: one CSV file of films, from any program, read and tidied column by column.
 
-Columns are recognized by their name, and every text in them is either understood, repaired and
-counted, or reported. What is not known becomes missing, never a guess.
+Columns are recognized by their name. Every text in them is either understood, or repaired and
+counted, or reported. Unknown values become missing; nothing is guessed.
 """
 
 import math
@@ -130,7 +130,7 @@ def read_metadata(path: Path, report: Report) -> pd.DataFrame:
 def drop_duplicates(table: pd.DataFrame, report: Report) -> pd.DataFrame:
     """Keep one row per image.
 
-    Rows that say the same are dropped and counted; rows that contradict each other are a fault.
+    Identical rows are dropped and counted; rows that contradict each other are a fault.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def _parse_name(text: str):
 def _parse_patient(text: str):
     if text.lower() in _MISSING:
         return None, None
-    if re.fullmatch(r"\d+\.0+", text):  # a spreadsheet took the number for a quantity
+    if re.fullmatch(r"\d+\.0+", text):  # a spreadsheet treated the number as a quantity
         return text.split(".")[0], "patient number written as a decimal"
     return text, None
 

@@ -16,7 +16,7 @@ _LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
 def read_nih(source: Path, report: Report) -> pd.DataFrame:
     """Read a folder in NIH's layout.
 
-    Images lie in ``images`` or in ``images_001/images`` … ``images_012/images``. The official
+    Images are in ``images`` or in ``images_001/images`` … ``images_012/images``. The official
     lists give the splits ``train`` (from which ``valid`` is taken later) and ``test``; without
     lists the split is missing. An additional column ``Hospital`` fills ``hospital``.
 

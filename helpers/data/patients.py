@@ -1,7 +1,7 @@
-"""Patients: what a table of films says about each person.
+"""Patients: what a table of films records about each person.
 
-A patient is known by the number in the column ``patient``. Films without a number are a patient
-each, which is an assumption: :func:`has_patients` tells whether it was made.
+A patient is identified by the number in the column ``patient``. Each film without a number counts
+as a patient, which is an assumption: :func:`has_patients` returns whether it is needed.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ _ADVICE = {
 def has_patients(table: pd.DataFrame) -> bool:
     """Return whether every film names its patient.
 
-    When it is false, no check can tell whether two unnamed films show one person: say so to the
-    reader.
+    If not, no check can find out whether two unnamed films show the same person: tell the reader
+    so.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ def number_patients(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def patient_values(table: pd.DataFrame, column: str) -> pd.Series:
     """Give each patient the value that most of their films have.
 
-    If several values lead, the one that comes first in the table is taken. Missing values do not
-    count.
+    If several values are equally frequent, the one that comes first in the table is used. Missing
+    values do not count.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def check_whole(table: pd.DataFrame, column: str) -> None:
     Raises
     ------
     ValueError
-        If a patient or film is on both sides; the message names the first few.
+        If a patient has two values or a film is listed twice; the message names the first few.
     """
     for unit in ("patient", "image"):
         known = table.dropna(subset=[unit, column])
@@ -202,7 +202,7 @@ def check_whole(table: pd.DataFrame, column: str) -> None:
 
 
 def name_some(names: Sequence[str] | np.ndarray, total: int | None = None) -> str:
-    """Join the first few names and say how many more there are.
+    """Join the first few names, and add how many more there are.
 
     Parameters
     ----------

@@ -36,13 +36,13 @@ class Radiographs:
         (``F``/``M``), ``view`` (``PA``/``AP``), ``findings`` (NIH names joined by ``|``,
         ``No Finding`` alone, ``Unspecified`` for an unnamed one), ``follow_up``, ``hospital``,
         ``split`` (``train``/``valid``/``test``), and ``weight`` when the source has weights.
-        What the source does not say is missing.
+        What the source does not record is missing.
     source : pathlib.Path
         The folder or ``.npz`` file they were read from.
     layout : {"nih", "class folders", "medmnist"}
-        How it lies on the disk.
+        How it is stored on the disk.
     report : Report
-        What was repaired, noted and left out.
+        What was repaired, noted and omitted.
     """
 
     table: pd.DataFrame
@@ -84,7 +84,7 @@ class Radiographs:
         return read_image(self.source, name) if self._arrays is None else self._arrays.read(name)
 
     def __str__(self) -> str:
-        """Say layout, numbers and repairs in one short paragraph, without any full path."""
+        """Describe layout, numbers and repairs in one short paragraph, without any full path."""
         patients = self.table["patient"].nunique()
         of = f" of {patients:,} patients" if patients else ", patients unknown,"
         summary = self.report.summary()
@@ -99,19 +99,19 @@ class Radiographs:
 def read_radiographs(
     source: str | Path | None = None, *, strict: bool = True, check_images: bool = True
 ) -> Radiographs:
-    """Read, repair and validate a collection of chest X-rays, and announce what was found.
+    """Read, repair and validate a collection of chest X-rays, and report what was found.
 
     Parameters
     ----------
     source : str or pathlib.Path, default=None
         A folder in NIH's layout or with class folders, or a MedMNIST ``.npz``. None means the
-        environment variable ``CHEST_XRAYS``; when that is unset or empty too, the synthetic
-        radiographs, which are made once and then kept in the cache.
+        environment variable ``CHEST_XRAYS``; if that is unset or empty, too, the synthetic
+        radiographs, which are generated once and then cached.
     strict : bool, default=True
-        Whether a fault that cannot be repaired refuses the whole collection. False leaves the
-        films concerned out and says so.
+        Whether to refuse the whole collection if a fault cannot be repaired. If False, the films
+        concerned are omitted and reported.
     check_images : bool, default=True
-        Whether to decode every image once: it finds broken files and counts unusual formats.
+        Whether to decode every image once, which finds damaged files and counts unusual formats.
         Takes about a second per 1,000 films of 256 px.
 
     Returns
@@ -172,8 +172,8 @@ def _find_source(source: str | Path | None) -> Path:
 
 
 def _check_images(source: Path, table: pd.DataFrame, report: Report) -> pd.Series:
-    """Decode every image that is there; count repairs, report broken ones, return which."""
-    # A film with another fault is decoded too: one report tells everything.
+    """Decode every existing image; count repairs, report damaged ones, and return which."""
+    # A film with another fault is decoded, too, so that one report lists everything.
     rows = zip(table["image"], table["faulty"], strict=True)
     names = [
         name

@@ -1,8 +1,8 @@
 """The report of a reading: what was repaired, what was noted and what is wrong.
 
-Real collections have many small faults, and a reader that stops at the first one costs its user
-an evening. A :class:`Report` gathers all of them: repairs and notes are counted by kind, faults
-keep the names of the films they concern.
+Real collections have many small faults, and a reader that stops at the first one wastes its user's
+time. A :class:`Report` collects all of them: repairs and notes are counted by kind, and faults are
+listed with the names of the films concerned.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ _SHOWN = 3  # names shown for each kind of fault
 
 @dataclass
 class Report:
-    """Everything that a reader met on its way.
+    """Everything that a reader repaired, noted or refused.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Samples: folders of ready films, one per hospital and split, that Substra can register.
 
-Radiographs are decoded and resized once. What a task then opens is `images.npy`, which it may
-memory-map, `metadata.csv` and `sample.json`, which says what the two others must look like. A
-sample appears under its final name only when it is whole.
+Radiographs are decoded and resized once. A task then opens `images.npy`, which it may memory-map,
+`metadata.csv`, and `sample.json`, which describes the two others. A sample gets its final name only
+when it is complete.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from helpers.data.radiographs import Radiographs
 FORMAT = "chest X-ray sample"
 VERSION = 1
 
-_CHUNK = 64  # films in the hands of the threads at one time
+_CHUNK = 64  # films that the threads process at one time
 _STAGE = ".preparing-"
 _DAY = 24 * 3600  # seconds
 
@@ -45,7 +45,7 @@ def prepare_samples(
     task: str = "",
     folder: str | Path | None = None,
 ) -> dict[str, dict[str, Path]]:
-    """Write the films of every hospital and split as a sample, or find it written already.
+    """Write the films of every hospital and split as a sample, or reuse an existing one.
 
     Each sample is a folder ``hospital/split`` with
 
@@ -54,13 +54,12 @@ def prepare_samples(
     - ``sample.json``: format and version, shape, dtype, task, source, layout, hospital, split,
       numbers of films and of positive films, fingerprint, and the sha256 of the two others.
 
-    Films are decoded by several threads into a hidden folder beside the samples; a sample gets
-    its name in one step once it is whole. After an interruption, the samples that were whole by
-    then are kept and the rest is gone. Samples are for this user alone, also those that an earlier
-    version has left open: films are no business of the others on a machine. A sample is reused
-    when its fingerprint is the same (metadata, labels, order, pixels, task, and the path and
-    content of every source file) and its checksums hold; a sample with another fingerprint is
-    replaced.
+    Films are decoded by several threads into a hidden folder next to the samples; a sample gets its
+    name in one step when it is complete. After an interruption, the samples that were complete are
+    kept and the rest is removed. Only this user can read samples, also those that an earlier
+    version left open: films must not be visible to other users of a machine. A sample is reused if
+    its fingerprint is the same (metadata, labels, order, pixels, task, and the path and content of
+    every source file) and its checksums match; a sample with another fingerprint is replaced.
 
     Parameters
     ----------
@@ -76,8 +75,8 @@ def prepare_samples(
     task : str, default=""
         Name of the task, written to `sample.json`.
     folder : str or pathlib.Path, optional
-        Where the samples go, by default a folder of these samples' own below the cache folder's
-        ``samples``.
+        Where the samples are written; by default a folder for these samples in ``samples`` of the
+        cache folder.
 
     Returns
     -------
@@ -90,9 +89,9 @@ def prepare_samples(
     TypeError
         If ``size`` is not a whole number.
     ValueError
-        If ``size`` is not positive, a film has no hospital or split, a patient is on both sides of
-        a border, no film has a label, or films cannot be read. The message names all kinds and the
-        first few files; nothing is written then. Also if the folder cannot be written to.
+        If ``size`` is not positive, a film has no hospital or split, a patient is in two hospitals
+        or splits, no film has a label, or films cannot be read. The message names all kinds and the
+        first few files, and nothing is written. Also if the folder cannot be written to.
     """
     size = check_integer("size", size, 1)
     labels = check_labels(table, labels)
@@ -142,7 +141,7 @@ def prepare_samples(
 
 
 def verify_sample(folder: str | Path) -> dict:
-    """Check that a sample is whole: its files, its shapes and its checksums.
+    """Check that a sample is complete: its files, its shapes and its checksums.
 
     The opener trusts the pixels it maps; this function reads all of them.
 
@@ -154,7 +153,7 @@ def verify_sample(folder: str | Path) -> dict:
     Returns
     -------
     dict
-        What `sample.json` says.
+        The content of `sample.json`.
 
     Raises
     ------
@@ -207,7 +206,7 @@ def _check_films(films: pd.DataFrame) -> None:
 
 
 def _hash_sources(source: Path, images: pd.Series) -> dict[str, str]:
-    """Hash what the films are read from: each file by its absolute path."""
+    """Hash the source files of the films, each by its absolute path."""
     files = [source] if source.is_file() else [source / image for image in images]
 
     def read(file: Path) -> tuple[str, str]:
@@ -229,7 +228,7 @@ def _describe(
     place: tuple[str, str],
     contents: dict[str, str],
 ) -> dict:
-    """Return what `sample.json` will say, but for the checksums."""
+    """Return the content of `sample.json`, except for the checksums."""
     source = Path(radiographs.source)
     about = {
         "format": FORMAT,
@@ -287,7 +286,7 @@ def _write_samples(jobs: dict, radiographs, folder: Path) -> None:
                 staged.mkdir(parents=True)
                 _write_images(staged / "images.npy", radiographs, rows["image"], about, bar, faults)
                 if faults:
-                    # Go on only to find the other faults.
+                    # Continue only to find the other faults.
                     shutil.rmtree(staged)
                     continue
                 _write_text(staged / "metadata.csv", _to_csv(rows))
@@ -308,7 +307,7 @@ def _write_samples(jobs: dict, radiographs, folder: Path) -> None:
                 "No sample was written."
             )
     finally:
-        # Also after an interruption: what is whole need not be decoded again.
+        # Also after an interruption: complete samples need not be decoded again.
         if not faults:
             for staged, target, fingerprint in whole:
                 _publish(staged, target, fingerprint)
@@ -330,7 +329,7 @@ def _write_images(
 
     pool = ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) + 1))
     try:
-        # Written, not mapped: on a disk that is full, a map would end this process without a word.
+        # Written, not mapped: on a full disk, a map would end this process without a message.
         with path.open("wb") as file:
             layout = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, layout)
@@ -343,7 +342,7 @@ def _write_images(
 
 
 def _publish(staged: Path, target: Path, fingerprint: str) -> None:
-    """Give a whole sample its name, in place of an older one."""
+    """Give a complete sample its name, in place of an older one."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if _is_reusable(target, fingerprint):
         return  # another process was faster
@@ -357,7 +356,7 @@ def _publish(staged: Path, target: Path, fingerprint: str) -> None:
 
 
 def _close(*paths: Path) -> None:
-    """Close folders and files to everybody else; an earlier version has left some open."""
+    """Close folders and files to other users; an earlier version left some open."""
     for path in paths:
         if path.stat().st_mode & 0o077:
             path.chmod(0o700 if path.is_dir() else 0o600)
@@ -368,7 +367,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left half done, a day ago or earlier."""
+    """Remove what a killed process left incomplete, a day ago or earlier."""
     for stage in folder.glob(f"{_STAGE}*"):
         if stage.stat().st_mtime < time.time() - _DAY:
             shutil.rmtree(stage, ignore_errors=True)

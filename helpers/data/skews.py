@@ -90,7 +90,7 @@ def assign_by_age(table: pd.DataFrame, n_hospitals: int) -> np.ndarray:
 def assign_by_size(
     table: pd.DataFrame, n_hospitals: int, ratio: float, rng: np.random.Generator
 ) -> np.ndarray:
-    r"""Deal patients at random to hospitals whose sizes are a geometric sequence.
+    r"""Assign patients at random to hospitals whose sizes are a geometric sequence.
 
     Parameters
     ----------
@@ -133,16 +133,16 @@ def assign_by_label_skew(
     alpha: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    r"""Deal patients to hospitals of equal size with their own shares of the labels.
+    r"""Assign patients to hospitals of equal size with their own shares of the labels.
 
     Hsu, Qi and Brown (2019) draw the shares of hospital :math:`h` from
-    :math:`q_h \sim \mathrm{Dir}(\alpha\, p)` and give it examples accordingly. Here the patients
-    are a given number, and all are to be used: the odds of all draws are multiplied by one
-    factor :math:`c`, so that :math:`\sum_h n_h q'_h` is the number of positive patients, with
+    :math:`q_h \sim \mathrm{Dir}(\alpha\, p)` and give it examples accordingly. Here the number of
+    patients is given, and all are used: the odds of all draws are multiplied by one factor
+    :math:`c`, so that :math:`\sum_h n_h q'_h` is the number of positive patients, with
 
     .. math:: \frac{q'_h}{1 - q'_h} = c\, \frac{q_h}{1 - q_h}.
 
-    Ratios of odds between hospitals stay as drawn, but for the bound that each hospital gets two
+    Ratios of odds between hospitals remain as drawn, except that each hospital gets at least two
     patients of each label per split, or one where there are not enough.
 
     Parameters
@@ -166,8 +166,8 @@ def assign_by_label_skew(
     Raises
     ------
     ValueError
-        If labels are missing, ``alpha`` is out of range, or the patients do not suffice for three
-        of each label in every hospital.
+        If labels are missing, ``alpha`` is out of range, or there are too few patients for three of
+        each label in every hospital.
     """
     if labels is None:
         raise ValueError(
@@ -205,7 +205,7 @@ def share_out(total: int, shares: np.ndarray, at_least: int = 0) -> np.ndarray:
     Parameters
     ----------
     total : int
-        What is shared out.
+        The number to divide.
     shares : numpy.ndarray
         Positive weights, of any sum.
     at_least : int, default=0
@@ -259,7 +259,7 @@ def _fit_total(
 
 
 def _round_to_sum(exact: np.ndarray, total: int) -> np.ndarray:
-    """Round numbers to whole ones with this sum: up those with the largest remainders."""
+    """Round numbers to integers with this sum: those with the largest remainders up."""
     counts = np.floor(exact).astype(np.int64)
     order = np.argsort(counts - exact, kind="stable")
     counts[order[: total - counts.sum()]] += 1

@@ -1,4 +1,4 @@
-"""Summary: small tables that say what a collection holds and what goes along with its label."""
+"""Summary: small tables of what a collection contains and what is associated with its label."""
 
 import numpy as np
 import pandas as pd
@@ -101,8 +101,8 @@ def share_labels(table: pd.DataFrame, labels: pd.Series, column: str) -> pd.Data
 
     .. math:: \frac{\hat p + z^2/2n \pm z\sqrt{\hat p(1-\hat p)/n + z^2/4n^2}}{1 + z^2/n},
 
-    with :math:`z \approx 1.96`. It takes films as independent, so that it is too narrow where
-    patients have several.
+    with :math:`z \approx 1.96`. It treats films as independent, so it is too narrow where patients
+    have several.
 
     Parameters
     ----------
@@ -158,9 +158,9 @@ def share_with_interval(
 
 
 def measure_association(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Measure how far each column tells another: Cramér's V without its bias.
+    """Measure how strongly columns are associated: Cramér's V, corrected for its bias.
 
-    V is 0 for columns that are independent and 1 for columns that determine each other. As a
+    V is 0 for columns that are independent and 1 for columns that determine each other. Since the
     plain V is never 0 in a sample, the correction of Bergsma (equation 4 of [1]_) is applied.
 
     Parameters
@@ -201,7 +201,7 @@ def score_columns(
     labels : pandas.Series
         0, 1 or missing for each film, with the table's index. Films without one do not count.
     columns : list of str
-        What the regression may know, numbers or text.
+        What the regression may use, numbers or text.
     n_folds : int, default=5
         Number of folds, at least 2.
     seed : int, default=0

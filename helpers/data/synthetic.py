@@ -1,9 +1,9 @@
 """Synthetic radiographs: an invented chest X-ray collection, written as NIH writes its own.
 
-The folder holds ``images/*.png`` and ``Data_Entry_2017.csv`` with NIH's header and one more
-column, ``Hospital``, so the reader of NIH ChestX-ray14 reads it as it is. Who is in it is drawn
-in ``helpers.phantom.population``, the films in ``helpers.phantom.thorax``. Nothing in it comes from
-a real person.
+The folder contains ``images/*.png`` and ``Data_Entry_2017.csv`` with NIH's header and one more
+column, ``Hospital``, so the reader of NIH ChestX-ray14 can read it. Patients are drawn in
+``helpers.phantom.population``, and their films in ``helpers.phantom.thorax``. Nothing in it comes
+from a real person.
 """
 
 import json
@@ -40,18 +40,18 @@ HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,"
     "View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],Hospital"
 )
-PARAMETERS = "synthetic.json"  # what the folder was made from; written last
-WORTH_A_PROCESS = 250  # films; a process takes as long to start as to render them
+PARAMETERS = "synthetic.json"  # the parameters of the folder; written last
+WORTH_A_PROCESS = 250  # films; rendering them takes as long as starting a process
 VERSION = 1  # to be raised whenever the same seed gives other films
 
-# What a generator is for: each use has a stream of its own below the seed and the patient.
+# The uses of generators: each has its own stream, given the seed and the patient.
 _ANATOMY, _FILM, _LESION = 1000, 1001, 1002
 
 
 def make_radiographs(
     folder: str | Path | None = None, *, n_films: int = 2000, size: int = 64, seed: int = 0
 ) -> Path:
-    """Write a synthetic collection of chest radiographs, or find it where it was written.
+    """Write a synthetic collection of chest radiographs, or reuse an existing one.
 
     Four invented hospitals of unequal size (:data:`helpers.phantom.HOSPITALS`) see
     patients with several follow-up films each; about half of the films show a finding. A
@@ -99,7 +99,7 @@ def make_radiographs(
 
 
 def _write_collection(folder, parameters):
-    """Write a collection beside its place, and put it there once it is whole."""
+    """Write a collection next to its place, and move it there when it is complete."""
     n_films, size, seed = (parameters[name] for name in ("n_films", "size", "seed"))
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -123,7 +123,7 @@ def _write_collection(folder, parameters):
 
 
 def _is_finished(folder, parameters):
-    """Whether the folder holds these films already; refuse one that holds anything else."""
+    """Whether the folder contains these films; refuse one with any other content."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
@@ -141,7 +141,7 @@ def _is_finished(folder, parameters):
 
 
 def tabulate_films(films: list[FilmRecord]) -> pd.DataFrame:
-    """Write drawn films as a table, without rendering one: what an audit needs to know.
+    """Tabulate drawn films without rendering them: all that an audit needs.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def write_films(
 
 def _render(folder, films, size, seed):
     """Write films one by one, yielding after each."""
-    # The matrices are tiny: the threads of BLAS would only get into each other's way.
+    # The matrices are tiny: several threads of BLAS would only slow each other down.
     with threadpool_limits(1, "blas"):
         for film in films:
             picture = Image.fromarray(render_film(film, size, seed))
@@ -238,7 +238,7 @@ def _render_in_processes(folder, films, size, seed, workers, progress):
 
     try:
         with ThreadPoolExecutor(workers) as pool:
-            # Neighbours, so that the follow-ups of a patient share what is drawn once for all.
+            # Neighbours, so that the follow-ups of a patient share what is drawn once.
             edges = [len(films) * part // workers for part in range(workers + 1)]
             shares = [films[low:high] for low, high in pairwise(edges)]
             try:
@@ -257,8 +257,8 @@ def _render_in_processes(folder, films, size, seed, workers, progress):
 
 
 _DONE, _FULL = b".", b"!"
-# What a process runs. Ctrl-C reaches all processes at once; the parent ends the others. Where it
-# cannot write, it says so, since the parent knows what to advise.
+# What a process runs. Ctrl-C reaches all processes at once; the parent ends the others. If it
+# cannot write, it reports that, since the parent can advise what to do.
 _CHILD = """
 import pickle, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -292,7 +292,7 @@ def _csv_line(film, size):
 def render_film(film: FilmRecord, size: int, seed: int) -> np.ndarray:
     """Render one film.
 
-    Anatomy and lesions are drawn from the patient's own streams, so they last over the
+    Anatomy and lesions are drawn from the patient's own streams, so they persist over the
     follow-ups; pose, severity, exposure and noise are drawn for each film.
 
     Parameters
@@ -320,7 +320,7 @@ def render_film(film: FilmRecord, size: int, seed: int) -> np.ndarray:
         return np.random.default_rng([seed, _LESION, film.patient, *finding.encode()])
 
     lesions = draw_lesions(rng_of, film.findings, anatomy, growth)
-    # Half as many rays again as pixels in each direction keep edges smooth.
+    # One and a half times as many rays as pixels in each direction keep edges smooth.
     integral = project_chest(anatomy, pose, lesions, (3 * size + 1) // 2)
     add_marker(integral, film.hospital.marker, rng)
     picture = expose(integral, film.hospital.draw_technique(rng), size, rng)

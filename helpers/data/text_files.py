@@ -1,4 +1,4 @@
-"""Text files: lists and csv files as users' programs write them, decoded and split into cells."""
+"""Text files: lists and CSV files from any program, decoded and split into cells."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from helpers.data.report import Report
 
 
 def read_text(path: Path, report: Report) -> str:
-    r"""Decode a text file and give it plain line ends.
+    r"""Decode a text file and normalize its line ends.
 
     Byte order marks, UTF-16, Western European encodings (Windows-1252, else Latin-1) and the
     line ends of Windows and old Macs are repaired and counted once a file.

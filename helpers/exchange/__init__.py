@@ -18,7 +18,10 @@ from helpers.exchange.weights import exchanged_variables as exchanged_variables
 from helpers.exchange.weights import get_parameters as get_parameters
 from helpers.exchange.weights import increment_parameters as increment_parameters
 from helpers.exchange.weights import name_parameters as name_parameters
+from helpers.exchange.weights import norm_parameters as norm_parameters
 from helpers.exchange.weights import set_parameters as set_parameters
+from helpers.exchange.weights import step_norms as step_norms
 from helpers.exchange.weights import subtract_parameters as subtract_parameters
+from helpers.exchange.weights import unchanged_parameters as unchanged_parameters
 from helpers.exchange.weights import weighted_sum_parameters as weighted_sum_parameters
 from helpers.exchange.weights import zeros_like_parameters as zeros_like_parameters

@@ -11,6 +11,7 @@ Nothing here imports TensorFlow. A model is only asked for its variables, so tha
 averages arrays does not pay for an import that it does not need.
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -218,6 +219,64 @@ def weighted_sum_parameters(
         )
         for name, value in first.items()
     }
+
+
+def norm_parameters(parameters: Parameters) -> float:
+    """Return the Euclidean norm of all tensors taken together.
+
+    Parameters
+    ----------
+    parameters : dict of str to numpy.ndarray
+        As :func:`get_parameters` returns them, or a difference of two sets.
+
+    Returns
+    -------
+    float
+        The norm.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> norm_parameters({"w": np.float32([3, 0]), "b": np.float32([4])})
+    5.0
+    """
+    return float(np.sqrt(sum(np.sum(np.square(value)) for value in parameters.values())))
+
+
+def step_norms(parameters_list: Sequence[Parameters]) -> list[float]:
+    """Return the norm of each step from one set to the next.
+
+    Parameters
+    ----------
+    parameters_list : sequence of dict of str to numpy.ndarray
+        Sets with the same names, shapes and dtypes, for example a model after each round.
+
+    Returns
+    -------
+    list of float
+        One norm fewer than there are sets, see :func:`norm_parameters`.
+    """
+    pairs = itertools.pairwise(parameters_list)
+    return [norm_parameters(subtract_parameters(after, before)) for before, after in pairs]
+
+
+def unchanged_parameters(before: Parameters, after: Parameters) -> list[str]:
+    """List the tensors that are bit for bit what they were.
+
+    After a round in which every tensor was trained the list is empty. A tensor in it was frozen,
+    or its average was never added.
+
+    Parameters
+    ----------
+    before, after : dict of str to numpy.ndarray
+        Two sets with the same names.
+
+    Returns
+    -------
+    list of str
+        Names of the tensors that did not change.
+    """
+    return [name for name in before if np.array_equal(before[name], after[name])]
 
 
 def zeros_like_parameters(variables: Variables) -> Parameters:

@@ -1,9 +1,11 @@
-"""The federation on one machine: tasks that start at once, results as a table, a clean end."""
+"""The federation on one machine: tasks that start quickly, results as a table, no leftovers."""
 
 from helpers.local_mode.clean_up import remove_local_files as remove_local_files
+from helpers.local_mode.costs import average_costs as average_costs
 from helpers.local_mode.costs import count_tasks as count_tasks
 from helpers.local_mode.costs import predict_tasks as predict_tasks
 from helpers.local_mode.costs import sum_costs as sum_costs
+from helpers.local_mode.costs import tidy_costs as tidy_costs
 from helpers.local_mode.federation import Federation as Federation
 from helpers.local_mode.fork_server import start_server as start_server
 from helpers.local_mode.records import tabulate_tasks as tabulate_tasks

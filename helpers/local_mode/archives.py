@@ -1,4 +1,4 @@
-"""Archives: the code of the tasks, unpacked once and given to each task as a folder of its own."""
+"""Archives: the code of the tasks, unpacked once and copied to a folder for each task."""
 
 import contextlib
 import functools
@@ -14,11 +14,11 @@ from helpers.local_mode.substra_internals import uncompress
 
 
 class Archives:
-    """Function archives of a compute plan, unpacked beside themselves as they are needed.
+    """Function archives of a compute plan, unpacked next to themselves when they are needed.
 
     Many tasks run the same function, and unpacking and compiling its two hundred files takes
-    longer than many a task. Each task gets a copy of files that were unpacked and compiled once:
-    whatever it does to them, no other task sees it.
+    longer than many tasks. Each task gets a copy of files that were unpacked and compiled once:
+    its changes to them do not affect other tasks.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Archives:
         self._lock = threading.Lock()
 
     def unpack(self, archive_path: str | Path, folder: str | Path) -> None:
-        """Fill a folder with the content of an archive, and the compiled form of its modules.
+        """Fill a folder with the content of an archive and its compiled modules.
 
         Parameters
         ----------
@@ -46,7 +46,7 @@ class Archives:
 
 
 def add_bytecode(folder: str | Path) -> None:
-    """Put the compiled form of its modules into an unpacked archive, where Python looks for it.
+    """Add the compiled modules to an unpacked archive, where Python looks for them.
 
     Every task has a folder of its own; compiling its code each time would take a task of
     TensorFlow a tenth of a second.
@@ -57,9 +57,9 @@ def add_bytecode(folder: str | Path) -> None:
         The archive's content.
     """
     for path in Path(folder).rglob("*.py"):
-        with contextlib.suppress(SyntaxError, ValueError):  # the task will say so
+        with contextlib.suppress(SyntaxError, ValueError):  # the task will report it
             bytecode = _compile(path.read_bytes())
-            # Beside the module, also where PYTHONPYCACHEPREFIX names another place.
+            # Next to the module, even if PYTHONPYCACHEPREFIX names another place.
             target = path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(bytecode)

@@ -1,4 +1,4 @@
-"""Clean-up: what Substra's local mode leaves on the disk."""
+"""Clean-up: the files that Substra's local mode leaves on the disk."""
 
 import shutil
 
@@ -14,9 +14,10 @@ _OF_ALL = {"outputs", "live_performances", "experiments"}
 def remove_local_files(*clients: substra.Client) -> None:
     """Remove the files of clients in local mode; they cannot be used afterwards.
 
-    Substra keeps the assets of a local client in a temporary folder below ``local-worker``, in
-    the folder where the client was made. That one goes when Python ends, but ``local-worker``
-    with the outputs of all tasks stays. Here it goes with the last client that uses it.
+    Substra keeps the assets of a local client in a temporary folder below ``local-worker``, in the
+    folder where the client was created. The temporary folder is removed when Python ends, but
+    ``local-worker`` with the outputs of all tasks remains. Here it is removed with the last client
+    that uses it.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Costs of local mode: the tasks of a plan counted, and a longer run predicted from a short one.
 
 The plan is that of SubstraFL's ``FedAvg``, which ``Scaffold`` shares. A predicted run is a table
-of tasks like that of a measured one, so that whatever sums or draws the one does so for the other.
+of tasks like that of a measured one, so that the same functions sum and draw both.
 """
 
 import heapq
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.arguments import check_integer
+from helpers.results import tidy_scores
 
 
 class _Task(NamedTuple):
@@ -18,7 +19,7 @@ class _Task(NamedTuple):
     hospital: str
     operation: str
     parents: tuple = ()  # numbers of the tasks that must have ended
-    shared: tuple = ()  # those of them whose shared state it reads
+    shared: tuple = ()  # those whose shared state it reads
 
 
 def count_tasks(
@@ -81,27 +82,27 @@ def predict_tasks(
 ) -> pd.DataFrame:
     """Predict a run, task by task, from a measured one; a single round is enough.
 
-    The first task of an operation at a hospital is taken to last as long as the measured first
-    one: a first training also traces the network, which later ones read. The later ones are taken
-    to last as long as the measured later ones did on average. The plan is then played through by
-    the rule of the real runner: a task whose parents have ended starts as soon as a core is free,
-    and one that nobody waits for, such as an evaluation, only if no other could start.
+    The first task of an operation at a hospital is assumed to take as long as the measured first
+    one: a first training also traces the network, which later ones reuse. The later ones are
+    assumed to take the average time of the measured later ones. The plan is then simulated by the
+    rule of the real runner: a task whose parents have ended starts as soon as a core is free, and
+    one on which no other task depends, such as an evaluation, only if no other could start.
 
     Parameters
     ----------
     tasks : pandas.DataFrame
         As :meth:`helpers.local_mode.Federation.tasks` returns it, measured with as many tasks
-        side by side as the run to predict will have, since they slow each other down. Recalled
+        side by side as the run to predict will have, since they slow each other down. Cached
         tasks are not used: they took no time.
     n_rounds : int
         Rounds of the run to predict, 1 or more.
     cores : int
         Tasks that run side by side, 1 or more.
     n_hospitals : int, optional
-        Hospitals that train; those of ``tasks`` by default. More than that are predicted as
-        copies of the measured ones in turn, less are the first ones. An aggregation is taken to
-        last as long as the measured ones. Of an operation that was measured only once, the first
-        and the later tasks are taken to last equally long.
+        Hospitals that train; those of ``tasks`` by default. Additional ones are predicted as copies
+        of the measured ones in turn; if there are fewer, they are the first ones. An aggregation is
+        assumed to take as long as the measured ones. If an operation was measured only once, its
+        first and later tasks are assumed to take equally long.
     eval_every : int, default=1
         As in :func:`count_tasks`. Without an evaluation in ``tasks`` none is predicted.
 
@@ -153,7 +154,7 @@ def predict_tasks(
 
 
 def sum_costs(tasks: pd.DataFrame) -> pd.Series:
-    """Sum up what a run cost, measured or predicted.
+    """Sum the costs of a run, measured or predicted.
 
     Parameters
     ----------
@@ -181,8 +182,65 @@ def sum_costs(tasks: pd.DataFrame) -> pd.Series:
     )
 
 
+def tidy_costs(tasks: pd.DataFrame, *, arm: str, seed: int) -> pd.DataFrame:
+    """Put the costs of a run into the columns of a tidy table.
+
+    Parameters
+    ----------
+    tasks : pandas.DataFrame
+        As :meth:`helpers.local_mode.Federation.tasks` or :func:`predict_tasks` returns it.
+    arm : str
+        Name of the run.
+    seed : int
+        Seed of the run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of ``helpers.results.COLUMNS``: what :func:`sum_costs` returns, with the units
+        in the metric's name, for the hospital ``"all"``; and of each hospital the bytes that were
+        sent and received.
+    """
+    units = {"wall": "s", "work": "s", "cpu": "s"} | dict.fromkeys(
+        ("peak_memory", "sent", "received"), "bytes"
+    )
+    sums = {("all", name): value for name, value in sum_costs(tasks).items()}
+    traffic = tasks.groupby("hospital", sort=False)[["sent", "received"]].sum()
+    sums |= traffic.stack().to_dict()
+    last = tasks["round"].max()
+    rows = [
+        (last, hospital, f"{name}, {units[name]}" if name in units else name, float(value))
+        for (hospital, name), value in sums.items()
+    ]
+    table = pd.DataFrame(rows, columns=["round", "hospital", "metric", "value"])
+    return tidy_scores(table, arm=arm, seed=seed, split="all")
+
+
+def average_costs(tasks: pd.DataFrame) -> pd.DataFrame:
+    """Average the costs of the tasks of each operation.
+
+    Parameters
+    ----------
+    tasks : pandas.DataFrame
+        As :meth:`helpers.local_mode.Federation.tasks` or :func:`predict_tasks` returns it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each operation: the number of ``tasks``; means in seconds of ``wall``, ``cpu`` and
+        ``waiting``, the time a task was ready and waited for a core; in megabytes the largest
+        ``peak_memory``, and the sums of ``received`` and ``sent``.
+    """
+    groups = tasks.assign(waiting=tasks["start"] - tasks["ready"]).groupby("operation", sort=False)
+    averages = groups.agg({"task": "size", "wall": "mean", "cpu": "mean", "waiting": "mean"})
+    shared = groups[["received", "sent"]].sum() / 1e6
+    return averages.rename(columns={"task": "tasks"}).join(
+        [groups["peak_memory"].max() / 1e6, shared]
+    )
+
+
 def _is_first(tasks):
-    """Tell for each task whether it is the first of its operation at its hospital."""
+    """Return for each task whether it is the first of its operation at its hospital."""
     return tasks["round"] == tasks.groupby(["operation", "hospital"])["round"].transform("min")
 
 
@@ -191,7 +249,7 @@ def _average(tasks):
     ran = tasks.assign(first=_is_first(tasks))[~tasks["cached"].astype(bool)]
     means = ran.groupby(["operation", "hospital", "first"])
     means = means[["wall", "cpu", "peak_memory", "sent"]].mean().unstack("first")
-    for column in {name for name, _ in means}:  # where there is only one kind, it stands for both
+    for column in {name for name, _ in means}:  # if there is only one kind, it is used for both
         both = means[column].reindex(columns=[False, True])
         for first in (False, True):
             means[column, first] = both[first].fillna(both[not first])
@@ -225,7 +283,7 @@ def _plan(trains, tests, aggregator, n_rounds, eval_every):
 
 
 def _schedule(plan, durations, cores):
-    """Play the plan through; return when each task is ready and starts, and what it waited for."""
+    """Simulate the plan; return when each task is ready and starts, and what it waited for."""
     children = [[] for _ in plan]
     for number, task in enumerate(plan):
         for parent in task.parents:
@@ -254,7 +312,7 @@ def _schedule(plan, durations, cores):
 
 
 def _tabulate(plan, costs, ready, start, waited_for):
-    """Put the tasks into the same table as measured ones."""
+    """Put the tasks into a table like that of measured ones."""
     keys = [f"{task.operation} {task.round} {task.hospital}" for task in plan]
     ranks, sent = [], costs["sent"].round().astype(int).tolist()
     for task in plan:
@@ -281,7 +339,7 @@ def _tabulate(plan, costs, ready, start, waited_for):
 
 
 def _check(*, eval_every, n_rounds, **counts):
-    """Refuse counts below 1, and what SubstraFL would refuse."""
+    """Refuse counts below 1, and values that SubstraFL would refuse."""
     for name, count in (counts | {"n_rounds": n_rounds}).items():
         check_integer(name, count, 1)
     check_integer("eval_every", eval_every, 1, n_rounds)

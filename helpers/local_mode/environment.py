@@ -1,7 +1,7 @@
-"""Environment of a task: the variables that it is given, and the packages that it can import.
+"""Environment of a task: the variables that it gets, and the packages that it can import.
 
-A task gets what a container would give it, and nothing else of the program that starts it; and
-everything that it gets counts in its fingerprint.
+A task gets what a container would give it, and nothing else from the program that starts it.
+Everything that it gets is part of its fingerprint.
 """
 
 import importlib.metadata
@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-# Where programs and libraries are found, and in which language they speak.
+# Where programs and libraries are found, and the language of their messages.
 _NAMES = (
     *("PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH"),
     *("HOME", "LANG", "LANGUAGE", "TZ", "PYTHONHASHSEED"),
@@ -30,7 +30,7 @@ _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def task_variables(pass_env: Sequence[str] = ()) -> dict[str, str]:
-    """List the environment variables that a task is given, with their values of now.
+    """List the environment variables that a task gets, with their current values.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def task_variables(pass_env: Sequence[str] = ()) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Value by name; what is not set is not there.
+        Value by name, without variables that are not set.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def task_variables(pass_env: Sequence[str] = ()) -> dict[str, str]:
 
 
 def describe_environment(variables: dict[str, str]) -> dict[str, Any]:
-    """Collect what a task's result depends on besides the task itself.
+    """Collect everything, except for the task itself, on which its result depends.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def _read_origin(info, origin):
     """Describe a package that came from no registry: its editable modules, its list of files."""
     package = importlib.metadata.Distribution.at(info)
     if not origin.get("dir_info", {}).get("editable"):
-        # The checksums of its files: one version may have been installed from changed sources.
+        # The checksums of its files: the same version may have been installed from changed sources.
         return {}, package.read_text("RECORD") or ""
     modules = {}
     for name in (package.read_text("top_level.txt") or "").split():
@@ -109,6 +109,6 @@ def _read_origin(info, origin):
         if spec and spec.origin:
             path = Path(spec.origin)
             modules[name] = str(path.parent if spec.submodule_search_locations else path)
-    if not modules:  # its builder does not say what is in it
+    if not modules:  # its builder does not list its content
         modules[info.stem] = url2pathname(urlparse(origin["url"]).path)
     return modules, ""

@@ -1,6 +1,6 @@
 """Federation of hospitals on one machine: a client each, their data registered, their nodes.
 
-The flagship page spells these steps out once; the other pages and the tests take them from here.
+The main page shows these steps one by one; the other pages and the tests use this module.
 """
 
 import contextlib
@@ -31,8 +31,8 @@ from helpers.local_mode.substra_internals import FolderDependency, make_clients,
 from helpers.openers import chest_xray_opener
 
 _HELPERS = Path(helpers.__file__).parent
-# Subpackages that no task needs: a change in them is no reason to run tasks again, and every task
-# unpacks fewer files.
+# Subpackages that no task needs: a change in them does not require tasks to run again, and every
+# task unpacks fewer files.
 _STAYS = (
     "course",
     "exactness.py",
@@ -45,11 +45,11 @@ _STAYS = (
 
 
 class Federation:
-    """Hospitals with a Substra client each, kept alive together.
+    """Hospitals with one Substra client each.
 
-    A client owns the files of its assets: when one is garbage-collected, its files vanish and
-    the next task fails. This object holds them all, in a temporary folder that goes with it.
-    Use it in a ``with`` statement, or call :meth:`close`.
+    A client owns the files of its assets: if it is garbage-collected, its files are removed and the
+    next task fails. This object keeps all clients, and their files in a temporary folder that is
+    removed with it. Use it in a ``with`` statement, or call :meth:`close`.
 
     Parameters
     ----------
@@ -57,20 +57,20 @@ class Federation:
         Hospital, then split, then its sample folder or folders, as
         :func:`helpers.data.prepare_samples` returns them.
     fast : bool, default=True
-        Run the tasks as :func:`helpers.local_mode.run_tasks_fast` does. False leaves them to
-        Substra: a new Python for each task, one after another, nothing stored.
+        Run the tasks as :func:`helpers.local_mode.run_tasks_fast` does. If False, Substra runs
+        them: a new Python process for each task, one after another, nothing stored.
     opener : path, default=the chest X-ray opener
-        The opener's script. If there is a ``description.md`` beside it, Substra shows that.
+        The opener's script. If there is a ``description.md`` next to it, Substra shows that.
     store, max_workers, time_limit, use_cache, pass_env
-        As in :func:`helpers.local_mode.run_tasks_fast`. The tasks of an algorithm without a seed
-        are always run.
+        As in :func:`helpers.local_mode.run_tasks_fast`. Tasks of an algorithm without a seed are
+        never answered from the cache.
 
     Attributes
     ----------
     clients : dict of str to substra.Client
         One for each hospital.
     folder : pathlib.Path
-        Where Substra keeps its files while the federation lives.
+        Where Substra keeps its files while the federation exists.
 
     Raises
     ------
@@ -118,7 +118,7 @@ class Federation:
                 for hospital, client in self.clients.items()
             }
             description = opener.with_name("description.md")
-            if not description.is_file():  # Substra would write one beside the script
+            if not description.is_file():  # Substra would write one next to the script
                 description = self.folder / "description.md"
                 description.write_text(f"The opener {opener.name}.\n", encoding="utf-8")
             self._assets = {
@@ -142,7 +142,7 @@ class Federation:
         self._exit.close()
 
     def tasks(self) -> pd.DataFrame:
-        """Tabulate what the tasks of the last experiment have cost.
+        """Tabulate the costs of the tasks of the last experiment.
 
         Returns
         -------
@@ -230,8 +230,8 @@ class Federation:
             Evaluate every so many rounds, round 0 (before training) included; at most
             ``num_rounds``.
         local_code : sequence of path, optional
-            Files and folders of your own that a task has to import, such as a network in a file
-            beside the script. They travel with the algorithm.
+            Your own files and folders that a task has to import, such as a network in a file next
+            to the script. They travel with the algorithm.
 
         Returns
         -------
@@ -300,36 +300,24 @@ class Federation:
             performances, states, _ = simulate_experiment(**experiment)
         return states, self._scores(performances, strategy)
 
-    def algos_after(self, states: SimuStatesMemory, round_idx: int) -> dict[str, Algo]:
-        """Find the algorithms, with their trained models, in the states of a simulation.
+    def algos(self, states: SimuStatesMemory) -> dict[tuple[str, int], Algo]:
+        """Sort the states of a simulation by hospital and round.
 
         Parameters
         ----------
         states : substrafl.nodes.schemas.SimuStatesMemory
             As :meth:`simulate` returns them.
-        round_idx : int
-            The round, 0 for the initial weights.
 
         Returns
         -------
-        dict of str to substrafl.algorithms.Algo
-            Hospital that trained and its algorithm after this round.
-
-        Raises
-        ------
-        ValueError
-            If there was no such round.
+        dict of (str, int) to substrafl.algorithms.algo.Algo
+            The algorithm of each hospital that trains, after each round.
         """
-        rounds = zip(states.worker, states.round_idx, states.state, strict=True)
-        found = {self._names[worker]: s.algo for worker, idx, s in rounds if idx == round_idx}
-        if not found:
-            raise ValueError(
-                f"Expected a round from 0 to {max(states.round_idx)}. Received {round_idx!r}."
-            )
-        return found
+        rows = zip(states.worker, states.round_idx, states.state, strict=True)
+        return {(self._names[worker], number): state.algo for worker, number, state in rows}
 
     def _nodes(self, hospitals, split):
-        """Arguments of each hospital's node: organization, opener, samples."""
+        """Return the arguments of each hospital's node: organization, opener, samples."""
         if len(set(hospitals)) < len(hospitals):
             raise ValueError(f"Expected each hospital once. Received {list(hospitals)}.")
         nodes = []
@@ -349,7 +337,7 @@ class Federation:
         return nodes
 
     def _experiment(self, strategy, train_on, test_on, split, num_rounds, eval_every):
-        """Arguments that executing and simulating have in common."""
+        """Return the arguments that executing and simulating have in common."""
         num_rounds = check_integer("num_rounds", num_rounds, 1)
         eval_every = check_integer("eval_every", eval_every, 1, num_rounds)
         for name, hospitals in (("train_on", train_on), ("test_on", test_on)):

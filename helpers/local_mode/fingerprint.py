@@ -1,12 +1,12 @@
 """Fingerprint of a task: everything its result depends on, in one hash.
 
-Two tasks with one fingerprint give one result, so a stored result can stand for the second.
-The difficulty is the algorithm, which travels as a pickle: cloudpickle gives classes of a script
-a random number, Python orders sets as it likes in each process, and the lines of the script are in
-every function. A pickle is therefore not hashed as bytes. It is *read without being executed*: each
-name in it becomes a symbol, each call a symbol with arguments, and the hash is taken of that tree,
-without these three. All else counts: the order of a dictionary, the name of the script, and every
-byte of what cannot be read.
+Two tasks with the same fingerprint have the same result, so a stored result can replace the second.
+The difficulty is the algorithm, which travels as a pickle: cloudpickle gives classes of a script a
+random number, the order of sets differs between processes, and every function contains line numbers
+of the script. A pickle is therefore not hashed as bytes. It is *read without being executed*: each
+name in it becomes a symbol, each call a symbol with arguments, and the hash is computed from that
+tree, without these three. Everything else counts: the order of a dictionary, the name of the
+script, and every byte of what cannot be read.
 """
 
 import functools
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from helpers.data.files import hash_file
 
-# Positions in the arguments of types.CodeType that tell where code stands, not what it does.
+# Positions in the arguments of types.CodeType for the place of code, not for what it does.
 _CODE_PLACES = {10: "filename", 13: "first line", 14: "line table"}
 _SKELETONS = ("_make_skeleton_class", "_make_skeleton_enum")
 _TRACKER = re.compile(r"[0-9a-f]{32}")
@@ -35,7 +35,7 @@ def task_fingerprint(
     samples: dict[str, Path],
     environment: dict,
 ) -> str:
-    """Hash everything that a task's result depends on.
+    """Hash everything on which a task's result depends.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def task_fingerprint(
         if not isinstance(value, list):
             parts.append(str(value))
             continue
-        # Files and samples have random names: what is in them counts, and their order.
+        # Files and samples have random names: their content counts, and their order.
         for resource in value:
             path = Path(resource["value"])
             if path.name in samples:
@@ -109,8 +109,8 @@ def pickle_fingerprint(content: bytes) -> str:
     Returns
     -------
     str
-        64 hexadecimal digits. Equal for the same code and values, whenever they were pickled and
-        in whatever lines of the script the code stands.
+        64 hexadecimal digits. They are equal for the same code and values, no matter when they were
+        pickled and in which lines of the script the code is.
     """
     return _bytes(content, _State())
 
@@ -160,7 +160,7 @@ def folder_fingerprint(folder: str | Path) -> str:
 
 
 def module_fingerprint(path: str | Path) -> str:
-    """Hash the names and contents of a module's files, but for those that are hidden or compiled.
+    """Hash the names and contents of a module's files, except hidden and compiled ones.
 
     Parameters
     ----------
@@ -195,12 +195,12 @@ def _files(folder, paths):
 
 @functools.lru_cache(maxsize=4096)
 def _unchanged_file(path, size, modified, inode):
-    """Hash a file once for as long as its size, date and identity stay as they are."""
+    """Hash a file once, as long as its size, date and identity do not change."""
     return hash_file(Path(path))
 
 
 class _Symbol:
-    """What a pickle names (a subclass) or makes (an instance, or a subclass with content)."""
+    """What a pickle names (a subclass) or creates (an instance, or a subclass with content)."""
 
     name = ""
 
@@ -244,7 +244,7 @@ def _symbol(name):
 
 
 class _Reader(pickle.Unpickler):
-    """Unpickler that looks nothing up."""
+    """Unpickler that imports nothing."""
 
     def find_class(self, module, name):
         return _symbol(f"{module}.{name}")
@@ -254,7 +254,7 @@ class _Reader(pickle.Unpickler):
 
 
 class _State:
-    """One walk through a tree: what was seen, and what must stay alive meanwhile."""
+    """One traversal of a tree: what was seen, and what must not be collected meanwhile."""
 
     def __init__(self):
         self.digests = {}
@@ -267,7 +267,7 @@ def _hash(*parts):
 
 
 def _bytes(content, state):
-    """Hash bytes: as the pickles that they are, else as they are."""
+    """Hash bytes: as a pickle if they are one, otherwise as bytes."""
     if content[:1] == b"\x80":
         file = io.BytesIO(content)
         try:
@@ -300,7 +300,7 @@ def _digest(value, state):
 
 
 def _parts(value, state):
-    """Take a container apart; the order of a set and the places of code are left out."""
+    """List the parts of a container, without the order of a set and the places of code."""
     if isinstance(value, dict):
         return ["dict", *(_digest(part, state) for pair in value.items() for part in pair)]
     if isinstance(value, set | frozenset):

@@ -1,4 +1,4 @@
-"""Handle of the server that forks the tasks, in the program that needs them."""
+"""Handle of the server that forks the tasks, for the program that needs them."""
 
 import atexit
 import contextlib
@@ -17,8 +17,8 @@ from helpers.local_mode.environment import task_variables
 class ForkServer:
     """A running server, see :mod:`helpers.local_mode.server`; it ends with this program.
 
-    It imports TensorFlow as soon as it is made; tasks that are sent before wait for it. Any
-    number of threads may have a task run at the same time.
+    It imports TensorFlow as soon as it is created; tasks that are sent before wait for it. Any
+    number of threads may run a task at the same time.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class ForkServer:
     Attributes
     ----------
     users : int
-        How many plans run their tasks with it now.
+        How many plans use it now.
     """
 
     def __init__(self, variables: dict[str, str]) -> None:
@@ -64,11 +64,11 @@ class ForkServer:
         arguments : list of str
             Its arguments.
         folder : str
-            Its working folder; its temporary files go there too.
+            Its working folder, also for its temporary files.
         log : str
-            File that takes what it prints.
+            File for its output.
         time_limit : float, optional
-            Seconds after which the task is ended.
+            Seconds after which the task is terminated.
 
         Returns
         -------
@@ -102,7 +102,7 @@ class ForkServer:
             return answer.result()
         except ConnectionError:
             raise
-        except BaseException:  # Ctrl-C: the task must not go on
+        except BaseException:  # Ctrl-C: the task must not continue
             self.close()
             raise
 
@@ -117,7 +117,7 @@ class ForkServer:
         return self._process.poll() is None
 
     def close(self) -> None:
-        """End the server, and with it every task that still runs."""
+        """Terminate the server, and with it every task that still runs."""
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         try:
@@ -130,7 +130,7 @@ class ForkServer:
         self._process.stdout.close()
 
     def _read(self):
-        """Hand every answer to the thread that waits for it."""
+        """Pass every answer to the thread that waits for it."""
         with contextlib.suppress(Exception):  # a line that is no answer: trust no other one
             for line in self._process.stdout:
                 answer = json.loads(line)
@@ -143,15 +143,15 @@ class ForkServer:
             answer.set_exception(ConnectionError("The server of the tasks has ended."))
 
 
-_servers = {}  # by the variables that their tasks are given
+_servers = {}  # by the variables of their tasks
 _STARTING = threading.Lock()  # programs have several federations in several threads
 
 
 def start_server(pass_env: Sequence[str] = ()) -> None:
     """Start the server of this program, unless it runs; it serves every federation and page.
 
-    Its import of TensorFlow takes seconds. A script that calls this first has them pass while it
-    prepares its data; without the call the server starts with the first task.
+    Its import of TensorFlow takes seconds. If a script calls this first, they pass while it
+    prepares its data; without the call, the server starts with the first task.
 
     Parameters
     ----------
@@ -172,8 +172,8 @@ def start_server(pass_env: Sequence[str] = ()) -> None:
 def lend_server(variables: dict[str, str]) -> Iterator[ForkServer]:
     """Lend a server to one plan, and start it if none runs.
 
-    Should Ctrl-C, or the system, end it meanwhile, then the tasks that are left fail; the next
-    plan begins with a new one.
+    If Ctrl-C, or the system, terminates it meanwhile, the remaining tasks fail; the next plan gets
+    a new one.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def lend_server(variables: dict[str, str]) -> Iterator[ForkServer]:
     Yields
     ------
     ForkServer
-        One whose tasks have these variables.
+        A server whose tasks have these variables.
     """
     with _STARTING:
         server = _find_server(variables)
@@ -199,7 +199,7 @@ def _find_server(variables):
     """Return the server whose tasks have these variables; start it in place of unused ones."""
     wanted = tuple(sorted(variables.items()))
     for key, server in list(_servers.items()):
-        # Each holds an imported TensorFlow in memory.
+        # Each keeps an imported TensorFlow in memory.
         if not server.is_alive() or (key != wanted and not server.users):
             _servers.pop(key).close()
             atexit.unregister(server.close)

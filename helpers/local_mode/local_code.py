@@ -21,7 +21,7 @@ print(*(name for name in sys.argv[1:] if importlib.util.find_spec(name) is None)
 def check_local_code(
     value: Any, local_code: Iterable[str | Path], variables: dict[str, str]
 ) -> list[Path]:
-    """Refuse an experiment of which a task could not import a module.
+    """Refuse an experiment if a task could not import one of its modules.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def check_local_code(
     ------
     ValueError
         If there is no such file or folder, or a module is neither installed nor among them. The
-        message has the argument that adds it.
+        message shows the argument that adds it.
     """
     paths = [Path(path).absolute() for path in local_code]
     absent = [str(path) for path in paths if not path.exists()]
@@ -51,7 +51,7 @@ def check_local_code(
     unknown = named - {"__main__", "helpers", *(path.stem for path in paths)}
     missing = [name for name in sorted(unknown) if name not in sys.stdlib_module_names]
     if missing:
-        # A new Python, which sees neither the script's folder nor its PYTHONPATH: as a task.
+        # A new Python, which has neither the script's folder nor its PYTHONPATH: like a task.
         command = [sys.executable, "-P", "-c", _LOOK, *missing]
         ended = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
         missing = ended.stdout.split()
@@ -65,7 +65,7 @@ def check_local_code(
 
 
 def _place(name):
-    """Return where a module is, from here."""
+    """Return where a module is, for this program."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.origin:
         return name

@@ -1,4 +1,4 @@
-"""Records of the tasks of a compute plan: who did what, when, and at what cost."""
+"""Records of the tasks of a compute plan: where and when they ran, and their costs."""
 
 import dataclasses
 import math
@@ -36,7 +36,7 @@ class TaskRecord:
     waited_for: str = ""
 
     def __str__(self) -> str:
-        """Name the task as a person would."""
+        """Name the task in readable form."""
         return f"{self.operation} at {self.hospital}, round {self.round}"
 
 
@@ -53,7 +53,7 @@ def record_task(task: Task, hospitals: dict[str, str]) -> TaskRecord:
     Returns
     -------
     TaskRecord
-        With nothing measured yet.
+        A record without measurements.
     """
     return TaskRecord(
         task=task.key,
@@ -65,7 +65,7 @@ def record_task(task: Task, hospitals: dict[str, str]) -> TaskRecord:
 
 
 def _name_untagged(function):
-    """Name an operation that SubstraFL gives no tag: what measures a performance evaluates."""
+    """Name an operation without a tag from SubstraFL: if it measures a performance, evaluate."""
     measures = any(output.kind == AssetKind.performance for output in function.outputs)
     return "evaluate" if measures else function.name
 
@@ -85,8 +85,8 @@ def tabulate_tasks(records: Iterable[TaskRecord]) -> pd.DataFrame:
         ("initialize", "train", "aggregate", "evaluate"), ``rank``, ``cached`` (the result was
         stored by an earlier run); in seconds since the plan's start ``ready`` (all parents have
         ended), ``start`` and ``end``; ``wall`` and ``cpu`` in seconds; ``peak_memory`` in bytes,
-        the largest resident memory of the task's process, the libraries that it shares with its
-        siblings included; ``received`` and ``sent``, the bytes of shared states; ``waited_for``,
+        the largest resident memory of the task's process, including the libraries that it shares
+        with other tasks; ``received`` and ``sent``, the bytes of shared states; ``waited_for``,
         the key of the parent that ended last. NaN where nothing was measured.
     """
     columns = [field.name for field in dataclasses.fields(TaskRecord)]

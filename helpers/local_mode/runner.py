@@ -1,4 +1,4 @@
-"""Runner of tasks: Substra's local mode, side by side, with a memory and one progress bar."""
+"""Runner of tasks: Substra's local mode, side by side, with a cache and one progress bar."""
 
 import atexit
 import contextlib
@@ -39,11 +39,12 @@ def run_tasks_fast(
     use_cache: bool | None = None,
     pass_env: Sequence[str] = (),
 ) -> "TaskRunner":
-    """Let the clients of a federation run their tasks fast, side by side, and resumable.
+    """Let the clients of a federation run their tasks quickly, side by side, and resumably.
 
     Each task runs in a process of its own that is forked from a server with TensorFlow imported;
-    Substra's own spawner starts a Python for each, one after another. Nothing else changes: the
-    function archives, arguments and files are Substra's. Leave the call out, and all is as before.
+    Substra's own spawner starts a Python process for each, one after another. Nothing else changes:
+    the function archives, arguments and files are Substra's, and without this call everything works
+    as in Substra.
 
     Parameters
     ----------
@@ -51,28 +52,28 @@ def run_tasks_fast(
         Clients with ``backend_type="subprocess"``. The keys are the hospitals' names, for
         messages and tables; without names the organizations' identifiers are used.
     store : TaskStore or path, optional
-        Where finished tasks are kept, so that a run goes on where one that was killed, or a
+        Where finished tasks are stored, so that a run continues where one that was killed, or a
         shorter one, stopped. Default: :class:`~helpers.local_mode.TaskStore` in the project's
         cache folder.
     max_workers : int, optional
         Tasks that may run at the same time. Default: as many as there are cores, and at most the
-        number of clients. It changes no digit of the results.
+        number of clients. It does not change the results.
     time_limit : float, optional
-        Seconds after which a task is ended and the run fails; default: no limit, as with infinity.
+        Seconds after which a task is terminated and the run fails. Default: no limit, as with
+        infinity.
     use_cache : bool, optional
-        Whether a task is run only if no result of it is stored; otherwise all tasks are run, and
-        the new results stored. Default: True, unless the environment variable
+        Whether to run a task only if no result of it is stored; otherwise all tasks are run, and
+        the new results are stored. Default: True, unless the environment variable
         ``CHEST_XRAYS_NO_CACHE`` is set.
     pass_env : sequence of str, optional
-        Names of environment variables that a task reads. Otherwise it is given those that say
-        where programs are found, the language, and what TensorFlow, Keras and their libraries
-        read; no other one, as in a container. A task whose variables have other values is run
-        again.
+        Names of further environment variables for the tasks. By default a task gets those for the
+        places of programs, the language, and those that TensorFlow, Keras and their libraries
+        read; no others, as in a container. A task whose variables have other values is run again.
 
     Returns
     -------
     TaskRunner
-        Records what each task has cost.
+        Records the costs of each task.
 
     Raises
     ------
@@ -89,13 +90,13 @@ def run_tasks_fast(
 
     Notes
     -----
-    The last digits of a sum depend on how many threads share it. A task computes with as many as
-    the script and as a task of Substra's own spawner: TensorFlow takes one for each core, unless
-    ``TF_NUM_INTRAOP_THREADS`` is set before the script starts. On one machine a simulation and
-    both kinds of tasks so give the same bits; another processor may round differently.
+    The last digits of a sum depend on the number of threads that share it. A task computes with as
+    many as the script and as a task of Substra's own spawner: TensorFlow uses one for each core,
+    unless ``TF_NUM_INTRAOP_THREADS`` is set before the script starts. So on one machine a
+    simulation and both kinds of tasks give the same bits; another processor may round differently.
 
-    A stored result stands for a task with the same archive, inputs, samples, variables, installed
-    packages, number of cores and kind of machine. What a task draws without a seed is none of
+    A stored result is used for a task with the same archive, inputs, samples, variables, installed
+    packages, number of cores and kind of machine. Random numbers without a seed are not part of
     these: seed the algorithm, or set ``use_cache=False``.
     """
     if not hasattr(clients, "items"):
@@ -113,7 +114,7 @@ def run_tasks_fast(
 
 
 class TaskRunner:
-    """Runs the tasks of some clients; made by :func:`run_tasks_fast`, with its parameters.
+    """Runs the tasks of some clients; created by :func:`run_tasks_fast`, with its parameters.
 
     Attributes
     ----------
@@ -148,10 +149,10 @@ class TaskRunner:
         )
         self._store = store if isinstance(store, TaskStore) else TaskStore(store)
         self._store.prune()
-        task_variables(pass_env)  # a wrong argument is said at once
+        task_variables(pass_env)  # reports a wrong argument at once
         self._pass_env = pass_env
         self._server = self._environment = None
-        # Substra's bookkeeping is not made for threads: one at a time, but for running tasks.
+        # Substra's bookkeeping is not thread-safe: one thread at a time, except in running tasks.
         self._bookkeeping = threading.RLock()
         self._records = {}
         self._clients = list(clients.values())
@@ -166,7 +167,7 @@ class TaskRunner:
         atexit.register(self.close)
 
     def start(self) -> None:
-        """Begin to import what tasks need, while the script goes on."""
+        """Begin to import what tasks need, while the script continues."""
         reason = _why_not_fork()
         self._forks = not reason
         if self._forks:
@@ -180,7 +181,7 @@ class TaskRunner:
             )
 
     def table(self) -> pd.DataFrame:
-        """Tabulate what the tasks of the last compute plan have cost.
+        """Tabulate the costs of the tasks of the last compute plan.
 
         Returns
         -------
@@ -190,12 +191,12 @@ class TaskRunner:
         return tabulate_tasks(self._records.values())
 
     def close(self) -> None:
-        """Remove the files that the clients have left; it is called at the program's end."""
+        """Remove the files of the clients; this is called at the program's end."""
         atexit.unregister(self.close)
         remove_local_files(*self._clients)
 
     def _run_plan(self, client, compute_plan, planned):
-        """Run the tasks of a plan, and say in the plan what became of them."""
+        """Run the tasks of a plan, and record their outcome in the plan."""
         self._records = {task.key: record_task(task, self._hospitals) for task in planned}
         try:
             with self._serving():
@@ -212,7 +213,7 @@ class TaskRunner:
         began = time.perf_counter()
         parents = {task.key: _parents(task) & self._records.keys() for task in planned}
         awaited = set().union(*parents.values())
-        # What others wait for comes first; evaluations fill the gaps.
+        # Tasks on which others depend come first; evaluations fill the gaps.
         waiting = {
             task.key: task for task in sorted(planned, key=lambda task: task.key not in awaited)
         }
@@ -238,7 +239,7 @@ class TaskRunner:
                         else:
                             ended[key] = self._records[key].end
                             progress.count(key, client.find_scores(key))
-            except BaseException:  # Ctrl-C: no task may go on
+            except BaseException:  # Ctrl-C: no task may continue
                 if self._server:
                     self._server.close()
                 raise
@@ -267,7 +268,7 @@ class TaskRunner:
 
     @contextlib.contextmanager
     def _serving(self):
-        """Have a server while tasks run, and know what environment they are given."""
+        """Provide a server while tasks run, and the description of their environment."""
         if self._forks is None:
             self.start()
         # Substra's own spawner passes every variable on.
@@ -283,7 +284,7 @@ class TaskRunner:
         outputs = dict(_resources(call.arguments, "--outputs"))
         record.received = sum(path.stat().st_size for name, path in inputs if name == "shared")
         with _released(self._bookkeeping):
-            # The hospital counts too: one hospital's result never stands for another's.
+            # The hospital counts, too: the result of one hospital is never used for another.
             environment = self._environment | {"hospital": record.hospital}
             fingerprint = task_fingerprint(
                 call.archive, call.arguments, call.inputs, call.samples, environment
@@ -317,14 +318,14 @@ class _Progress:
         self._bar.close()
 
     def tell(self, keys):
-        """Say what runs now."""
+        """Show what runs now."""
         records = [self._records[key] for key in keys]
         if records:
             tasks = ", ".join(f"{record.hospital} · {record.operation}" for record in records)
             self._bar.set_description_str(f"round {records[0].round}/{self._rounds} · {tasks}")
 
     def count(self, key, scores):
-        """Count a task that has ended; a cached one says nothing on the time left."""
+        """Count a task that has ended; a cached one is no basis for the time left."""
         record = self._records[key]
         if not self._bar.disable:
             self._bar.initial += record.cached
@@ -359,7 +360,7 @@ def _resources(lines, option):
 
 @contextlib.contextmanager
 def _released(lock):
-    """Let go of a lock for a while."""
+    """Release a lock temporarily."""
     lock.release()
     try:
         yield

@@ -1,10 +1,10 @@
 """Server that forks one process for each task, with the heavy imports done beforehand.
 
 It is started as a script of its own, never imported by the user's program: the program may be a
-notebook or a script without ``if __name__ == "__main__"``, and has threads that a fork would not
-survive. This process imports TensorFlow and never uses it; a task is forked from it and so
-begins with a clean, imported, idle TensorFlow. Only the standard library is imported by name, so
-that ``helpers`` itself is read by each task from the function archive, as in a new Python.
+notebook or a script without ``if __name__ == "__main__"``, and has threads that would not survive a
+fork. This process imports TensorFlow and never uses it; a task is forked from it and so begins with
+a clean, imported, idle TensorFlow. Only the standard library is imported by name, so that each task
+reads ``helpers`` from the function archive, as a new Python would.
 
 Protocol: one JSON object a line. In: ``{"id", "script", "arguments", "folder", "log",
 "time_limit"}``, the last a number or null. Out, when the task has ended: ``{"id", "status",
@@ -45,18 +45,20 @@ PRELOADED = (
     "substrafl.strategies",
     "substrafl.remote",
 )
-GARBAGE = 50_000  # new objects between two collections; Python's own 700 suits small programs
+GARBAGE = (
+    50_000  # new objects between two collections; Python's default of 700 suits small programs
+)
 FILE = io.IOBase.__base__  # issubclass knows it at once; IOBase itself is an abstract class
 TEXT, BUFFERED = io.TextIOWrapper, (io.BufferedWriter, io.BufferedRandom, io.FileIO)
-PATIENCE = 3600  # seconds that the server sleeps at most: the system knows no endless number
+PATIENCE = 3600  # seconds that the server sleeps at most: the system accepts no infinite number
 PR_SET_PDEATHSIG = 1
 # Linux counts the peak of resident memory in KiB, macOS in bytes.
 PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def main() -> None:
-    """Answer requests until standard input is closed, then end every task that still runs."""
-    # What a task, or an import, prints must not get between the answers.
+    """Answer requests until standard input is closed, then terminate all running tasks."""
+    # Output of a task, or of an import, must not mix with the answers.
     answers = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     # Ctrl-C reaches the whole terminal; the program that started us decides what it means.
@@ -102,9 +104,9 @@ def main() -> None:
 
 
 def _preload():
-    """Import what tasks need; a package that is not installed is simply not needed."""
+    """Import what tasks need; packages that are not installed are skipped."""
     sys.path.pop(0)  # the folder of this script: its modules must not shadow others
-    gc.disable()  # imports make objects that stay
+    gc.disable()  # the objects of imports remain
     for name in PRELOADED:
         try:
             importlib.import_module(name)
@@ -113,17 +115,17 @@ def _preload():
     # A garbage collection in a task would write to, and so copy, every page of these objects.
     gc.collect()
     gc.freeze()
-    # Building a graph makes hundreds of thousands of objects that stay until the task ends.
+    # Building a graph creates hundreds of thousands of objects that remain until the task ends.
     gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
     gc.enable()
 
 
 def _fork(request, own):
-    """Start a task, without the files that are the server's own; return its process number."""
+    """Start a task without the server's own files; return its process number."""
     server = os.getpid()
     pid = os.fork()
     if pid:
-        # Both sides do it: whoever comes first, the group is there before it is needed.
+        # Both sides do it, so that the group exists before it is needed, whichever is first.
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)
         return pid
@@ -144,7 +146,7 @@ def _fork(request, own):
 
 
 def _end_with(server):
-    """Let the kernel end this task when the server dies, even by SIGKILL (Linux only)."""
+    """Let the kernel terminate this task when the server dies, even by SIGKILL (Linux only)."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != server:  # it died before we asked
@@ -158,9 +160,9 @@ def _run(request):
     os.dup2(log, 2)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
-    # Temporary files go with the task's folder, however the task ends.
+    # Temporary files are removed with the task's folder, however the task ends.
     os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(dir=request["folder"])
-    if "numpy" in sys.modules:  # as a new Python would; its own generator Python seeds by itself
+    if "numpy" in sys.modules:  # as a new Python would; Python seeds its own generator
         sys.modules["numpy"].random.seed()
     os.chdir(request["folder"])
     sys.pycache_prefix = None  # the compiled modules are in the archive
@@ -183,7 +185,7 @@ def _run(request):
 
 
 def _finish():
-    """Do what Python does at its end: wait for threads, call the exit handlers, close files."""
+    """Do what Python does when it exits: wait for threads, call exit handlers, close files."""
     for step in (threading._shutdown, atexit._run_exitfuncs, _close_files):
         try:
             step()
@@ -195,8 +197,8 @@ def _finish():
 
 
 def _close_files():
-    """Close the files that the task has left open; those of the server are not among them."""
-    # The type says it without asking the object, which may be lazy and import something.
+    """Close the files that the task left open, but not those of the server."""
+    # The type is checked, not the object, which may be lazy and import something.
     files = [value for value in gc.get_objects() if issubclass(type(value), FILE)]
     # What writes into another file comes first: text, then compressed files, then buffers.
     files.sort(key=lambda file: (isinstance(file, BUFFERED), not isinstance(file, TEXT)))
@@ -206,7 +208,7 @@ def _close_files():
 
 
 def _print_error(error):
-    """Print a traceback as a Python of the task's own would: without the frames of this server."""
+    """Print a traceback as a separate Python would: without the frames of this server."""
     with contextlib.suppress(AttributeError, ValueError, OSError):  # the task closed it, say
         sys.stdout.flush()  # into the same file: what was printed before comes first
     frames = error.__traceback__
@@ -233,7 +235,7 @@ def _ended(running):
 
 
 def _late(running):
-    """List the tasks that have used up their time; each is listed once."""
+    """List the tasks that have exceeded their time limit; each is listed once."""
     now = time.monotonic()
     late = [pid for pid, (_, limit) in running.items() if limit is not None and limit <= now]
     for pid in late:
@@ -242,11 +244,11 @@ def _late(running):
 
 
 def _kill(pid):
-    """End a task and all that it has started."""
+    """Terminate a task and all processes that it has started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":
     main()
-    os._exit(0)  # taking TensorFlow's modules apart would take a third of a second
+    os._exit(0)  # unloading TensorFlow's modules would take a third of a second

@@ -1,9 +1,9 @@
 """Spawner of Substra's local mode that forks tasks instead of starting a Python for each.
 
 Substra's own spawner starts a fresh interpreter for every task, which imports TensorFlow every
-time. This one goes through the same function archive, entry point, arguments and files, and runs
-them in a process forked from a server that has the imports done
-(:mod:`helpers.local_mode.server`). Every task still lives and dies in a process of its own.
+time. This one uses the same function archive, entry point, arguments and files, and runs them in a
+process forked from a server that has done the imports (:mod:`helpers.local_mode.server`). Every
+task still runs in a process of its own.
 """
 
 import os
@@ -22,16 +22,16 @@ from helpers.local_mode.substra_internals import (
 
 
 class TaskError(ExecutionError):
-    """A task of the compute plan failed; the message holds the task's own traceback."""
+    """A task of the compute plan failed; the message contains the task's own traceback."""
 
 
 class ForkSpawner:
-    """Does what Substra's subprocess spawner does, but for the way a process comes to life.
+    """Does what Substra's subprocess spawner does, except for how it starts a process.
 
     Parameters
     ----------
     time_limit : float, optional
-        Seconds after which a task is ended.
+        Seconds after which a task is terminated.
     """
 
     def __init__(self, *, time_limit: float | None = None) -> None:
@@ -84,7 +84,7 @@ class ForkSpawner:
 
 
 def _explain(ended, time_limit, log):
-    """Say what became of a task, with the last lines that it printed."""
+    """Describe the outcome of a task, with the last lines that it printed."""
     printed = log.read_text(errors="replace").strip() if log.exists() else ""
     status = ended["status"]
     if ended["late"]:

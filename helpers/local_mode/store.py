@@ -1,4 +1,4 @@
-"""Store of finished tasks: what a run that was killed, or made longer, need not compute again."""
+"""Store of finished tasks, which a run that was killed or extended need not compute again."""
 
 import contextlib
 import json
@@ -24,22 +24,22 @@ _ODD = re.compile(r'["\\\x00-\x1f]')
 class TaskStore:
     """Results of tasks on the disk, found again by the task's fingerprint.
 
-    A result is there whole or not at all, and carries the checksum of every file. Results are
-    unpickled, so that the folder is this user's alone. Any number of programs may use it at once.
+    A result is stored completely or not at all, with the checksum of every file. Results are
+    unpickled, so only this user can access the folder. Any number of programs may use it at once.
 
     Parameters
     ----------
     folder : path, optional
-        Where the results lie; default: ``tasks`` in the project's cache folder. Among them are
-        local states, which hold what a network has learned from a hospital's films: treat the
-        folder as you treat the films.
+        Where the results are stored; default: ``tasks`` in the project's cache folder. Among them
+        are local states, which contain what a network has learned from a hospital's films: protect
+        the folder as you protect the films.
     limit : int, default=2 GiB
         Bytes that :meth:`prune` leaves.
 
     Raises
     ------
     ValueError
-        If the folder cannot be made, or somebody else owns it or may write to it.
+        If the folder cannot be created, or another user owns it or may write to it.
     """
 
     def __init__(self, folder: str | Path | None = None, *, limit: int = LIMIT) -> None:
@@ -56,8 +56,8 @@ class TaskStore:
     def run_folder(self) -> Iterator[Path]:
         """Lend a folder to one run.
 
-        It is removed at the end of the ``with`` block. If the run is killed before, the next run
-        removes it, here.
+        It is removed at the end of the ``with`` block. If the run is killed before, the next call
+        removes it.
 
         Yields
         ------
@@ -67,7 +67,7 @@ class TaskStore:
         Raises
         ------
         ValueError
-            If it cannot be made, or Substra could not tell a task its path.
+            If it cannot be created, or Substra could not pass its path to a task.
         """
         if _ODD.search(str(self.folder)):
             raise ValueError(
@@ -80,7 +80,7 @@ class TaskStore:
         folder = self._runs / name
         with contextlib.ExitStack() as stack:
             with writing_to(self._runs, "results", "store"):
-                # The lock is held as long as this process lives.
+                # The lock is held until this process ends.
                 lock = stack.enter_context(FileLock(self._runs / f"{name}.lock"))
                 stack.callback(Path(lock.lock_file).unlink, missing_ok=True)
                 folder.mkdir(mode=0o700)
@@ -100,12 +100,12 @@ class TaskStore:
         Returns
         -------
         dict or None
-            What :meth:`put` was told about the task; None if there is no such result.
+            The description that :meth:`put` received; None if there is no such result.
 
         Warns
         -----
         UserWarning
-            If the result is damaged; it is forgotten.
+            If the result is damaged; it is removed.
         """
         result = self._results / fingerprint
         text = _read(result / MANIFEST)
@@ -191,7 +191,7 @@ class TaskStore:
             shutil.rmtree(stage, ignore_errors=True)
 
     def prune(self) -> None:
-        """Remove the results that were not used for longest, until the rest is within the limit."""
+        """Remove the least recently used results, until the rest is within the limit."""
         sizes = []
         for result in self._results.iterdir():
             with contextlib.suppress(OSError):  # another program prunes too
@@ -205,7 +205,7 @@ class TaskStore:
             total -= size
 
     def _remove_abandoned(self):
-        """Remove what killed runs have left: nobody holds their locks any more."""
+        """Remove the folders of killed runs, whose locks are free."""
         for lock in self._runs.glob("*.lock"):
             with contextlib.suppress(Timeout, OSError), FileLock(lock, timeout=0):
                 shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
@@ -213,7 +213,7 @@ class TaskStore:
 
 
 def link_file(source: str | Path, target: str | Path) -> None:
-    """Give a file a second name, in place of what had it; copy it where the disk cannot.
+    """Give a file a second name, replacing any other file; copy it if the disk has no links.
 
     Parameters
     ----------

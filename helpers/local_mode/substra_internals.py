@@ -1,8 +1,8 @@
-"""What local mode uses of Substra and SubstraFL beyond their documented interfaces: all of it.
+"""All undocumented parts of Substra and SubstraFL that local mode uses.
 
-Substra's own worker runs the tasks; it has no public place for another spawner, for another order
-of the tasks, or for the folder of its files. A test looks for every name, and a version
-without one says so, where it would be used: see :mod:`helpers.compatibility`.
+Substra's own worker runs the tasks; it has no public way to set another spawner, another order of
+the tasks, or the folder of its files. A test looks for every name, and if a version lacks one, an
+error names it where it would be used: see :mod:`helpers.compatibility`.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ _COUNTING = threading.Lock()  # Substra counts the organizations of a program
 
 @dataclasses.dataclass
 class TaskCall:
-    """What Substra's worker asks of a spawner.
+    """A request from Substra's worker to a spawner.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class TaskCall:
 
 
 class LocalClient:
-    """The inside of a client in local mode.
+    """The internals of a client in local mode.
 
     Parameters
     ----------
@@ -87,12 +87,12 @@ class LocalClient:
         self.folder = Path(find_attribute(self._backend, "_local_worker_dir"))
 
     def take_over(self, *, spawn: Callable, run_plan: Callable, run_alone: Callable) -> None:
-        """Have the client's tasks run by other functions than Substra's.
+        """Run the client's tasks with other functions than Substra's.
 
         Parameters
         ----------
         spawn : callable
-            Takes a :class:`TaskCall` and has the process run, instead of Substra's spawner.
+            Takes a :class:`TaskCall` and runs the process, instead of Substra's spawner.
         run_plan : callable
             Takes this object, a compute plan and its tasks by rank, and calls :meth:`run_task`
             for each of them.
@@ -116,7 +116,7 @@ class LocalClient:
         find_attribute(type(self._worker), "schedule_task")(self._worker, task)
 
     def find_scores(self, key: str) -> dict[str, float]:
-        """Look up what an evaluation has found.
+        """Look up the results of an evaluation.
 
         Parameters
         ----------
@@ -136,7 +136,7 @@ class LocalClient:
         find_attribute(self._db, "_tmp_dir").cleanup()
 
     def _execute_plan(self, run_plan, spec, compute_plan, visited, tasks, spec_options):
-        """Stand in for the method of Substra's backend that runs the tasks one by one."""
+        """Replace the method of Substra's backend that runs the tasks one by one."""
         planned = []
         alone, self._worker.schedule_task = self._worker.schedule_task, planned.append
         try:
@@ -212,7 +212,7 @@ def make_clients(names: Iterable[str], folder: Path) -> dict[str, substra.Client
     names : iterable of str
         Names of the clients.
     folder : pathlib.Path
-        Where their files go, below ``local-worker``.
+        Where their files are written, below ``local-worker``.
 
     Returns
     -------
@@ -227,7 +227,7 @@ def make_clients(names: Iterable[str], folder: Path) -> dict[str, substra.Client
 def working_in(folder: Path) -> Iterator[None]:
     """Let Substra and SubstraFL write into a folder, instead of the current and the temporary one.
 
-    It holds for this thread only; the program's own folder stays what it is.
+    It applies to this thread only; the current folder of the program does not change.
 
     Parameters
     ----------
@@ -253,7 +253,7 @@ class _Path(type(Path())):
 
 
 class FolderDependency(Dependency):
-    """Code that travels with the functions; its copy lies in the folder of :func:`working_in`."""
+    """Code that travels with the functions; its copy is in the folder of :func:`working_in`."""
 
     def _compute_in_cache_directory(self):
         find_attribute(super(), "_compute_in_cache_directory")
@@ -261,4 +261,4 @@ class FolderDependency(Dependency):
         self._compute(self._cache_directory)
 
     def __del__(self) -> None:
-        """Leave the copy: it goes with the folder, which may be gone already."""
+        """Leave the copy: it is removed with the folder, which may no longer exist."""

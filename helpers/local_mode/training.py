@@ -26,7 +26,7 @@ def train_and_score(
     Parameters
     ----------
     algo : helpers.algorithms.TFFedAvgAlgo
-        The algorithm; the one that is given stays untrained.
+        The algorithm; the given object is not trained.
     samples : dict of str to dict of str to path
         Hospital, split and folder, as :func:`helpers.data.prepare_samples` returns them.
     num_rounds : int
@@ -130,4 +130,5 @@ def train_best(
     )
     metric = next(iter(strategy.metric_functions))
     best = find_best_round(curve, metric=metric, patience=patience)
-    return Trained(federation.algos_after(states, best.round), curve, best)
+    algos = federation.algos(states).items()
+    return Trained({name: algo for (name, idx), algo in algos if idx == best.round}, curve, best)

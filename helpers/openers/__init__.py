@@ -1,1 +1,1 @@
-"""Openers: the scripts that Substra stores beside a hospital's data and runs to read it."""
+"""Openers: the scripts that Substra stores with a hospital's data and runs to read them."""

@@ -1,10 +1,10 @@
 """The opener: the one script that reads a hospital's prepared radiographs inside a task.
 
 Substra stores this file alone, as ``opener.py``, and loads it by its path. It therefore imports
-numpy, pandas and substratools only, and knows a sample's folder by what lies in it: `images.npy`
-(``uint8``, n × H × W × 1), `metadata.csv` (one row per film, with its label) and `sample.json`
-(what the two others must look like). It refuses what it does not understand. Films and metadata
-stay on the disk until somebody asks for them.
+only numpy, pandas and substratools, and recognizes a sample's folder by its files: `images.npy`
+(``uint8``, n × H × W × 1), `metadata.csv` (one row per film, with its label) and `sample.json` (a
+description of the two others). It refuses any other folder. Films and metadata remain on the disk
+until they are needed.
 """
 
 import csv
@@ -51,9 +51,9 @@ class ChestXrayOpener(substratools.Opener):
     def get_data(self, folders: Sequence[str | Path]) -> "OpenedFilms":
         """Open the films of all folders, one after the other.
 
-        The films are memory-mapped: opening them costs the reading of `metadata.csv` only, and
-        the pixels of a film are read from the disk when it is indexed. Of `metadata.csv` every
-        row is checked, and only the labels are kept.
+        The films are memory-mapped: opening them reads only `metadata.csv`, and the pixels of a
+        film are read from the disk when it is indexed. Every row of `metadata.csv` is checked, and
+        only the labels are kept.
 
         Parameters
         ----------
@@ -66,13 +66,13 @@ class ChestXrayOpener(substratools.Opener):
             Like a dictionary. ``"images"``: array-like ``uint8`` of shape (n, H, W, 1), a
             ``numpy.memmap`` for one folder and a :class:`FilmStack` for several; ``"labels"``:
             ``int64`` array of shape (n,) with values 0 and 1; ``"metadata"``: DataFrame of n rows
-            with a plain index, read when it is first asked for.
+            with a plain index, read when it is first used.
 
         Raises
         ------
         ValueError
-            If a folder is not a sample this opener knows, if its files do not agree with each
-            other, or if the folders' films differ in size. The message names the folder.
+            If a folder is not a sample that this opener supports, if its files are inconsistent, or
+            if the folders' films differ in size. The message names the folder.
         """
         if not folders:
             raise ValueError(
@@ -97,7 +97,7 @@ class ChestXrayOpener(substratools.Opener):
         )
 
     def fake_data(self, n_samples: int) -> dict[str, Any]:
-        """Make films of noise that have the form of real data, for a trial without data.
+        """Make films of noise with the form of real data, for tests without data.
 
         Parameters
         ----------
@@ -149,8 +149,8 @@ class ChestXrayOpener(substratools.Opener):
 class OpenedFilms(MutableMapping):
     """What the opener returns, like a dictionary with the keys images, labels and metadata.
 
-    The metadata of a film take twenty times the memory of its label, and a training task does not
-    need them.
+    The metadata of a film take twenty times as much memory as its label, and a training task does
+    not need them.
 
     Parameters
     ----------
@@ -191,10 +191,10 @@ class OpenedFilms(MutableMapping):
 
 
 class FilmStack:
-    """Several arrays of films, seen as one without being copied.
+    """Several arrays of films, used as one without copying them.
 
     Indexing with an integer, a slice, a list or array of integers, or a boolean array gives a
-    NumPy array with the films asked for; only these are read. ``numpy.asarray`` reads all.
+    NumPy array of these films; no others are read. ``numpy.asarray`` reads all.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ class FilmStack:
         return f"FilmStack(shape={self.shape}, dtype={self.dtype}, parts={len(self._parts)})"
 
     def __getitem__(self, index: int | slice | ArrayLike) -> np.ndarray:
-        """Read the films asked for, and no others."""
+        """Read these films, and no others."""
         if isinstance(index, slice):
             return self._gather(np.arange(*index.indices(len(self))))
         if isinstance(index, tuple):
@@ -351,7 +351,7 @@ def _check_metadata(folder, about):
 
 
 def _read_metadata(folder):
-    """Read the rows of one folder, some at a time: as many as films have little memory."""
+    """Read the rows of one folder in parts, since many rows would need much memory."""
     path = folder / "metadata.csv"
     with path.open(encoding="utf-8", newline="") as file:
         columns = next(csv.reader(file), [])

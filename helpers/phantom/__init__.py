@@ -1,4 +1,4 @@
-"""Phantom: invented patients, and the physics that turns them into chest films."""
+"""Phantom: synthetic patients, and the physics of their chest films."""
 
 from helpers.phantom.population import HOSPITALS as HOSPITALS
 from helpers.phantom.population import Hospital as Hospital

@@ -1,7 +1,7 @@
-"""Anatomy: the measures of one invented patient and how that patient stands on one film.
+"""Anatomy: the measures of one synthetic patient, and the pose on one film.
 
-:class:`Anatomy` holds what stays over a patient's follow-ups, :class:`Pose` what changes from
-film to film. Lengths are centimetres, *x* to the patient's left (the film's right), *y* down
+:class:`Anatomy` has what stays constant over a patient's follow-ups, :class:`Pose` what changes
+from film to film. Lengths are centimetres, *x* to the patient's left (the film's right), *y* down
 from the middle of the chest, *z* from back to front.
 """
 
@@ -16,7 +16,7 @@ RIGHT, LEFT = -1, 1  # sign of x on either side of the patient
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Measures of one patient, cm unless said."""
+    """Measures of one patient, cm unless stated otherwise."""
 
     female: bool
     age: float  # years
@@ -46,7 +46,7 @@ class Pose:
 
     view: str = "PA"  # "PA": standing, tube far behind; "AP": in bed, tube near, from the front
     rotation: float = 0.0  # about the body's long axis, radians
-    turn: float = 0.0  # leaning on the film, radians
+    turn: float = 0.0  # tilt on the film, radians
     zoom: float = 1.0
     shift: tuple[float, float] = (0.0, 0.0)
     breath: float = 0.0  # how much higher the diaphragm stands than in full inspiration, cm
@@ -56,7 +56,7 @@ class Pose:
         """Cone-beam magnification at depth ``z``, relative to the middle of the chest.
 
         The detector is in front of the chest in PA and behind it in AP; the focus is 180 cm
-        and 105 cm away. What lies far from the detector, as the heart does in AP, grows.
+        and 105 cm away. What is far from the detector, such as the heart in AP, appears larger.
 
         Parameters
         ----------
@@ -116,7 +116,7 @@ def draw_anatomy(rng: np.random.Generator, age: float, female: bool) -> Anatomy:
 
 
 def draw_pose(rng: np.random.Generator, view: str) -> Pose:
-    """Draw how a patient is placed for one film, more carelessly in bed (AP) than standing.
+    """Draw the pose of a patient for one film, which varies more in bed (AP) than standing.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def dome(anatomy: Anatomy, side: int, pose: Pose) -> Solid:
 def heart(anatomy: Anatomy, pose: Pose, enlargement: float = 1.0) -> Solid:
     """Heart as a solid on the film: tilted, apex to the patient's left, magnified by the view.
 
-    In bed (AP) the diaphragm is high and the heart lies flatter and wider.
+    In bed (AP), the diaphragm is high, and the heart is flatter and wider.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ def heart(anatomy: Anatomy, pose: Pose, enlargement: float = 1.0) -> Solid:
     # Disease widens the heart more than it makes it taller.
     long, short = 7.2 * grow, 4.7 * grow / enlargement**0.4
     reach = np.hypot(long * np.cos(tilt), short * np.sin(tilt))
-    # An enlarged heart grows mostly to the left, where the chest has room.
+    # An enlarged heart extends mostly to the left, where the chest has room.
     x = (reach - 4.1 * anatomy.width / 13.6 * (0.55 + 0.45 * grow)) + np.sin(pose.rotation) * z
     y = dome_top(anatomy, LEFT, pose) - 3.3 * grow / enlargement**0.5 + 0.15 * lifted
     return Solid(x=x, y=y, z=z, a=long, b=short, c=6.2 * grow / enlargement**0.3, angle=tilt)

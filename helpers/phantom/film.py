@@ -1,4 +1,4 @@
-"""Film: from line integrals to a picture.
+"""Film: from line integrals to an image.
 
 Beer-Lambert attenuation, scatter, unsharpness, quantum noise, logarithm and display curve.
 """
@@ -16,7 +16,7 @@ SCATTER_WIDTH = 3.5  # standard deviation of the scatter kernel, cm
 
 @dataclass(frozen=True)
 class Technique:
-    """How a film was taken and displayed.
+    """How a film is taken and displayed.
 
     Attributes
     ----------
@@ -27,8 +27,8 @@ class Technique:
     blur : float
         Standard deviation of focal spot and detector unsharpness, cm.
     window : tuple of float
-        How far black lies below the lucent parts of the body and white above its dense
-        parts, as shares of the distance between the two.
+        How far black is below the lucent parts of the body and white above its dense parts, as
+        shares of the distance between the two.
     gamma : float
         Exponent of the display curve; above 1 is darker.
     """

@@ -1,4 +1,4 @@
-"""Findings: what is wrong in an invented chest, as shapes and amounts for the phantom."""
+"""Findings: the abnormalities of a synthetic chest, as shapes and amounts."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Opacity:
 
 @dataclass(frozen=True)
 class Lesions:
-    """Everything that is wrong on one film.
+    """All abnormalities on one film.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ NO_LESIONS = Lesions()
 
 
 def _amount(rng, low, high):
-    """Severity between ``low`` and ``high``; a share SUBTLE lies in the lowest quarter."""
+    """Severity between ``low`` and ``high``; a share SUBTLE is in the lowest quarter."""
     part = rng.uniform(0, 0.25) if rng.random() < SUBTLE else rng.uniform(0.25, 1)
     return low + (high - low) * part
 
@@ -79,8 +79,8 @@ def draw_lesions(
     Parameters
     ----------
     rngs : callable
-        Gives the generator of a finding from its name; the same generator state gives the same
-        lesion, so a finding that persists stays where it was.
+        Returns the generator of a finding, given its name. The same generator state gives the same
+        lesion, so a finding that persists stays in place.
     present : iterable of str
         NIH names of the findings of this film.
     anatomy : Anatomy

@@ -1,11 +1,11 @@
-"""Marker: the lead "L" that a radiographer lays beside the patient's left shoulder."""
+"""Marker: the lead "L" that a radiographer places next to the patient's left shoulder."""
 
 import numpy as np
 
 from helpers.phantom.shapes import FIELD, make_rays
 from helpers.phantom.tubes import add_tubes, join, polyline
 
-LEAD = 12.0  # attenuation, 1/cm; a millimetre or two lets nothing through
+LEAD = 12.0  # attenuation, 1/cm; a millimetre or two is opaque
 SIZE = 1.3  # of the strokes below
 STROKE = 0.34  # half the width of a stroke, cm
 
@@ -15,7 +15,7 @@ _RING = (
 )
 _BOX = [[-1.7, -2.1], [1.8, -2.1], [1.8, 2.0], [-1.7, 2.0], [-1.7, -2.1]]
 
-# Strokes in centimetres about the marker's middle, and how far it is laid aslant (radians).
+# Strokes in centimetres about the marker's centre, and its tilt (radians).
 STYLES = {
     "plain": ([_LETTER], 0.0),
     "ringed": ([_LETTER, _RING], 0.0),
@@ -25,7 +25,7 @@ STYLES = {
 
 
 def add_marker(image: np.ndarray, style: str, rng: np.random.Generator) -> None:
-    """Lay a marker in the upper right corner of a line-integral image, in place.
+    """Add a marker in the upper right corner of a line-integral image, in place.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def add_marker(image: np.ndarray, style: str, rng: np.random.Generator) -> None:
     style : {"plain", "ringed", "boxed", "tilted"}
         A key of :data:`STYLES`.
     rng : numpy.random.Generator
-        Draws where exactly it is laid.
+        Draws its exact position.
     """
     strokes, slant = STYLES[style]
     x, y = FIELD * (rng.uniform(0.38, 0.41)), FIELD * rng.uniform(-0.44, -0.36)

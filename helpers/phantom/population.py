@@ -1,7 +1,7 @@
-"""Population: the hospitals, their patients, and every association planted in the synthetic films.
+"""Population: the hospitals, their patients, and all associations of the synthetic films.
 
-All planted numbers live here, in :data:`HOSPITALS` and the constants below, so that an audit of
-the films has one place to compare with.
+All planted numbers are here, in :data:`HOSPITALS` and the constants below, so that an audit of the
+films can be compared with one place.
 """
 
 from dataclasses import dataclass, field, replace
@@ -46,7 +46,7 @@ MALE_EFFECT = {
     "Pneumothorax": 0.40,
 }
 
-# Share of films with the first finding on which it brings the second along.
+# Share of films with the first finding on which the second is added.
 COMPANIONS = {
     ("Pneumonia", "Consolidation"): 0.30,
     ("Pneumonia", "Effusion"): 0.20,
@@ -63,7 +63,7 @@ AP_AGE_EFFECT = 0.10  # change of the log odds of AP for ten years above the hos
 
 @dataclass(frozen=True)
 class Hospital:
-    """One invented hospital: whom it sees and how it takes films.
+    """One synthetic hospital: its patients, and how it takes films.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ class Hospital:
     marker: str = "plain"
 
     def draw_technique(self, rng: np.random.Generator) -> Technique:
-        """Draw the technique of one film: the hospital's, as far as it keeps to it.
+        """Draw the technique of one film: the hospital's, with some variation.
 
         Parameters
         ----------
@@ -149,7 +149,7 @@ HOSPITALS = (
 
 
 class FilmRecord(NamedTuple):
-    """What the csv says of one film, and the patient's age at the first (years)."""
+    """The row of one film, and the patient's age at the first film (years)."""
 
     hospital: Hospital
     patient: int
@@ -217,7 +217,7 @@ def draw_films(
             films = _draw_patient(rng, hospital)[:left]
             left -= len(films)
             patients.append(films)
-    # Patient numbers must not tell the hospital.
+    # Patient numbers must not reveal the hospital.
     order = np.random.default_rng([seed, len(hospitals)]).permutation(len(patients))
     return [
         film._replace(patient=number + 1)
@@ -236,12 +236,12 @@ def _draw_patient(rng, hospital):
     for follow_up in range(n_films):
         for finding in PREVALENCE:
             fresh = follow_up == 0 or rng.random() > PERSISTENCE
-            # Drawing anew from the same share keeps the share the same in every follow-up.
+            # Drawing again from the same share keeps the share constant over the follow-ups.
             draw = rng.random() < prevalence(finding, hospital, age, female)
             state[finding] = draw if fresh else state[finding]
         present = {finding for finding in PREVALENCE if state[finding]}
         for (first, second), share in COMPANIONS.items():
-            # Drawn for every film, needed or not, so that changing one share moves no other.
+            # Drawn for every film, needed or not, so that changing one share affects no other.
             if rng.random() < share and state[first]:
                 present.add(second)
         odds = np.log(hospital.ap_share / (1 - hospital.ap_share))

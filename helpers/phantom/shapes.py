@@ -1,9 +1,9 @@
-"""Shapes: how far each ray of a film runs inside a solid, in closed form.
+"""Shapes: the length of each ray of a film inside a solid, in closed form.
 
 Rays run along *z* (from back to front); *x* points to the right of the film (the patient's
-left) and *y* down, all in centimetres. A (super)ellipsoid gives the interval of *z* that a ray
-spends inside it directly, so no ray has to be marched, and what remains of one solid when
-others are taken out of it is arithmetic with intervals.
+left) and *y* down, all in centimetres. For a (super)ellipsoid, the interval of *z* in which a ray
+is inside it has a closed form, so no ray has to be marched. Subtracting solids from another is
+arithmetic with intervals.
 """
 
 import math
@@ -60,9 +60,9 @@ def make_rays(
     zoom : float, default=1.0
         Film centimetres for one body centimetre.
     turn : float, default=0.0
-        Angle by which the patient leans on the film, radians.
+        Angle by which the patient is tilted on the film, radians.
     shift : tuple of float, default=(0.0, 0.0)
-        Where the body's origin lies on the film, cm from its centre.
+        Where the body's origin is on the film, cm from its centre.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def make_rays(
 
 
 def half_chord(x: np.ndarray, y: np.ndarray, solid: Solid) -> np.ndarray:
-    """Half the length that rays along *z* spend inside a superellipsoid.
+    """Return half the length of rays along *z* inside a superellipsoid.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def covered(
     within : tuple of ndarray
         Lower and upper ends ``(low, high)`` of the interval of each ray.
     *solids : tuple of ndarray
-        Intervals of the same shape; they may overlap each other and stick out of ``within``.
+        Intervals of the same shape; they may overlap each other and extend beyond ``within``.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """Thorax: line integrals through a chest, with or without findings.
 
-Soft tissue is a few solids joined smoothly. Each lung is a solid less the abdomen under the
-diaphragm, the heart and the mediastinum; it takes the place of tissue, and vessels, fluid,
-bare air or filled air spaces take the place of lung. The skeleton lies on top.
+Soft tissue consists of a few solids joined smoothly. Each lung is a solid minus the abdomen under
+the diaphragm, the heart and the mediastinum. It replaces tissue, and vessels, fluid, bare air or
+filled air spaces replace lung. The skeleton is added last.
 """
 
 from functools import lru_cache
@@ -28,7 +28,7 @@ from helpers.phantom.tubes import add_tubes, join, polyline
 TISSUE = 0.205
 LUNG = 0.045
 CONSOLIDATED = 0.165  # lung whose air spaces are filled, a little air left
-LUMP = 0.33  # nodules and masses: tissue with some lime in it
+LUMP = 0.33  # nodules and masses: tissue with some calcium
 BLOOD = 0.25  # vessels above lung: blood and the sheath around it
 TAPER = np.array([[1.0], [0.9]])  # of the two halves of a vessel between branchings
 
@@ -45,7 +45,7 @@ def project_chest(
     pose : Pose
         How the patient stands or lies.
     lesions : Lesions, default=NO_LESIONS
-        What is wrong.
+        The abnormalities.
     n : int, default=256
         Pixels along one side.
 
@@ -72,10 +72,10 @@ def project_chest(
 
 
 def _open_lung(image, vessels, rays, anatomy, pose, lesions, side):
-    """Replace tissue by one lung and what is wrong in it, in place.
+    """Replace tissue by one lung and its abnormalities, in place.
 
-    The pleural cavity is a solid less the abdomen under the diaphragm, heart and mediastinum;
-    what is left of each ray is lung, fluid (effusion) or bare air (pneumothorax).
+    The pleural cavity is a solid minus the abdomen under the diaphragm, heart and mediastinum; the
+    rest of each ray is lung, fluid (effusion) or bare air (pneumothorax).
     """
     cavity_shape = lung(anatomy, side, pose)
     box, part = crop(rays, cavity_shape)
@@ -100,7 +100,7 @@ def _open_lung(image, vessels, rays, anatomy, pose, lesions, side):
     if collapse:
         shrunk = _collapsed(cavity_shape, side, collapse)
         air = within(shrunk)
-        # The lung keeps its blood in less room; the pleural space holds air only.
+        # The lung has the same blood in less space; the pleural space contains only air.
         gain = np.float32(LUNG * (1 + 0.6 * collapse)) * air
         skin = shrunk._replace(a=shrunk.a - 0.16, b=shrunk.b - 0.16, below=shrunk.below - 0.16)
         gain += np.float32(0.5 * TISSUE) * np.maximum(air - within(skin), 0)

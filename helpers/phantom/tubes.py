@@ -117,7 +117,7 @@ def add_tubes(image: np.ndarray, rays: Rays, tubes: Tubes) -> None:
     side = extent.max(axis=1)
     bucket = np.ceil(np.log2(np.maximum(side, 5)) * 2).astype(int)
     visible = (low < n).all(axis=1) & (low + extent > 0).all(axis=1)
-    # Patches may stick out of the film: they are gathered on a wider one.
+    # Patches may extend beyond the film: they are added to a wider one.
     pad = int(2 ** (bucket[visible].max(initial=6) / 2)) + 1
     wide = n + 2 * pad
     normal = np.stack([-direction[:, 1], direction[:, 0]], axis=1)

@@ -19,7 +19,7 @@ def plot_intervals(
     ----------
     intervals : pandas.DataFrame
         Columns ``arm``, ``hospital``, ``value``, ``low`` and ``high``, such as
-        :class:`helpers.evaluation.Interval` holds them; limits that are NaN are not drawn.
+        :class:`helpers.evaluation.Interval` has them; limits that are NaN are not drawn.
     reference : float, optional
         Where a thin line is drawn: chance for a score, 0 for a difference.
     ax : matplotlib.axes.Axes, optional
@@ -129,7 +129,7 @@ def plot_gains(gains: pd.DataFrame, sizes: pd.Series, *, ax: Axes | None = None)
 
 
 def plot_exactness(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw differences from references, each beside what is allowed.
+    """Draw differences from references, each with its tolerance.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def plot_exactness(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def _mark(arm, color, arms):
-    """Return how an arm's point looks; a ring is what a hospital can do by itself."""
+    """Return the style of an arm's point; a ring is the arm ``alone``."""
     others = [name for name in arms if name not in ARM_STYLES]
     own = dict(zip(others, "v^P*X" * len(others), strict=False))
     marker = ARM_STYLES.get(arm, {}).get("marker") or own[arm]

@@ -11,7 +11,7 @@ from helpers.plots.style import PALETTE, new_axes
 
 
 def plot_effects(found: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw the effects that an audit found, and what it could have found.
+    """Draw the effects that an audit found, and those that it could have found.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def plot_odds_ratios(
 
 
 def plot_groups(measured: pd.DataFrame, metric: str, *, ax: Axes | None = None) -> Axes:
-    """Draw a metric of each group; groups too small for it are hollow and grey.
+    """Draw a metric of each group; groups that are too small are hollow and grey.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def plot_groups(measured: pd.DataFrame, metric: str, *, ax: Axes | None = None) 
     Returns
     -------
     matplotlib.axes.Axes
-        The axes; the number of patients stands behind each name.
+        The axes; the number of patients follows each name.
     """
     ax = ax or new_axes()
     places = np.arange(len(measured))
@@ -171,9 +171,9 @@ def plot_trade_off(
         One row for each choice, indexed by its names (two levels: color, then shape), with the
         columns ``cost`` and ``gain``.
     cost : str
-        Column that should be small, such as a gap; the horizontal axis.
+        Column whose values should be small, such as a gap; the horizontal axis.
     gain : str
-        Column that should be large; the vertical axis.
+        Column whose values should be large; the vertical axis.
     by : tuple of str
         What the two levels of the index are, for the legend.
     limits : pandas.DataFrame, optional
@@ -185,7 +185,7 @@ def plot_trade_off(
     Returns
     -------
     matplotlib.axes.Axes
-        The axes. On the line, nothing is better in both.
+        The axes. No choice is better in both than those on the line.
     """
     ax = ax or new_axes()
     colors, shapes = (table.index.unique(level) for level in (0, 1))
@@ -212,7 +212,7 @@ def plot_trade_off(
 
 
 def pareto_front(cost: ArrayLike, gain: ArrayLike) -> np.ndarray:
-    """Tell which choices are not beaten in both ways by another.
+    """Return which choices are not dominated by another.
 
     Parameters
     ----------

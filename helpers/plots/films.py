@@ -1,9 +1,12 @@
-"""Films drawn side by side."""
+"""Films drawn side by side, and their grey levels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+
+from helpers.plots.style import hospital_colors
 
 
 def plot_films(
@@ -29,7 +32,7 @@ def plot_films(
     Returns
     -------
     numpy.ndarray of matplotlib.axes.Axes
-        The axes that hold a film.
+        The axes with a film.
     """
     if axes is None:
         n_columns = min(n_columns, len(films))
@@ -49,3 +52,29 @@ def plot_films(
         if titles is not None:
             axes[number].set_title(titles[number], fontsize=8)
     return axes[: len(films)]
+
+
+def plot_grey_levels(films: Mapping[str, np.ndarray], *, ax: Axes | None = None) -> Axes:
+    """Draw how the grey levels of each hospital's films are distributed.
+
+    Parameters
+    ----------
+    films : dict of str to numpy.ndarray
+        Hospital, then its films: grey levels, uint8, of any shape.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(7, 3.2), layout="constrained")[1]
+    edges = np.arange(0, 257, 8)
+    for name, color in hospital_colors(films).items():
+        shares = np.histogram(films[name], edges)[0] / films[name].size
+        ax.stairs(shares, edges, color=color, label=name.replace("_", " "), linewidth=1.5)
+    ax.set(xlabel="grey level (0: black, 255: white)", ylabel="share of pixels", xlim=(0, 256))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return ax

@@ -1,4 +1,4 @@
-"""Privacy: what hospitals reach against what they spend."""
+"""Privacy: the scores of hospitals against the privacy that they spend."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,15 +20,15 @@ def plot_privacy(
     scores : pandas.DataFrame
         AUCs with the same index and columns.
     alone : pandas.Series
-        What each hospital reaches alone, by its name.
+        The score of each hospital alone, by its name.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure by default.
 
     Returns
     -------
     matplotlib.axes.Axes
-        The axes, logarithmic from left to right: a line for each hospital, dotted what it reaches
-        alone, grey chance.
+        The axes, logarithmic from left to right: a line for each hospital, a dotted line for its
+        score alone, and a grey one for chance.
     """
     ax = ax or new_axes()
     ax.axhline(0.5, color="0.8", zorder=0)

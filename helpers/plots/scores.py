@@ -1,7 +1,9 @@
 """Scores of arms and hospitals: curves over the rounds, and what each hospital gains."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -86,4 +88,30 @@ def plot_hospitals(results: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.set_yticks(range(len(hospitals)), [name.replace("_", " ") for name in hospitals])
     ax.set(ylim=(len(hospitals) - 0.5, -0.5), xlabel="AUC gained over the hospital's own model")
     ax.legend(fontsize=8)
+    return ax
+
+
+def plot_folds(scores: Mapping[str, Sequence[float]], *, ax: Axes | None = None) -> Axes:
+    """Draw the AUC of several models, a row each: their folds in grey, the mean in black.
+
+    Parameters
+    ----------
+    scores : dict of str to sequence of float
+        Of each model the AUC of its folds, in [0.4, 1].
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(7, 3.2), layout="constrained")[1]
+    ax.axvline(0.5, color="0.6", linewidth=1)
+    for number, folds in enumerate(scores.values()):
+        ax.scatter(folds, np.full(len(folds), number), s=18, color="0.6")
+        ax.scatter(np.mean(folds), number, s=70, color="black", marker="D", zorder=3)
+    ax.set_yticks(range(len(scores)), list(scores))
+    ax.set(xlim=(0.4, 1), ylim=(len(scores) - 0.5, -0.5))
     return ax

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 
 # Okabe & Ito's palette, distinguishable without color vision; the arms are grey and black.
@@ -34,3 +35,28 @@ def hospital_colors(hospitals: Iterable[str]) -> dict[str, str]:
 def new_axes() -> Axes:
     """Make the axes of a new figure."""
     return plt.subplots(figsize=(6, 4), layout="constrained")[1]
+
+
+def make_panels(n_panels: int, *, height: float, n_columns: int = 2) -> np.ndarray:
+    """Make a figure with rows of panels.
+
+    Parameters
+    ----------
+    n_panels : int
+        Number of panels, 1 or more. Places in the last row that are left over stay empty.
+    height : float
+        Height of a row in inches.
+    n_columns : int, default=2
+        Panels in a row.
+
+    Returns
+    -------
+    numpy.ndarray of matplotlib.axes.Axes, shape (n_panels,)
+        The panels, row by row.
+    """
+    n_rows = -(-n_panels // n_columns)
+    size = (9, height * n_rows)
+    _, axes = plt.subplots(n_rows, n_columns, figsize=size, layout="constrained", squeeze=False)
+    for ax in axes.flat[n_panels:]:
+        ax.set_axis_off()
+    return axes.flatten()[:n_panels]

@@ -125,7 +125,7 @@ def plot_label_shares(
 
 
 def plot_association(association: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw how far columns tell each other, pair by pair; the diagonal is left empty.
+    """Draw how strongly columns are associated, pair by pair; the diagonal is empty.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""Timeline of the tasks of a run: when each ran, and who waited for whom."""
+"""Timeline of the tasks of a run: when each ran, and which waited for which."""
+
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +16,7 @@ OPERATION_COLORS = {
 
 
 def plot_timeline(tasks: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw when each task ran, in a lane for each hospital, and who waited for whom.
+    """Draw when each task ran, in a lane for each hospital, and which waited for which.
 
     A bar is a task, with its round, from start to end; the pale strip below it is the time that
     it was ready and waited for a core. Tasks of one hospital that overlap are drawn one below the
@@ -58,7 +60,7 @@ def plot_timeline(tasks: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         0.12,
         tasks["ready"],
         color="0.4",
-        alpha=0.3,  # where several wait, it gets darker
+        alpha=0.3,  # darker where several wait
         label="waits for a core",
     )
     for row in tasks[tasks["end"] - tasks["start"] > 0.02 * length].itertuples():
@@ -84,6 +86,30 @@ def plot_timeline(tasks: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.tick_params(axis="y", length=0)
     ax.legend(fontsize=8, ncols=6, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     return ax
+
+
+def plot_timelines(runs: Mapping[str, pd.DataFrame]) -> np.ndarray:
+    """Draw the timelines of several runs below each other, with the same seconds.
+
+    Parameters
+    ----------
+    runs : dict of str to pandas.DataFrame
+        A title, and tasks as for :func:`plot_timeline`.
+
+    Returns
+    -------
+    numpy.ndarray of matplotlib.axes.Axes
+        The axes, one for each run.
+    """
+    size = (9, 3.5 * len(runs))
+    _, axes = plt.subplots(len(runs), figsize=size, layout="constrained", sharex=True)
+    axes = np.ravel(axes)
+    for ax, (title, tasks) in zip(axes, runs.items(), strict=True):
+        plot_timeline(tasks, ax=ax).set_title(title, loc="right")
+    axes[-1].set_xlim(0, 1.01 * max(tasks["end"].max() for tasks in runs.values()))
+    for ax in axes[:-1]:
+        ax.set_xlabel("")
+    return axes
 
 
 def _share_lanes(tasks):

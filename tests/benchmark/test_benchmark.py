@@ -281,6 +281,6 @@ def test_the_page_takes_its_numbers_from_the_report(report, page):
     assert "$ make benchmark" in text
     assert "Ours took 2.00 times as long as the bare loop" in text
     assert "In memory\n" in text
-    assert "their PyTorch twin – times, and Flower's simulation 1.50 times" in text
+    assert "with PyTorch – times, and Flower's simulation 1.50 times" in text
     assert "   * - bare Keras loop\n     - 12.0\n     - 10.0, 12.0, 50.0\n     - 0.50\n" in text
     assert "   * - not measured\n" in text

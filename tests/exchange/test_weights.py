@@ -12,8 +12,11 @@ from helpers.exchange import (
     get_parameters,
     increment_parameters,
     name_parameters,
+    norm_parameters,
     set_parameters,
+    step_norms,
     subtract_parameters,
+    unchanged_parameters,
     weighted_sum_parameters,
     zeros_like_parameters,
 )
@@ -218,3 +221,18 @@ def test_number_of_sets_and_coefficients():
 def test_a_model_without_variables_is_refused():
     with pytest.raises(ValueError, match="Expected a built model"):
         get_parameters(exchanged_variables(keras.Sequential([layers.Dense(1)])))
+
+
+def test_norm_takes_all_tensors_together_and_steps_are_norms_of_differences():
+    one = {"w": np.float32([[1, 2]]), "b": np.float32([2])}
+    assert norm_parameters(one) == 3
+    zero = {name: np.zeros_like(value) for name, value in one.items()}
+    assert step_norms([zero, one, one]) == [3, 0]
+    assert step_norms([one]) == []
+
+
+def test_a_tensor_is_unchanged_only_if_every_bit_is():
+    before = {"w": np.float32([1, 2]), "b": np.float32([0])}
+    after = {"w": np.float32([1, np.nextafter(np.float32(2), np.float32(3))]), "b": before["b"]}
+    assert unchanged_parameters(before, after) == ["b"]
+    assert unchanged_parameters(before, before) == ["w", "b"]

@@ -11,7 +11,14 @@ from substrafl.strategies import FedAvg
 from substrafl.strategies.schemas import StrategyName
 
 from helpers.evaluation import auc
-from helpers.local_mode.costs import count_tasks, predict_tasks, sum_costs
+from helpers.local_mode.costs import (
+    average_costs,
+    count_tasks,
+    predict_tasks,
+    sum_costs,
+    tidy_costs,
+)
+from helpers.results import COLUMNS as TIDY
 
 COLUMNS = [
     "task", "round", "hospital", "operation", "rank", "cached", "ready", "start", "end", "wall",
@@ -157,6 +164,28 @@ def test_two_cores_follow_the_schedule_by_hand():
     # Four updates are written, two of them read; the one average is read by both.
     assert costs["sent"] == 4 * 100 + 90
     assert costs["received"] == 2 * 100 + 2 * 90
+
+
+def test_costs_are_averaged_by_operation():
+    found = average_costs(predict_tasks(measure("AB", "AB"), 1, cores=2))
+    assert found["tasks"].to_dict() == {"initialize": 2, "train": 4, "aggregate": 1, "evaluate": 4}
+    assert found["wall"].to_dict() == WALL
+    assert found.loc["evaluate", "waiting"] == (4 + 10 + 1 + 2) / 4  # of the schedule by hand
+    assert found.loc["train", ["received", "sent"]].tolist() == [2 * 90 / 1e6, 4 * 100 / 1e6]
+
+
+def test_costs_get_the_columns_of_other_results_and_traffic_is_by_hospital():
+    predicted = predict_tasks(measure("AB", "AB"), 1, cores=2)
+    found = tidy_costs(predicted, arm="predicted", seed=3)
+    assert list(found) == list(TIDY)
+    assert found[["seed", "round", "arm", "split"]].drop_duplicates().to_numpy().tolist() == [
+        [3, 1, "predicted", "all"]
+    ]
+    value = found.set_index(["hospital", "metric"])["value"]
+    assert value["all", "wall, s"] == 17
+    assert value["all", "tasks"] == 11
+    assert value["A", "sent, bytes"] == 2 * 100 + 90  # it aggregates
+    assert value["B", "received, bytes"] == 90
 
 
 def test_each_hospital_keeps_its_own_mean_and_recalled_tasks_do_not_count():

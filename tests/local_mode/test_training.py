@@ -59,6 +59,3 @@ def test_the_best_round_is_kept(tiny_samples):
             assert score == rows[trained.best.round]
         assert list(trained.algos) == list(tiny_samples)
         assert trained.algo is trained.algos[next(iter(tiny_samples))]
-        states, _ = federation.simulate(strategy, num_rounds=1)
-        with pytest.raises(ValueError, match=r"round from 0 to 1\. Received 2"):
-            federation.algos_after(states, 2)
