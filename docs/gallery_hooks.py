@@ -63,7 +63,8 @@ def share_cores(app, config):
 def resolve_radiographs(app):
     """Make a relative ``CHEST_XRAYS`` absolute: pages run in their own folders."""
     del app
-    if source := os.environ.get("CHEST_XRAYS"):
+    source = os.environ.get("CHEST_XRAYS")
+    if source and source != "pneumoniamnist":  # which is downloaded
         os.environ["CHEST_XRAYS"] = str(Path(source).expanduser().absolute())
 
 

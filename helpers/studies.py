@@ -118,6 +118,26 @@ def read_study(page: str, data: str) -> Study | None:
     return Study(_read(path.with_suffix(".csv")), about) if about["data"] == data else None
 
 
+def read_studies(prefix: str) -> dict[str, Study]:
+    """Read all studies whose names begin alike, such as one page's studies of several collections.
+
+    Parameters
+    ----------
+    prefix : str
+        Beginning of their names.
+
+    Returns
+    -------
+    dict of str to Study
+        In alphabetical order.
+    """
+    paths = sorted(FOLDER.glob(f"{prefix}*.json"))
+    return {
+        path.stem: Study(_read(path.with_suffix(".csv")), json.loads(path.read_text("utf-8")))
+        for path in paths
+    }
+
+
 def join_study(
     page: str,
     live: pd.DataFrame,

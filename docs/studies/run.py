@@ -124,7 +124,9 @@ def run_study(page: Path, seeds: range, jobs: int) -> None:
 
         with ThreadPoolExecutor(jobs) as pool:
             list(tqdm(pool.map(run, seeds), total=len(seeds), desc=name, unit="seed"))
-        print(gather_study(name, folder, minutes=(time.monotonic() - start) / 60))
+        minutes = (time.monotonic() - start) / 60
+        for study in sorted({path.name.split(".")[0] for path in Path(folder).glob("*.csv")}):
+            print(gather_study(study, folder, minutes=minutes))
 
 
 if __name__ == "__main__":

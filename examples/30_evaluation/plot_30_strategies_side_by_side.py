@@ -97,9 +97,9 @@ from helpers.evaluation import auc
 from helpers.models import build_cnn
 from helpers.strategies import CyclicTransfer
 
-N_ROUNDS, EVAL_EVERY, PATIENCE = 40, 2, 5  # patience in evaluations
+N_ROUNDS, EVAL_EVERY, PATIENCE = 36, 2, 3  # patience in evaluations
 N_UPDATES = 20  # batches of 16 films in a round, at each hospital
-RATE = 0.3  # of SGD, where something else is chosen
+RATE = 0.1  # of SGD, where something else is chosen
 
 
 def settings(rate=RATE, n_updates=N_UPDATES, **more):
@@ -121,19 +121,19 @@ def scaffold(rate):
     return Scaffold(TFScaffoldAlgo(**settings(rate)), metric_functions=auc, aggregation_lr=1.0)
 
 
-RATES = (0.1, 0.3, 1.0)
-CHOICES = {  # arm: (what is chosen, from what, how the strategy is made)
-    "FedAvg": ("rate", RATES, average),
-    "FedProx": ("μ", (0.01, 0.1, 1.0), lambda mu: average(RATE, proximal_mu=mu)),
-    "Scaffold": ("rate", RATES, scaffold),
+RATES = (0.03, 0.1, 0.3)
+CHOICES = {  # arm: (what is chosen from, what was chosen, how the strategy is made)
+    "FedAvg": (RATES, 0.1, average),
+    "FedProx": ((0.01, 0.1, 1.0), 0.01, lambda mu: average(RATE, proximal_mu=mu)),
+    "Scaffold": (RATES, 0.1, scaffold),
     "FedAdam": (
-        "server rate",
         (0.005, 0.02, 0.05),
+        0.02,
         lambda rate: average(RATE, server_optimizer=FedAdam(learning_rate=rate)),
     ),
-    "cyclic": ("rate", RATES, lambda r: CyclicTransfer(TFCyclicAlgo(**settings(r)), auc)),
-    "alone": ("rate", RATES, average),
-    "pooled": ("rate", RATES, lambda r: average(r, n_updates=N_UPDATES * N_HOSPITALS)),
+    "cyclic": (RATES, 0.1, lambda rate: CyclicTransfer(TFCyclicAlgo(**settings(rate)), auc)),
+    "alone": (RATES, 0.1, average),
+    "pooled": (RATES, 0.3, lambda rate: average(rate, n_updates=N_UPDATES * N_HOSPITALS)),
 }
 
 # %%

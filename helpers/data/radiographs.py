@@ -11,13 +11,15 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from helpers.data.class_folders import read_class_folders
+from helpers.data.fetch import fetch_pneumoniamnist
 from helpers.data.images import ArrayFilms, decode_image, read_image
 from helpers.data.layouts import find_layout, finish_table
 from helpers.data.medmnist import read_medmnist
 from helpers.data.nih import read_nih
 from helpers.data.report import Report
-from helpers.data.synthetic import make_radiographs
+from helpers.data.synthetic import PARAMETERS, make_radiographs
 
+FETCHED = "pneumoniamnist"  # what CHEST_XRAYS may say instead of a path
 _TITLES = {
     "nih": "NIH ChestX-ray14 layout",
     "class folders": "Class folders",
@@ -83,6 +85,11 @@ class Radiographs:
         name = film if isinstance(film, str) else self.table["image"].iloc[film]
         return read_image(self.source, name) if self._arrays is None else self._arrays.read(name)
 
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the films are the synthetic ones."""
+        return (self.source / PARAMETERS).is_file()
+
     def __str__(self) -> str:
         """Describe layout, numbers and repairs in one short paragraph, without any full path."""
         patients = self.table["patient"].nunique()
@@ -105,8 +112,9 @@ def read_radiographs(
     ----------
     source : str or pathlib.Path, default=None
         A folder in NIH's layout or with class folders, or a MedMNIST ``.npz``. None means the
-        environment variable ``CHEST_XRAYS``; if that is unset or empty, too, the synthetic
-        radiographs, which are generated once and then cached.
+        environment variable ``CHEST_XRAYS``, where the word ``pneumoniamnist`` downloads
+        PneumoniaMNIST (4 MB) once; if that is unset or empty, too, the synthetic radiographs, which
+        are generated once and then cached.
     strict : bool, default=True
         Whether to refuse the whole collection if a fault cannot be repaired. If False, the films
         concerned are omitted and reported.
@@ -159,6 +167,8 @@ def _find_source(source: str | Path | None) -> Path:
         named_by = "source"
     elif os.environ.get("CHEST_XRAYS", "").strip():
         source = os.environ["CHEST_XRAYS"].strip()
+        if source == FETCHED and not Path(source).exists():
+            source = fetch_pneumoniamnist()
     else:
         source = make_radiographs()
     path = Path(source).expanduser()

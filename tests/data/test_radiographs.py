@@ -118,6 +118,18 @@ def test_environment_variable_selects_the_source(make_nih, monkeypatch):
     assert read_radiographs().source == folder.resolve()
 
 
+def test_a_word_downloads_pneumoniamnist(make_nih, monkeypatch, tmp_path):
+    folder = make_nih()
+    monkeypatch.setattr("helpers.data.radiographs.fetch_pneumoniamnist", lambda: folder)
+    monkeypatch.setenv("CHEST_XRAYS", "pneumoniamnist")
+    monkeypatch.chdir(tmp_path)
+    assert read_radiographs().source == folder.resolve()
+    assert not read_radiographs().is_synthetic
+    # A folder of that name is the user's own.
+    make_nih().rename(tmp_path / "pneumoniamnist")
+    assert read_radiographs().source == (tmp_path / "pneumoniamnist").resolve()
+
+
 @pytest.mark.parametrize("value", [None, ""])
 def test_without_a_source_the_synthetic_radiographs_are_read(make_nih, monkeypatch, value):
     folder = make_nih()
