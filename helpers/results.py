@@ -54,6 +54,49 @@ def tidy_scores(
     return table[[*COLUMNS, *more]].reset_index(drop=True)
 
 
+def tidy_values(
+    values: Mapping[str, Mapping[str, float] | pd.Series],
+    *,
+    seed: int,
+    round: int = 0,
+    hospital: str = "all",
+    split: str = "test",
+) -> pd.DataFrame:
+    """Put numbers that a page has computed into rows of its table of results.
+
+    Parameters
+    ----------
+    values : dict of str to (dict of str to float, or pandas.Series)
+        Metric, arm and number.
+    seed : int
+        Seed of the run.
+    round : int, default=0
+        Round that the numbers belong to.
+    hospital : str, default="all"
+        Hospital that they belong to.
+    split : str, default="test"
+        Split that they were measured on.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of ``COLUMNS``.
+
+    Examples
+    --------
+    >>> print(tidy_values({"bytes": {"int8": 61, "float16": 122}}, seed=0).to_string(index=False))
+     seed  round     arm hospital split metric  value
+        0      0    int8      all  test  bytes   61.0
+        0      0 float16      all  test  bytes  122.0
+    """
+    rows = [
+        (seed, round, arm, hospital, split, metric, float(value))
+        for metric, of_arms in values.items()
+        for arm, value in of_arms.items()
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
 def score_films(algo: Any, samples: Mapping[str, Mapping[str, Path]], split: str) -> pd.DataFrame:
     """Let a trained network score all films of a split, hospital by hospital.
 

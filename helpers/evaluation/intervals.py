@@ -52,6 +52,32 @@ def side_of(interval: Interval, bar: float = 0.0) -> str:
     return "below" if interval.high < bar else "undecided"
 
 
+def describe_sides(intervals: pd.DataFrame, bar: float = 0.0) -> str:
+    """Count the intervals on each side of a number, for a sentence.
+
+    Parameters
+    ----------
+    intervals : pandas.DataFrame
+        Columns ``value``, ``low`` and ``high``, such as one row for each hospital.
+    bar : float, default=0.0
+        As in :func:`side_of`.
+
+    Returns
+    -------
+    str
+        How many lie above, how many below, and how many are undecided.
+
+    Examples
+    --------
+    >>> gains = pd.DataFrame({"value": [0.1, 0.1], "low": [0.02, -0.02], "high": [0.2, 0.2]})
+    >>> describe_sides(gains)
+    'above 1, below 0, undecided 1'
+    """
+    rows = intervals[["value", "low", "high"]].itertuples(index=False)
+    sides = [side_of(Interval(*row), bar) for row in rows]
+    return ", ".join(f"{side} {sides.count(side)}" for side in ("above", "below", "undecided"))
+
+
 def describe_change(value: float, low: float, high: float, *, below: str, above: str) -> str:
     """Put a change, its interval and the verdict into words.
 
