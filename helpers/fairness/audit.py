@@ -137,6 +137,69 @@ def find_associations(
     return found
 
 
+def name_pairs(pairs: pd.DataFrame) -> str:
+    """List pairs of variables for a sentence.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        Columns ``first`` and ``second``, such as rows of :func:`find_associations`.
+
+    Returns
+    -------
+    str
+        The pairs, or ``"none"``.
+
+    Examples
+    --------
+    >>> name_pairs(pd.DataFrame({"first": ["sex", "age_band"], "second": ["label", "view"]}))
+    'sex–label, age band–view'
+    """
+    names = [f"{a}–{b}" for a, b in zip(pairs["first"], pairs["second"], strict=True)]
+    return ", ".join(names).replace("_", " ") or "none"
+
+
+def describe_planted(audited: pd.DataFrame, effects: pd.Series, name: str) -> str:
+    """Say in sentences what an audit found of what was planted.
+
+    Parameters
+    ----------
+    audited : pandas.DataFrame
+        As :func:`find_associations` returns it, with a column ``planted``; ``found`` and
+        ``planted`` may be 0 and 1.
+    effects : pandas.Series
+        The effect of each pair in a population that shows it, indexed by ``first`` and
+        ``second``.
+    name : str
+        What the sentences call the audit.
+
+    Returns
+    -------
+    str
+        Three lines: the planted pairs that were missed; the pairs that were found though not
+        planted; and how many of the missed effects are smaller than what can be detected.
+
+    Examples
+    --------
+    >>> rows = {"first": ["sex"], "second": ["view"], "found": [False], "planted": [True]}
+    >>> audited = pd.DataFrame(rows | {"detectable": [0.2]})
+    >>> effects = audited.set_index(["first", "second"])["detectable"] / 2
+    >>> print(describe_planted(audited, effects, "small"))
+    small: missed of 1 planted: sex–view.
+    small: found though not planted: none.
+    small: of 1 missed, left of their grey mark: 1.
+    """
+    found, planted = audited["found"].astype(bool), audited["planted"].astype(bool)
+    missed = audited[planted & ~found]
+    bars = zip(missed["first"], missed["second"], missed["detectable"], strict=True)
+    unseen = sum(bool(effects[first, second] < bar) for first, second, bar in bars)
+    return (
+        f"{name}: missed of {planted.sum()} planted: {name_pairs(missed)}.\n"
+        f"{name}: found though not planted: {name_pairs(audited[found & ~planted])}.\n"
+        f"{name}: of {len(missed)} missed, left of their grey mark: {unseen}."
+    )
+
+
 def correct_holm(p_values: ArrayLike) -> np.ndarray:
     """Correct p-values for having looked many times (Holm 1979).
 
