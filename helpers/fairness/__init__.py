@@ -9,6 +9,7 @@ from helpers.fairness.audit import measure_imbalance as measure_imbalance
 from helpers.fairness.audit import measure_odds_ratio as measure_odds_ratio
 from helpers.fairness.audit import name_pairs as name_pairs
 from helpers.fairness.choices import compare_choices as compare_choices
+from helpers.fairness.choices import describe_gap as describe_gap
 from helpers.fairness.counts import count_groups as count_groups
 from helpers.fairness.counts import sum_counts as sum_counts
 from helpers.fairness.counts import suppress as suppress
