@@ -213,9 +213,9 @@ by_score = results[results["metric"].isin(SCORES)].set_index(["metric", "arm", "
 by_score.unstack("hospital").swaplevel(axis=1).sort_index(axis=1).loc[list(SCORES)].round(3)
 
 # %%
-# Even a perfect model has a calibration error, by chance. Next is its mean if labels were drawn from
-# *exactly* right probabilities; one sample may lie below. Resampling adds such noise as well, so
-# that the intervals of this error lie too high. The two other scores have no such bias.
+# Even a perfect model has a calibration error, by chance. Next is its mean if labels were drawn
+# from *exactly* right probabilities; one sample may lie below. Resampling adds such noise as well,
+# so that the intervals of this error lie too high. The two other scores have no such bias.
 
 from helpers.evaluation import error_by_chance
 
