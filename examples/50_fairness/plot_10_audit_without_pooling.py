@@ -150,7 +150,7 @@ from helpers.phantom.population import HOSPITALS, draw_films
 
 PLANTED = {("sex", "label"), ("age_band", "label"), ("age_band", "view")}
 PLANTED |= {("hospital", name) for name in ("label", "sex", "age_band", "view")}
-N_FILMS, POPULATION = 112_000, "112,000 films"
+POPULATION = "112,000 films"
 
 
 def draw_population(n_films, hospitals=HOSPITALS):
@@ -158,7 +158,7 @@ def draw_population(n_films, hospitals=HOSPITALS):
     return table.assign(age_band=band_ages(table["age"])), label_films(table, TASK)
 
 
-population, ill = draw_population(N_FILMS)
+population, ill = draw_population(112_000)
 large = audit(["sex", "age_band", "view"], table=population, labels=ill)
 plot_effects(large).set_title(f"{POPULATION}, what was planted is known")
 plt.show()
