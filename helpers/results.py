@@ -1,4 +1,4 @@
-"""Results: one tidy table of scores, the same columns on every page."""
+"""Results: one tidy table of scores, with the same columns on every page."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,14 +14,14 @@ COLUMNS = ("seed", "round", "arm", "hospital", "split", "metric", "value")
 def tidy_scores(
     scores: pd.DataFrame, *, arm: str, seed: int, split: str = "test", **more: Any
 ) -> pd.DataFrame:
-    """Add to an experiment's scores what the experiment itself does not know.
+    """Add the columns to an experiment's scores that the experiment itself does not know.
 
     Parameters
     ----------
     scores : pandas.DataFrame
         Columns ``round``, ``hospital``, ``metric`` and ``value``.
     arm : str
-        What is compared: ``"alone"``, ``"federated"``, ``"pooled"``, a strategy's name …
+        What is compared: ``"alone"``, ``"federated"``, ``"pooled"``, the name of a strategy …
     seed : int
         Seed of the run.
     split : str, default="test"
@@ -98,12 +98,12 @@ def tidy_values(
 
 
 def score_films(algo: Any, samples: Mapping[str, Mapping[str, Path]], split: str) -> pd.DataFrame:
-    """Let a trained network score all films of a split, hospital by hospital.
+    """Score all films of a split with a trained network, hospital by hospital.
 
     Parameters
     ----------
     algo : helpers.algorithms.TFAlgo
-        A trained algorithm, such as a state of a simulation holds it.
+        A trained algorithm, such as that in a state of a simulation.
     samples : dict of str to dict of str to path
         Hospital, split and folder, as :func:`helpers.data.prepare_samples` returns them.
     split : str

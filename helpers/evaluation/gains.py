@@ -1,4 +1,4 @@
-"""What federating gains: at each hospital, on its own test films, over its own model."""
+"""Gains from federating: at each hospital, on its own test films, over its own model."""
 
 from collections.abc import Callable, Mapping
 
@@ -27,9 +27,9 @@ def gain_at_home(
     """Measure what a model gains over another one at every hospital, and on average.
 
     Every hospital is judged on **its own** test films, and compared with what it had before:
-    ``theirs`` is the model that it trained alone. (The mean of such models on films of *other*
-    hospitals is lower, so that a gain over it is larger, but nobody has that model there.) Each
-    resample draws patients within each hospital, the same ones for both models, and seeds.
+    ``theirs`` is the model that it trained alone. (On films of *other* hospitals such models score
+    lower, so that a gain over them is larger, but no hospital would use them there.) Each resample
+    draws patients within each hospital, the same ones for both models, and seeds.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def gain_at_home(
 
 
 def describe_gains(gains: pd.DataFrame, arm: str = "federated") -> str:
-    """Say in sentences what :func:`gain_at_home` found, also for whom it did not pay.
+    """Describe in sentences what :func:`gain_at_home` found, and for whom federating did not pay.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def describe_gains(gains: pd.DataFrame, arm: str = "federated") -> str:
     Returns
     -------
     str
-        One line for the mean, and one for each verdict with the hospitals that it is about.
+        One line for the mean, and one for each verdict with its hospitals.
     """
     mean, own = gains.loc[MEAN], gains.drop(index=MEAN)
     held = {"gains": "a gain", "loses": "A LOSS", "undecided": "undecided"}[mean["verdict"]]

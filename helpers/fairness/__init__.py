@@ -1,4 +1,4 @@
-"""Fairness: whom the data and the model serve less well, and what can be done about it."""
+"""Fairness: which patients data and model serve less well, and what can be done about it."""
 
 from helpers.fairness.audit import OddsRatio as OddsRatio
 from helpers.fairness.audit import correct_holm as correct_holm

@@ -1,4 +1,4 @@
-"""Choices: ways to decide about the same films, each compared with one of them."""
+"""Choices: ways to decide on the same films, each compared with one of them."""
 
 from collections.abc import Hashable, Mapping, Sequence
 
@@ -27,7 +27,7 @@ def compare_choices(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Compare many ways to decide with one of them: accuracy and gaps, on the same patients.
+    """Compare several ways to decide with one of them: accuracy and gaps, on the same patients.
 
     Parameters
     ----------
@@ -97,16 +97,16 @@ def compare_choices(
 
 
 def describe_gap(row: pd.Series, rate: str, groups: tuple[str, str]) -> str:
-    """Say in sentences how a gap between two groups changed.
+    """Describe in sentences how a gap between two groups changed.
 
     Parameters
     ----------
     row : pandas.Series
         A row of a gap, as :func:`compare_choices` returns it.
     rate : str
-        What the sentences call the rate, such as ``"TPR"``.
+        Name of the rate in the sentences, such as ``"TPR"``.
     groups : tuple of str
-        What they call the two groups.
+        Names of the two groups in the sentences.
 
     Returns
     -------
