@@ -211,7 +211,7 @@ def say_verdicts(results):
     for arm, value in table["folder made"].items():
         print(f"{arm} {'runs' if value else 'does not run'} what the malicious pickle asks for.")
     for arm, value in table["refused"].items():
-        print(f"Expected: {arm} is refused. Found: {'refused' if value else 'NOT refused'}.")
+        print(f"{arm}: {'refused' if value else 'NOT refused'}; expected: refused.")
     for arm, value in table["culprit named"].items():
         print(f"{arm}: the error {'names' if value else 'does NOT name'} the culprit.")
     for arm in ("pickled", "packed"):

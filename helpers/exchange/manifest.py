@@ -148,7 +148,7 @@ def read_packed(data: bytes, model_bytes: int = 0) -> tuple[dict, dict[str, np.n
     blank = data.replace(checksum.encode(), BLANK.encode(), 1)
     require(
         hashlib.sha256(blank).hexdigest() == checksum,
-        "altered on its way: the checksum is not that of its content",
+        "altered in transit: the checksum is not that of its content",
     )
     require(
         manifest.get("format") == FORMAT,
