@@ -120,14 +120,14 @@ for noise in NOISES:
 #
 # Two sets of films are **neighbors** if one has *one film more*: a film is added or removed. Then
 # anything that is sent is at most :math:`e^\varepsilon` times as likely with one set as with the
-# other, except with probability :math:`\delta` (:term:`ε <ε (epsilon)>`). A value of 1 is called
+# other, except with probability :math:`\delta` (:term:`ε <ε (epsilon)>`). An ε of 1 is called
 # strong; 10 allows a factor of :math:`e^{10}` and guarantees little. :math:`\delta` must be well
 # below one in the number :math:`n` of films: publishing one film drawn at random has
 # :math:`\varepsilon = 0` and :math:`\delta = 1 / n`. By patient, read *patient* for *film*.
 #
 # :func:`~helpers.algorithms.spent_epsilon` composes the updates :footcite:p:`koskela2020`, with the
 # package dp-accounting. Each hospital has its own :math:`\varepsilon`: it clips and adds noise
-# locally, and no film is in two hospitals. SubstraFL trains once more than it averages.
+# locally, and no film is in two hospitals. SubstraFL trains, and sends, once more than it averages.
 
 import pandas as pd
 
