@@ -15,7 +15,7 @@ We will:
 We expect the film to come back exactly from its own update, and blurred from an update of eight
 films. We expect compression to save most of the bytes, to cost little accuracy, and to protect
 nothing. The floor for a resemblance is another patient's film; the ceiling for the AUC is the run
-that sends all numbers in full; a loss of at most .02 is *little*.
+that sends all numbers in full. A loss of less than .02 is *small*.
 """
 
 # %%
@@ -250,8 +250,8 @@ def say_verdicts(results):
         side = "more" if value > other else "NOT more"
         print(f"Read from {name}: correlation {value:.3f}, {side} than another film ({other:.3f}).")
     for arm, change in table["AUC against float32"].drop("float32").items():
-        share, loss = table["share of the raw bytes", arm], "little" if change > -0.02 else "MUCH"
-        print(f"{arm}: {share:.1%} of the bytes, AUC {change:+.3f}, {loss}; expected: little.")
+        share, loss = table["share of the raw bytes", arm], "small" if change > -0.02 else "LARGE"
+        print(f"{arm}: {share:.1%} of the bytes, AUC {change:+.3f}, {loss}; expected: small.")
 
 
 say_verdicts(results)
