@@ -1,9 +1,9 @@
-"""Names of other packages that are not public, where there is no public way.
+"""Private names of other packages, where there is no public alternative.
 
-What the algorithms, the exchange, the models and the strategies use of Keras, TensorFlow and
-SubstraFL beyond their documented interfaces is here, and nowhere else: one function for each need.
-It was tried with Keras 3.15, TensorFlow 2.21 and SubstraFL 1.0. A test looks for every name, and a
-version without one says so, where it would be used.
+Everything that algorithms, exchange, models and strategies use of Keras, TensorFlow and SubstraFL
+beyond their documented interfaces is here, and nowhere else: one function for each need. It was
+tested with Keras 3.15, TensorFlow 2.21 and SubstraFL 1.0. A test checks that every name exists;
+with a version that lacks one, its use raises an error that says so.
 """
 
 import importlib
@@ -48,7 +48,7 @@ def last_operation(tensor: Any) -> Any:
 
 
 def keras_seed_generator() -> Any:
-    """Return the generator from which Keras draws where no other is given; it may be made now.
+    """Return Keras' global generator, which is created on first use.
 
     Returns
     -------
@@ -59,18 +59,18 @@ def keras_seed_generator() -> Any:
 
 
 def variable_tracker() -> type:
-    """Return the class with which Keras' optimizers remember their variables, by their addresses.
+    """Return the class by which Keras' optimizers track their variables, by address.
 
     Returns
     -------
     type
-        Objects of it are attributes of every optimizer, and have to be copied with it.
+        Its objects are attributes of every optimizer, and must be copied with it.
     """
     return find_name("keras.src.utils.tracking:Tracker")
 
 
 def tracked_collections() -> tuple[type, ...]:
-    """Return the classes that Keras puts in place of an optimizer's lists, dictionaries and sets.
+    """Return the classes with which Keras replaces an optimizer's lists, dictionaries and sets.
 
     Returns
     -------
@@ -82,12 +82,12 @@ def tracked_collections() -> tuple[type, ...]:
 
 
 def excluded_from_weight_decay(optimizer: Any) -> set[int]:
-    """Variables that ``exclude_from_weight_decay`` was given themselves, not by their names.
+    """Return variables that ``exclude_from_weight_decay`` was given as objects, not by name.
 
     Parameters
     ----------
     optimizer : keras.optimizers.Optimizer
-        An optimizer of which no attribute need be there.
+        An optimizer; it may lack the attribute.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def set_tensorflow_seed(seed: int, state: tuple) -> None:
 
 
 def is_op_determinism_enabled() -> bool:
-    """Return whether TensorFlow was told to use deterministic operations only.
+    """Return whether TensorFlow is set to use deterministic operations only.
 
     Returns
     -------
@@ -146,15 +146,15 @@ def change_remote(
     method: str | None = None,
     title: str | None = None,
 ) -> None:
-    """Have an operation that SubstraFL has noted call something else in its task.
+    """Change what a recorded SubstraFL operation calls in its task.
 
     Parameters
     ----------
     operation : substrafl.remote.operations.RemoteOperation
         Or RemoteDataOperation; changed in place.
     remote_class : callable, optional
-        What is called with the instance, ``method_name`` and ``method_parameters``, and answers
-        with Substra's functions.
+        Called with the instance, ``method_name`` and ``method_parameters``; it returns Substra's
+        functions.
     method : str, optional
         Name of the instance's method.
     title : str, optional
@@ -178,7 +178,7 @@ def find_name(place: str) -> Any:
     Returns
     -------
     object
-        What has that name.
+        The object with that name.
 
     Raises
     ------
@@ -219,7 +219,7 @@ def find_attribute(value: Any, name: str) -> Any:
 
 
 def _missing(place):
-    """Make the error that names what is gone, and the versions that have it."""
+    """Make the error that names what is missing, and the versions that have it."""
     return ImportError(
         f"Expected {place}, which has no public counterpart. Received a version without it: "
         f"install {_TRIED}, with which helpers.compatibility was tried."

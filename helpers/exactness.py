@@ -1,8 +1,8 @@
-"""The algorithms beside their references: every difference, in one table.
+"""The algorithms compared with their references: every difference, in one table.
 
-The page on exactness shows one comparison in detail; the others are made here in the same way. The
-references are those of :mod:`helpers.numpy_reference` and, where PyTorch is installed, SubstraFL's
-own classes.
+The page on exactness shows one comparison in detail; the others are computed here in the same way.
+The references are those of :mod:`helpers.numpy_reference` and, where PyTorch is installed,
+SubstraFL's own classes.
 """
 
 import copy
@@ -74,10 +74,10 @@ from helpers.strategies.participation import draw_participants
 
 SIZE, SEED = 8, 0
 RATE, N_UPDATES, N_ROUNDS = 0.05, 4, 3
-NUMPY, TORCH = 1e-6, 1e-4  # what is allowed; PyTorch computes in single precision, like Keras
+NUMPY, TORCH = 1e-6, 1e-4  # tolerances; PyTorch computes in single precision, like Keras
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 TWINS = ("FedAvg", "Scaffold", "SingleOrganization", "NewtonRaphson", "FedPCA")
-HOSTILE = 1  # its place among the hospitals
+HOSTILE = 1  # its index among the hospitals
 
 
 def draw_indices(n_updates: int = N_UPDATES, batch_size: int | None = 5) -> NpIndexGenerator:
@@ -115,13 +115,13 @@ def weights_of(algo: Algo) -> np.ndarray:
 
 
 class HostileAlgo(TFFedAvgAlgo):
-    """Federated averaging at a hospital that sends minus 100 times its update."""
+    """Federated averaging in which one hospital sends its update multiplied by -100."""
 
-    n_films = None  # by which the hostile hospital is known
+    n_films = None  # identifies the hostile hospital
 
     @remote_data
     def train(self, data_from_opener: Any, shared_state: Any = None) -> Any:
-        """Train like the others, and spoil the update at one hospital."""
+        """Train as usual, and change the update of one hospital."""
         state = super().train(
             data_from_opener=data_from_opener, shared_state=shared_state, _skip=True
         )
@@ -151,7 +151,7 @@ class Exactness:
     start : numpy.ndarray
         The initial weights.
     averaged : numpy.ndarray
-        The weights after federated averaging, one hospital a row.
+        The weights after federated averaging, one row for each hospital.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class Exactness:
         rows : sequence of (numpy.ndarray, numpy.ndarray), optional
             Films and labels of each hospital; those of the first three by default.
         uniform : bool, default=False
-            Whether hospitals count equally; else by their films.
+            Whether hospitals count equally; otherwise by their films.
         **changes
             Other arguments for :func:`draw_indices`.
 
@@ -216,7 +216,7 @@ class Exactness:
         Returns
         -------
         list of substrafl.algorithms.algo.Algo
-            One of each hospital.
+            One for each hospital.
         """
         states, _ = self._federation.simulate(
             strategy,
@@ -232,7 +232,7 @@ class Exactness:
         ]
 
     def weights_after(self, strategy: Strategy, **options: Any) -> np.ndarray:
-        """Simulate a strategy and return the weights, one hospital a row; see :meth:`simulate`."""
+        """Simulate a strategy and return one row of weights per hospital; see :meth:`simulate`."""
         return np.array([weights_of(algo) for algo in self.simulate(strategy, **options)])
 
     def note(
@@ -244,7 +244,7 @@ class Exactness:
         expected: ArrayLike,
         tolerance: float = NUMPY,
     ) -> None:
-        """Add a comparison to the table: the largest difference, and what is allowed."""
+        """Add a comparison to the table: the largest difference and its tolerance."""
         difference = float(np.abs(np.asarray(found, np.float64) - expected).max())
         self._noted.append((algorithm, equation, reference, difference, tolerance))
 
@@ -261,7 +261,7 @@ class Exactness:
         return table.assign(holds=table["difference"] <= table["tolerance"])
 
     def compare_training(self) -> None:
-        """Compare FedProx, and the optimizers at the server."""
+        """Compare FedProx and the server optimizers."""
         found = self.weights_after(FedAvg(algo=TFFedAvgAlgo(**self._settings(proximal_mu=2.0))))
         expected = fed_prox(self.in_numpy(), self.start, N_ROUNDS, mu=2.0)
         self.note("FedProx", "g + μ (y − w)", "NumPy", found, expected)
@@ -279,7 +279,7 @@ class Exactness:
             self.note(type(optimizer).__name__, equation, "NumPy", found, expected)
 
     def compare_sending(self) -> None:
-        """Compare clipping as for privacy, without noise, and compression."""
+        """Compare clipping, as in private training but without noise, and compression."""
         drawn = PoissonIndexGenerator(batch_size=5, num_updates=N_UPDATES, seed=SEED)
         clipped = self._settings(
             index_generator=drawn, privacy=DPSGD(clip_norm=0.5, noise_multiplier=0.0)
@@ -306,7 +306,7 @@ class Exactness:
             self.note(type(compression).__name__, equation, "NumPy", found, expected)
 
     def compare_averages(self) -> None:
-        """Compare who takes part and what is averaged; in robust averages one is hostile."""
+        """Compare participation and averages; for robust averages one hospital is hostile."""
         found = self.weights_after(
             Participation(FedAvg(algo=TFFedAvgAlgo(**self._settings())), 0.5, seed=SEED)
         )
@@ -389,7 +389,7 @@ class Exactness:
         return cosines
 
     def compare_torch(self) -> None:
-        """Compare SubstraFL's own classes, if PyTorch is installed; train them in place of ours."""
+        """Compare with SubstraFL's own classes, if PyTorch is installed."""
         if not HAS_TORCH:
             return
         import torch
@@ -458,7 +458,7 @@ class Exactness:
         expected = run_twin("NewtonRaphson", damped, **options)
         self.note("NewtonRaphson", "", "SubstraFL, PyTorch", found, expected, TORCH)
 
-        # Each draws its own first guess: limits are compared, up to the sign.
+        # Each draws its own initial components: limits are compared, up to the sign.
         class TheirPCA(pytorch.TorchFedPCAAlgo):
             def __init__(self):
                 super().__init__(
@@ -478,7 +478,7 @@ class Exactness:
         )
 
     def compare_limits(self) -> None:
-        """Compare settings that must lead back to something else, and sums that must vanish."""
+        """Compare settings that must reduce to another algorithm, and sums that must vanish."""
         proximal = TFFedAvgAlgo(**self._settings(proximal_mu=0.0))
         self.note(
             "FedProx", "μ = 0", "FedAvg", self.weights_after(FedAvg(algo=proximal)), self.averaged
@@ -525,21 +525,21 @@ class Exactness:
                 for algo in self._corrected
             ]
         )
-        # After the last training the server has not averaged yet: its variate is the mean of those
-        # before, which the reference has. Film by film nothing must be left over. Variates are
-        # gradients divided by a rate of a few hundredths, and so is what is allowed.
+        # After the last training the server has not averaged yet: its variate is the mean of the
+        # previous ones, as in the reference. Weighted by films, nothing must be left. Variates are
+        # gradients divided by a rate of a few hundredths, and so is the tolerance.
         _, server, _ = scaffold(
             self.in_numpy(), self.start, N_ROUNDS + 1, n_updates=N_UPDATES, aggregation_rate=0.8
         )
         self.note("Scaffold", "Σ nₖ/n (cₖ − c)", "zero", shares @ variates - server, 0.0, 1e-5)
 
     def measure_hostile(self) -> dict[str, float]:
-        """Measure how far one hostile hospital moves a mean and a median, without a reference.
+        """Measure how much one hostile hospital moves a mean and a median, without a reference.
 
         Returns
         -------
         dict of str to float
-            Distance from the honest run, as a multiple of the way that the honest run went.
+            Distance from the honest run, as a multiple of the distance that the honest run moved.
         """
         ratios = {}
         for name, strategy in {"mean": FedAvg, "median": FedMedian}.items():

@@ -1,8 +1,8 @@
 """Models: the small convolutional network that the pages train, and changes to any builder.
 
-A builder is a function without arguments that returns a new Keras model, as the algorithms take
-it. :func:`augment`, :func:`freeze_layers` and :func:`start_from` make a builder out of a builder,
-so that they can be combined, pickled, and called in every task.
+A builder is a function without arguments that returns a new Keras model, as the algorithms expect.
+:func:`augment`, :func:`freeze_layers` and :func:`start_from` turn a builder into another one, so
+that they can be combined, pickled, and called in every task.
 """
 
 import fnmatch
@@ -26,8 +26,8 @@ def build_cnn(
 
     Each block is a 3×3 convolution, 2×2 max pooling, a normalization and ReLU. The first
     convolution has stride 2, and the last block ends in global average pooling instead of
-    pooling, so that 64 pixels become 4×4 places with 64 features. With the defaults it has
-    60,641 weights, and an update on 32 films takes some 15 ms on two cores.
+    pooling, so that 64 pixels become 4×4 positions with 64 features. With the defaults it has
+    60,641 weights, and an update on 32 films takes about 15 ms on two cores.
 
     Parameters
     ----------
@@ -129,19 +129,19 @@ def _build_augmented(build, amount):
 def freeze_layers(build: Callable[[], keras.Model], *names: str) -> Callable[[], keras.Model]:
     """Make a builder of the same model in which some layers are not trained.
 
-    What is not trained is not exchanged either: :func:`helpers.exchange.get_parameters` takes
-    trainable variables only. A frozen BatchNorm layer runs in inference mode, as Keras has it,
-    and its moving statistics stay as they are and where they are.
+    What is not trained is not exchanged either: :func:`helpers.exchange.get_parameters` reads only
+    trainable variables. A frozen BatchNorm layer runs in inference mode, as always in Keras, and
+    its moving statistics neither change nor travel.
 
     Parameters
     ----------
     build : callable
         A function without arguments that returns a built Keras model.
     *names : str
-        Names of layers, or patterns such as ``"block1_*"``, as of files in a shell. A layer that
-        the user did not name is called as in :func:`helpers.exchange.exchanged_variables`:
-        ``conv2d``, ``conv2d_1``, … within the model. The layers of a model within the model have
-        names of their own; to name the inner model freezes all of them.
+        Names of layers, or patterns such as ``"block1_*"``, as for files in a shell. An unnamed
+        layer is called as in :func:`helpers.exchange.exchanged_variables`: ``conv2d``,
+        ``conv2d_1``, … within the model. The layers of a nested model have their own names; the
+        name of the nested model freezes all of them.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def freeze_layers(build: Callable[[], keras.Model], *names: str) -> Callable[[],
     Raises
     ------
     ValueError
-        If no name is given; or, when the model is built, if a name fits no layer.
+        If no name is given; or, when the model is built, if a name matches no layer.
 
     Examples
     --------
@@ -168,8 +168,8 @@ def freeze_layers(build: Callable[[], keras.Model], *names: str) -> Callable[[],
 
 
 def _build_frozen(build, names):
-    """Build a model and freeze the layers that the names fit."""
-    from helpers.exchange.weights import layer_names  # a model alone needs nothing of Substra
+    """Build a model and freeze the layers that match the names."""
+    from helpers.exchange.weights import layer_names  # a model alone does not need Substra
 
     model = build()
     renamed = layer_names(model)
@@ -194,8 +194,8 @@ def start_from(
 
     Fine-tuning at one hospital after the federation is
     ``TFSingleOrganizationAlgo(model=start_from(build, federated.model), …)`` with SubstraFL's
-    ``SingleOrganization`` strategy: an ordinary training at that hospital that begins with the
-    federated weights. The optimizer starts again.
+    ``SingleOrganization`` strategy: an ordinary training at that hospital that starts from the
+    federated weights, with a new optimizer.
 
     Parameters
     ----------

@@ -127,6 +127,45 @@ def tidy_facts(
     return table if any(len(fact) > 1 for fact in limits.values()) else table[[*COLUMNS]]
 
 
+def tidy_values(
+    values: Mapping[str, Mapping[str, float] | pd.Series],
+    *,
+    seed: int,
+    round: int = 0,
+    hospital: str = "all",
+    split: str = "test",
+) -> pd.DataFrame:
+    """Put numbers that a page has computed into rows of its table of results.
+
+    Parameters
+    ----------
+    values : dict of str to (dict of str to float, or pandas.Series)
+        Metric, arm and number.
+    seed : int
+        Seed of the run.
+    round : int, default=0
+        Round that the numbers belong to.
+    hospital : str, default="all"
+        Hospital that they belong to.
+    split : str, default="test"
+        Split that they were measured on.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of ``COLUMNS``.
+
+    Examples
+    --------
+    >>> print(tidy_values({"bytes": {"int8": 61, "float16": 122}}, seed=0).to_string(index=False))
+     seed  round     arm hospital split metric  value
+        0      0    int8      all  test  bytes   61.0
+        0      0 float16      all  test  bytes  122.0
+    """
+    facts = {(arm, metric): n for metric, of_arms in values.items() for arm, n in of_arms.items()}
+    return tidy_facts(facts, seed=seed, round=round, hospital=hospital, split=split)
+
+
 def score_films(algo: Any, samples: Mapping[str, Mapping[str, Path]], split: str) -> pd.DataFrame:
     """Let a trained network score all films of a split, hospital by hospital.
 

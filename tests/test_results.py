@@ -12,6 +12,7 @@ from helpers.results import (
     score_films,
     tidy_facts,
     tidy_scores,
+    tidy_values,
     write_results,
 )
 
@@ -25,6 +26,15 @@ def test_columns_and_what_a_page_adds():
     table = tidy_scores(scores(0.5, 0.7), arm="alone", seed=1, trained_at="A")
     assert list(table) == [*COLUMNS, "trained_at"]
     assert table.loc[1].tolist() == [1, 2, "alone", "B", "test", "auc", 0.7, "A"]
+
+
+def test_numbers_of_a_page_become_rows():
+    values = {"bytes": {"int8": 3}, "share": pd.Series({"int8": 0.25, "float16": 0.5})}
+    table = tidy_values(values, seed=1, round=2, hospital="A", split="train")
+    assert list(table) == list(COLUMNS)
+    assert table.loc[0].tolist() == [1, 2, "int8", "A", "train", "bytes", 3.0]
+    assert table["value"].tolist() == [3.0, 0.25, 0.5]
+    assert table["value"].dtype == float
 
 
 def test_comparison_takes_the_last_round_and_averages_seeds():

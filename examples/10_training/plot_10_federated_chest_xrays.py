@@ -24,7 +24,7 @@ than by its own. A hospital that does not get above its floor has no reason to f
 from helpers.data import count_hospitals, set_up_hospitals
 from helpers.studies import study_seed
 
-IMAGE_SIZE = 64  # pixels, to keep the run short; 224 or more in a real study
+IMAGE_SIZE = 48  # pixels, to keep the run short; 224 or more in a real study
 SEED = study_seed()  # 0, unless `make studies` runs this page
 study = set_up_hospitals("any finding vs none", seed=SEED)
 samples = study.prepare(IMAGE_SIZE)
@@ -49,15 +49,18 @@ from substrafl.index_generator import NpIndexGenerator
 
 from helpers.algorithms import TFFedAvgAlgo
 from helpers.data import ChestXrayDataset
-from helpers.models import build_cnn
+from helpers.models import augment, build_cnn
 
 N_UPDATES = 20  # batches of 32 films in a round, at each hospital
+build = functools.partial(build_cnn, IMAGE_SIZE)
+if not study.radiographs.is_synthetic:
+    build = augment(build)  # real films differ in position, brightness and contrast
 
 
 class ChestXrayAlgo(TFFedAvgAlgo):
     def __init__(self, n_updates=N_UPDATES):
         super().__init__(
-            model=functools.partial(build_cnn, IMAGE_SIZE),
+            model=build,
             loss=keras.losses.BinaryCrossentropy(from_logits=True),
             optimizer=keras.optimizers.Adam(2e-3),
             index_generator=NpIndexGenerator(batch_size=32, num_updates=n_updates, seed=SEED),
@@ -69,7 +72,7 @@ class ChestXrayAlgo(TFFedAvgAlgo):
 # %%
 # The *strategy* says what is averaged and when. SubstraFL's ``FedAvg`` weights each hospital by its
 # number of films :footcite:p:`mcmahan2017`. The score is the :term:`AUC`, computed where the films
-# are: it needs no threshold, and is one half for a network that cannot tell the films apart.
+# are. It is one half for a network that cannot tell normal and abnormal films apart.
 
 from substrafl.strategies import FedAvg
 
@@ -176,9 +179,8 @@ def train_federated(num_rounds):
 
 # %%
 # How many rounds? Until the hospitals' mean validation AUC has not risen in four evaluations; the
-# best round is kept. A compute plan has to be drawn before it runs, so that the way to more rounds
-# is a longer plan. It continues the shorter one, as finished tasks are cached. Any hospital can
-# download the model of a round, which arrives inside the algorithm.
+# best round is kept. A compute plan cannot grow, but a longer one continues a shorter one, as
+# finished tasks are cached. Any hospital can download the model of a round, inside the algorithm.
 
 from substrafl.model_loading import download_algo_state
 
@@ -186,7 +188,7 @@ from helpers.evaluation import find_best_round, train_until_best
 
 PATIENCE = 4  # evaluations
 compute_plan, curve, best = train_until_best(
-    train_federated, step=12, max_rounds=48, patience=PATIENCE
+    train_federated, step=12, max_rounds=36, patience=PATIENCE
 )
 federated = download_algo_state(lead, compute_plan.key, round_idx=best.round)
 n_rounds = int(curve["round"].max())
@@ -265,11 +267,8 @@ plt.show()
 
 # %%
 # On the left, marks are the rounds that are kept. On the right, bars are 95 % intervals over the
-# test patients of this run, and small marks are other seeds. AUC says how well films are *ranked*,
-# not whether a probability can be believed.
-#
-# Here are test films for each answer of which the federated model is most certain, with what the
-# label says. These are the easy ones, by construction, and none of it is a clinical result.
+# test patients of this run, and small marks are other seeds. Below are the test films of whose
+# answers the federated model is most certain: easy ones, by construction, and no clinical result.
 
 import numpy as np
 
@@ -287,12 +286,7 @@ plt.show()
 # Conclusion
 # ----------
 #
-# These sentences are made from the numbers above. On a deployed Substra network all of this is the
-# same, except for the clients; see :doc:`/from_pytorch`. Here they may go, with their files.
-
-from helpers.local_mode import remove_local_files
-
-remove_local_files(*clients.values())
+# These sentences are made from the numbers above.
 
 
 def say_verdicts(results):
@@ -305,9 +299,15 @@ say_verdicts(results)
 # %%
 # A gain over the mean of single hospitals on the films of *others* is another number, and nobody's
 # gain. That the weights really travelled is what
-# :ref:`sphx_glr_auto_examples_10_training_plot_20_how_the_weights_travel.py` shows. The other pages
-# do the registering of this one in one line, with :class:`helpers.local_mode.Federation`.
-#
+# :ref:`sphx_glr_auto_examples_10_training_plot_20_how_the_weights_travel.py` shows. Other pages
+# register everything in one line, with :class:`helpers.local_mode.Federation`. For a deployed
+# network see :doc:`/from_pytorch`. Here the clients may go, with their files.
+
+from helpers.local_mode import remove_local_files
+
+remove_local_files(*clients.values())
+
+# %%
 # References
 # ----------
 #

@@ -37,14 +37,15 @@ import pandas as pd
 
 from helpers.data import label_films, prepare_samples, read_radiographs, split_patients
 from helpers.data.hospitals import assign_hospitals
-from helpers.studies import is_study, join_study, read_study, study_seed
+from helpers.studies import is_study, join_study, study_seed
 
 TASK = "any finding vs none"
 IMAGE_SIZE = 32  # pixels, to keep the run short; 224 or more in a real study
 N_HOSPITALS = 3
 SEED = study_seed()
 SKEWS = {"α = 0.1": 0.1, "α = 0.5": 0.5, "α = ∞": np.inf}
-LIVE = list(SKEWS) if is_study() else ["α = 0.5"]
+COMPARED = "α = 0.5"
+LIVE = list(SKEWS) if is_study() else [COMPARED]
 
 radiographs = read_radiographs()
 labels = label_films(radiographs.table, TASK)
@@ -83,7 +84,7 @@ pd.concat({skew: counts for skew, (_, counts) in prepared.items()}, names=["", "
 # :footcite:p:`chang2018`. All average by samples, as SubstraFL does; the papers of Scaffold and
 # FedAdam average clients uniformly.
 #
-# Each gets three settings of the number that matters most to it.
+# The number that matters most to each is chosen from three.
 
 import functools
 
@@ -140,16 +141,15 @@ CHOICES = {  # arm: (what is chosen from, what was chosen, how the strategy is m
 # The floor is the largest hospital alone, the ceiling the pooled films with as many updates in a
 # round as all hospitals make together. Both are federated averaging over one node, which is
 # ordinary training, and would send nothing.
-
-# %%
+#
 # The runs
 # --------
 #
 # All setups make the same number of updates at each hospital. The round that is kept is the one
-# with the best validation AUC before it failed to rise for ten rounds,
-# :func:`~helpers.evaluation.find_best_round`. The setting that is kept is the one whose best round
-# is best. Only then the test films count. (In a build the settings are those that the study chose
-# for this seed.) :class:`~helpers.strategies.Metered` adds up the bytes that others read by then.
+# with the best validation AUC, up to where it did not rise in three evaluations,
+# :func:`~helpers.evaluation.find_best_round`. The study tries the three settings with its first
+# seed and one α; which of them was best is checked below. Test films count only afterwards.
+# :class:`~helpers.strategies.Metered` adds up the bytes that others read until then.
 
 import logging
 
@@ -160,41 +160,33 @@ from helpers.local_mode import Federation
 from helpers.strategies import Metered, Traffic
 
 set_logging_level(logging.ERROR)
-PAGE = "strategies_side_by_side"
-kept = read_study(PAGE, str(radiographs))
 rows, curves = [], {}
 
 
-def candidates(skew, arm):
-    if kept is None:
-        return CHOICES[arm][1]
-    table = kept.table
-    same = (table["seed"] == SEED) & (table["skew"] == skew) & (table["arm"] == arm)
-    return table[same & (table["metric"] == "setting")]["value"].tolist()
-
-
 def run(federation, skew, arm, train_on):
-    runs = []
-    for setting in candidates(skew, arm):
+    """Train an arm, with each of its settings where they are compared; keep its numbers."""
+    tried, chosen, make = CHOICES[arm]
+    compared = is_study() and SEED == 0 and skew == COMPARED
+    for setting in tried if compared else [chosen]:
         traffic = Traffic()
         _, scores = federation.simulate(
-            Metered(CHOICES[arm][2](setting), traffic),
+            Metered(make(setting), traffic),
             train_on=train_on,
             test_on=["validation", "test"],
             num_rounds=N_ROUNDS,
             eval_every=EVAL_EVERY,
         )
-        scores = scores.pivot(index="round", columns="hospital", values="value")
-        long = scores["validation"].rename("value").reset_index()
-        best = find_best_round(long.assign(hospital="all", metric="auc"), patience=PATIENCE)
-        sent = traffic.count(until=best.round) / 1e6
-        runs.append((best, setting, scores, 0.0 if arm in ("alone", "pooled") else sent))
-    best, setting, scores, sent = max(runs, key=lambda run: run[0].value)
-    curves[skew, arm] = scores["validation"], best
-    measured = {"auc": scores.loc[best.round, "test"], "setting": setting, "megabytes": sent}
-    measured["converged"] = float(best.stopped_at is not None)
-    for metric, value in measured.items():
-        rows.append((SEED, best.round, arm, "everyone", "test", metric, value, skew))
+        test = scores[scores["hospital"] == "test"].set_index("round")["value"]
+        curve = scores[scores["hospital"] == "validation"]
+        best = find_best_round(curve, patience=PATIENCE)
+        measured = {f"validation AUC at {setting}": best.value}
+        if setting == chosen:
+            curves[skew, arm] = curve, best
+            sent = 0 if arm in ("alone", "pooled") else traffic.count(until=best.round) / 1e6
+            measured |= {"auc": test[best.round], "megabytes": sent}
+            measured["converged"] = float(best.stopped_at is not None)
+        for metric, value in measured.items():
+            rows.append((SEED, best.round, arm, "everyone", "test", metric, value, skew))
 
 
 for skew, (samples, counts) in prepared.items():
@@ -216,12 +208,12 @@ ARMS = list(CHOICES)
 colors = dict(zip(ARMS, ("black", *PALETTE), strict=False))
 _, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
 for (skew, arm), (curve, best) in curves.items():
-    if skew == LIVE[0]:
+    if skew == COMPARED:
         style = ARM_STYLES.get(arm, {"color": colors[arm]}) | {"marker": ""}
-        ax.plot(curve.index, curve, label=arm, **style)
+        ax.plot(curve["round"], curve["value"], label=arm, **style)
         ax.plot(best.round, best.value, "o", color=style["color"])
 ax.set(
-    xlabel="round", ylabel="validation AUC", title=f"{LIVE[0]}, seed {SEED}: rounds that are kept"
+    xlabel="round", ylabel="validation AUC", title=f"{COMPARED}, seed {SEED}: rounds that are kept"
 )
 ax.legend(fontsize=8, loc="lower right")
 plt.show()
@@ -243,7 +235,11 @@ from helpers.studies import compare_seeds
 SETTINGS = {"rounds": N_ROUNDS, "updates": N_UPDATES, "pixels": IMAGE_SIZE, "patience": PATIENCE}
 live = pd.DataFrame(rows, columns=[*COLUMNS, "skew"])
 study = join_study(
-    PAGE, live, data=str(radiographs), by=["skew", "arm", "metric"], settings=SETTINGS
+    "strategies_side_by_side",
+    live,
+    data=str(radiographs),
+    by=["skew", "arm", "metric"],
+    settings=SETTINGS,
 )
 results = study.table
 write_results(results, "strategies_side_by_side")
@@ -314,6 +310,11 @@ def say_verdicts(results):
     converged = results[results["metric"] == "converged"]["value"]
     rising = int((converged == 0).sum())
     print(f"Validation AUC still rose when the rounds ended: {rising} of {len(converged)} runs.")
+    first = results[(results["seed"] == 0) & (results["skew"] == "α = 0.5")]
+    tried = first[first["metric"].str.startswith("validation AUC at")]
+    for arm, values in tried.set_index("metric").groupby("arm", sort=False)["value"]:
+        if len(values) > 1:
+            print(f"{arm}: best setting {values.idxmax().split()[-1]}, {values.max():.3f}.")
 
 
 say_verdicts(results)

@@ -183,8 +183,8 @@ plt.show()
 
 # %%
 # What this cannot show: hospitals whose films were assigned at random differ less than real ones,
-# and a test set from the same hospital as the training films says little about others. None of it is
-# a clinical result.
+# and a test set from the same hospital as the training films says little about others. None of it
+# is a clinical result.
 #
 # Conclusion
 # ----------

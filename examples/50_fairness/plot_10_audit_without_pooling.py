@@ -2,29 +2,29 @@
 Audit the data without pooling it
 =================================
 
-Before a network learns anything, one should know what there is to learn besides disease. Are women
-ill less often in these films? Does one hospital take its films in bed? Nobody holds all films
-here: each hospital counts its own and sends tables.
+Before training a network, find out what it could learn besides disease. Are women ill less often in
+these films? Does one hospital image its patients in bed? Nobody here holds all films: each hospital
+counts its own, and sends tables.
 
 We will:
 
 1. let every hospital count, look at what leaves it, and measure imbalance,
 2. test all pairs of columns for association, as one family of tests,
-3. repeat this on a population of which we *know* what was planted,
-4. see an association that vanishes, and one that reverses, when hospitals are not mixed,
-5. plant the confounder of many real collections, the **view**.
+3. repeat this on a population in which we *know* what was planted,
+4. show one association that vanishes, and one that reverses, when hospitals are kept apart,
+5. plant the :term:`confounder` of many real collections, the **view**.
 
-We expect to find what is planted where there are enough patients to show it, and nothing else.
-The floor is what chance finds, the ceiling the list of what was planted. No pixel is read.
+We expect to find what was planted where there are enough patients to show it, and nothing else.
+The floor is what chance finds; the ceiling is the list of what was planted. No pixel is read.
 """
 
 # %%
 # Every hospital counts
 # ---------------------
 #
-# The films may be synthetic or your own; see ``CHEST_XRAYS``. ``count_at`` runs inside each
-# hospital. It counts **patients**, not films: films of one patient are not independent, and a
-# test that ignores this finds too much. The first film stands for its patient.
+# The films may be synthetic or your own (``CHEST_XRAYS``). ``count_at`` runs inside each hospital.
+# It counts **patients**, each by the first film: films of one patient are not independent, and a
+# test that ignores this finds too much.
 
 from helpers.data import label_films, set_up_hospitals
 from helpers.data.summary import band_ages
@@ -39,7 +39,7 @@ columns = [name for name in ("sex", "age_band", "view") if films[name].nunique()
 
 # %%
 # This is one hospital's table for one column. Cells below five are hidden, and so are those from
-# which they could be worked out if the sums became known. A missing number is a hidden one.
+# which they could be worked out if the sums became known. A missing number is hidden.
 
 MINIMUM = 5  # patients
 
@@ -54,7 +54,7 @@ suppress(count_at(smallest, labels, [column]), MINIMUM)
 
 # %%
 # This protects the exact value of small cells, and no more: zeros are shown, sums give bounds, and
-# the tables of two days reveal who came in between. How much of a table is left if it gets finer?
+# the tables of two days reveal who came in between. How much of a finer table is left?
 
 import itertools
 
@@ -75,15 +75,15 @@ for size in range(1, len(columns) + 1):
 pd.Series(shown, name="share of cells that are shown").round(2)
 
 # %%
-# So the audit asks for pairs of columns only. Note what leaves a hospital: its tables keep the
-# column ``hospital``, so that **every cell has one contributor and arrives as it was sent**.
-# Putting tables together hides nothing. We audit twice: with exact counts, which is right where
-# the hospitals may see each other's tables, and with small cells hidden before they are sent.
+# So the audit asks only for pairs of columns. The tables that leave a hospital keep the column
+# ``hospital``, so that **every cell has one contributor and arrives as it was sent**. Adding the
+# tables hides nothing. We audit twice: with exact counts, which is right where the hospitals may
+# see each other's tables, and with small cells hidden.
 #
 # Imbalance
 # ---------
 #
-# How large is each group, and how many of it have the finding?
+# How large is each group, and what share of it has the finding?
 
 import matplotlib.pyplot as plt
 
@@ -98,17 +98,17 @@ ax.set_xlabel("share of patients with the finding")
 plt.show()
 
 # %%
-# Dots are as large as their group, bars are 95 % intervals (Wilson). Groups that lie apart differ
-# in prevalence; whether that is disease or the way films were chosen, no count can say.
+# Larger dots are larger groups; bars are 95 % intervals (Wilson). Groups that lie apart differ in
+# :term:`prevalence`. No count can show whether disease or the choice of films is the reason.
 #
-# What is associated with what
-# ----------------------------
+# Associations
+# ------------
 #
-# Now all pairs. A pair of columns is tested *within* hospitals, by the Cochran–Mantel–Haenszel
-# test of general association :footcite:p:`landis1978`, so that a difference between hospitals does
-# not look like one between patients. The hospital itself is tested against each column, by
-# Pearson's chi-squared. **All these tests are one family**, and Holm's method
-# :footcite:p:`holm1979` keeps the chance of a single false finding among all of them at 5 %.
+# A pair of columns is tested *within* hospitals, by the Cochran–Mantel–Haenszel test of general
+# association :footcite:p:`landis1978`, so that a difference between hospitals does not look like
+# one between patients. The hospital is tested against each column, by Pearson's chi-squared. **All
+# tests are one family**: Holm's method :footcite:p:`holm1979` keeps the chance of any false finding
+# among them at 5 %.
 
 from helpers.fairness import find_associations
 from helpers.plots import plot_effects
@@ -128,7 +128,7 @@ plt.show()
 
 # %%
 # A filled dot is an association that the audit reports. A grey mark is the effect that would be
-# found in four cases of five: left of it, *not found* means *we cannot know*, not *fair*.
+# detected in four cases of five: to its left, *not found* means *we cannot know*, not *fair*.
 
 found[["first", "second", "patients", "effect", "detectable", "p", "p_holm", "found"]].assign(
     found_with_hidden_cells=with_hidden["found"]
@@ -138,17 +138,19 @@ found[["first", "second", "patients", "effect", "detectable", "p", "p_holm", "fo
 # Did it find the truth?
 # ----------------------
 #
-# What is planted in the synthetic patients is written down in ``helpers.phantom.population``:
+# What is planted in the synthetic patients is written in ``helpers.phantom.population``:
 # prevalence depends on age, sex and hospital; each hospital has its own ages, share of women and
-# share of films taken in bed; and the old are imaged in bed a little more often. Nothing else. We
-# draw as many as the real NIH collection has films.
+# share of films taken in bed; and old patients are imaged in bed a little more often. Nothing else
+# is planted. We draw as many films as the real NIH collection has.
+
+import os
 
 from helpers.data.synthetic import tabulate_films
 from helpers.phantom.population import HOSPITALS, draw_films
 
 PLANTED = {("sex", "label"), ("age_band", "label"), ("age_band", "view")}
 PLANTED |= {("hospital", name) for name in ("label", "sex", "age_band", "view")}
-N_FILMS = 112_000
+POPULATION = "112,000 films"
 
 
 def draw_population(n_films, hospitals=HOSPITALS):
@@ -156,36 +158,30 @@ def draw_population(n_films, hospitals=HOSPITALS):
     return table.assign(age_band=band_ages(table["age"])), label_films(table, TASK)
 
 
-population, ill = draw_population(N_FILMS)
+population, ill = draw_population(112_000)
 large = audit(["sex", "age_band", "view"], table=population, labels=ill)
-plot_effects(large).set_title(f"{N_FILMS:,} films, what was planted is known")
+plot_effects(large).set_title(f"{POPULATION}, what was planted is known")
 plt.show()
 
-# %%
-# Was all that is planted found, and nothing else?
-
-import os
-
-audits = {f"{N_FILMS:,} films": large}
+audits = {POPULATION: large}
 if "CHEST_XRAYS" not in os.environ:  # of your own films we do not know what is true
-    audits = {f"{len(films):,} films": found, **audits}
+    audits = {"our films": found, **audits}
 for audited in audits.values():
     pairs = zip(audited["first"], audited["second"], strict=True)
     audited["planted"] = [pair in PLANTED for pair in pairs]
-truth = pd.concat(audits).rename_axis(["audit", "pair"])
-truth.groupby(["audit", "planted", "found"]).size().unstack(fill_value=0)
+large[["first", "second", "effect", "detectable", "planted", "found"]].round(3)
 
 # %%
 # An association that vanishes
 # ----------------------------
 #
-# View and label are not linked in that population. Yet hospitals that take more films in bed may
-# also see more of the ill; then pooled films show a link to whoever forgets where they come from.
-# The odds ratio *within hospitals* is that of Mantel and Haenszel :footcite:p:`mantel1959`.
-#
-# For the opposite, take two hospitals: one whose patients are often ill and rarely imaged in bed,
-# and one with the reverse. In both we leave out half of the healthy patients imaged in bed, so that
-# within each AP means *more* disease.
+# View and label are not associated in that population. Yet hospitals that take more films in bed
+# may also see more ill patients; then an association appears in :term:`pooled` films if hospitals
+# are ignored. The odds ratio *within hospitals* is that of Mantel and Haenszel
+# :footcite:p:`mantel1959`.
+# For a reversal, take two hospitals: in one, patients are often ill and rarely imaged in bed; in
+# the other, rarely ill and often imaged in bed. In both we leave out half of the healthy patients
+# imaged in bed, so that within each hospital :term:`AP <AP view>` means *more* disease.
 
 from dataclasses import replace
 
@@ -227,9 +223,9 @@ pd.DataFrame(explained)
 # The view as a confounder
 # ------------------------
 #
-# In many collections the link is real, and comes from how films were *chosen*: healthy films may
-# be mostly of one view and ill ones of the other. We choose our films that way, audit them again,
-# and let a logistic regression predict the label of new patients from the view alone.
+# In many collections the association is real, and is due to the *choice* of films: healthy patients
+# may be imaged mostly in one view and ill patients in the other. We choose our films that way,
+# audit them again, and let a logistic regression predict the label of new patients from the view.
 
 from helpers.data.summary import score_columns
 
@@ -238,7 +234,7 @@ if "view" in columns:
     healthy = labels[films.index] == 0
     unwanted = (films["view"] == "PA") & healthy | (films["view"] == "AP") & ~healthy
     chosen = films[~(unwanted & (rng.random(len(films)) < 0.6)).to_numpy(dtype=bool)]
-    after = audit(columns, table=chosen).set_index(["first", "second"])
+    audits["films chosen by view"] = audit(columns, table=chosen)
     auc_of_view = {
         name: score_columns(table, labels[table.index], ["view"], seed=SEED).mean()
         for name, table in {"all films": films, "films chosen by view": chosen}.items()
@@ -246,54 +242,58 @@ if "view" in columns:
 pd.Series(auc_of_view, name="AUC of the view alone", dtype=float).round(3)
 
 # %%
-# Chance is one half. A network that reaches the second number may have learned nothing about
-# lungs, and would lose it where the view is chosen otherwise :footcite:p:`zech2018`. On your own
-# films look at the first number: far from one half, the view is a confounder in them, too.
-#
+# Chance is an :term:`AUC` of one half. A network that reaches the second number may have learned
+# nothing about lungs, and would lose it where the view is chosen otherwise :footcite:p:`zech2018`.
+# In your own films, the view is a confounder if the first number is far from one half.
+
+from helpers.fairness import describe_planted, name_pairs
+from helpers.results import tidy_values, write_results
+
+audits |= {"our films": found, "small cells hidden": with_hidden}
+pairs = pd.concat([audited.assign(arm=arm) for arm, audited in audits.items()])
+pairs = pairs.rename(columns={"effect": "value"}).astype({"found": float, "planted": float})
+ratios = pd.DataFrame(explained).T.infer_objects().rename_axis("arm").reset_index()
+ratios = ratios.assign(metric="odds ratio within hospitals", value=ratios["adjusted"])
+views = tidy_values({"AUC of the view alone": auc_of_view}, seed=SEED)
+results = pd.concat([pairs.assign(metric="effect"), ratios, views], ignore_index=True)
+results = results.assign(seed=SEED, round=0, hospital="all", split="all")
+write_results(results, "audit_without_pooling")
+
+# %%
 # Conclusion
 # ----------
 #
-# These sentences are made from the numbers above.
+# These sentences are computed from the table of results.
 
 
-def name_pairs(rows):
-    pairs = [f"{a}–{b}" for a, b in zip(rows["first"], rows["second"], strict=True)]
-    return ", ".join(pairs).replace("_", " ") or "none"
-
-
-def say_verdicts():
-    print(f"Of {len(found)} pairs in one family, found: {name_pairs(found[found['found']])}.")
-    same = with_hidden["found"].equals(found["found"])
+def say_verdicts(results):
+    pairs = results[results["metric"] == "effect"]
+    ours, hidden = (pairs[pairs["arm"] == arm] for arm in ("our films", "small cells hidden"))
+    print(f"Of {len(ours)} pairs in one family, found: {name_pairs(ours[ours['found'] == 1])}.")
+    same = ours["found"].tolist() == hidden["found"].tolist()
     print(f"With small cells hidden it finds {'the same' if same else 'something ELSE'}.")
-    for name, audited in audits.items():
-        planted = audited[audited["planted"]]
-        missed, wrong = planted[~planted["found"]], audited[audited["found"] & ~audited["planted"]]
-        print(f"{name}: missed of {len(planted)} planted: {name_pairs(missed)}.")
-        print(f"{name}: found though not planted: {name_pairs(wrong)}.")
-        unseen = large.loc[missed.index, "effect"] < missed["detectable"]
-        print(f"{name}: of {len(missed)} missed, left of their grey mark: {unseen.sum()}.")
-    for title, row in explained.items():
+    effects = pairs[pairs["arm"] == POPULATION].set_index(["first", "second"])["value"]
+    for arm, audited in pairs[pairs["planted"].notna()].groupby("arm", sort=False):
+        print(describe_planted(audited, effects, arm))
+    for row in results[results["metric"] == "odds ratio within hospitals"].itertuples():
         print(
-            f"View and label, {title}: odds ratio {row['crude']:.2f} mixed, {row['adjusted']:.2f} "
-            f"within hospitals. Verdict on the mixed one: {row['verdict']}."
+            f"View and label, {row.arm}: odds ratio {row.crude:.2f} mixed, {row.value:.2f} within "
+            f"hospitals. Verdict on the mixed one: {row.verdict}."
         )
-    if auc_of_view:
-        reported = "reports" if after.loc[("view", "label"), "found"] else "does NOT report"
+    views = results[results["metric"] == "AUC of the view alone"]
+    for arm, value in zip(views["arm"], views["value"], strict=True):
+        print(f"AUC of the view alone, {arm}: {value:.3f}.")
+    chosen = pairs[(pairs["arm"] == "films chosen by view") & (pairs["first"] == "view")]
+    for found in chosen.loc[chosen["second"] == "label", "found"]:
+        reported = "reports" if found == 1 else "does NOT report"
         print(f"On films chosen by view the audit {reported} view–label.")
 
 
-say_verdicts()
+say_verdicts(results)
 
 # %%
-# Counts cannot say *why* two columns are associated, and what nobody recorded is in no count.
-
-from helpers.results import write_results
-
-rows = found.assign(seed=SEED, round=0, arm="our films", hospital="all", split="all")
-rows["metric"] = rows["first"] + " and " + rows["second"]
-write_results(rows.rename(columns={"effect": "value"}), "audit_without_pooling")
-
-# %%
+# Counts cannot show *why* two columns are associated, and what nobody recorded is in no count.
+#
 # References
 # ----------
 #

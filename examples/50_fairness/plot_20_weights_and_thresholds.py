@@ -4,27 +4,27 @@ Weights before training, thresholds after it
 
 The training films were not chosen fairly: most ill women were sent elsewhere, and most healthy men
 were never imaged. A network can learn from this that men are ill. Can weights before training,
-thresholds after it, or both together close the gap between women and men, and at what price?
+thresholds after it, or both together close the gap between women and men, and at what cost?
 
 We will:
 
 1. plant this bias in the training films, so that it is known,
-2. compute weights from counts that hospitals may share, and train each network once,
-3. decide in six ways with the scores, each way with its own idea of fairness,
+2. compute weights from counts that hospitals may share, and train four networks,
+3. turn scores into decisions in six ways, each with its own definition of fairness,
 4. compare every choice with *no weights and one threshold*, on the same test patients.
 
 We expect the network without weights to miss ill women: with one threshold it is the **floor**.
-The **ceiling** is the same network trained on all films. Weights should move us from one towards
-the other, and thresholds should close the gap that they are fitted to close. A gap can also close
-because men are missed more often: **levelling down** :footcite:p:`mittelstadt2023`, which was found
-in models of chest X-rays :footcite:p:`zhang2022`.
+The **ceiling** is the same network trained on all films. Weights should move the result from the
+floor towards the ceiling, and thresholds should close the gap that they are fitted to close. A gap
+can also close because men are missed more often: **levelling down** :footcite:p:`mittelstadt2023`,
+which was observed in models of chest X-rays :footcite:p:`zhang2022`.
 """
 
 # %%
 # A bias that is known
 # --------------------
 #
-# Only training films are left out. Validation and test films are those of all patients.
+# Only training films are left out. Validation and test films include all patients.
 
 from helpers.data import set_up_hospitals
 from helpers.fairness import leave_out
@@ -40,8 +40,7 @@ films = leave_out(everybody, labels[everybody.index], "sex", "F", share=LEFT_OUT
 labels[films.index].groupby([films["split"], films["sex"]]).agg(["size", "mean"]).round(2)
 
 # %%
-# Compare the rows of training and test films. Underdiagnosis in groups that were served less well
-# is known from real models of chest X-rays :footcite:p:`seyyed2021`.
+# Real models of chest X-rays, too, underdiagnose underserved groups :footcite:p:`seyyed2021`.
 #
 # Weights from counts
 # -------------------
@@ -51,7 +50,7 @@ labels[films.index].groupby([films["split"], films["sex"]]).agg(["size", "mean"]
 #
 # .. math:: w_{gy} = \frac{n_g\, n_y}{n\, n_{gy}},
 #
-# the number of films to expect if group and label were independent, divided by the actual number.
+# the number of films expected if group and label were independent, divided by the actual number.
 
 from helpers.fairness import compute_weights, count_groups, sum_counts, weigh_films
 
@@ -70,8 +69,8 @@ reweighed = compute_weights(counts, "kamiran_calders")
 counts.merge(reweighed).assign(weighted=lambda table: table["count"] * table["weight"]).round(2)
 
 # %%
-# In the last column, women and men have the same share of ill films. The sums are those of pooled
-# films, and do not need the hospitals' names, so that a secure aggregation can add them.
+# In the last column, women and men have the same share of ill films. The sums are those of
+# :term:`pooled` films and contain no names of hospitals, so that secure aggregation can add them.
 #
 # Four networks
 # -------------
@@ -79,7 +78,7 @@ counts.merge(reweighed).assign(weighted=lambda table: table["count"] * table["we
 # The weight of a film multiplies its loss. Four networks are trained, each once: without weights;
 # reweighed; with one weight for all films of a hospital; and with nobody left out. The third is a
 # **null check**. Adam divides a gradient by its size, so that a factor for a whole hospital should
-# change next to nothing: it shows how far two almost equal trainings differ.
+# change almost nothing: the check shows how far two nearly equal trainings differ.
 
 import functools
 import logging
@@ -113,11 +112,10 @@ def train(table, weights):
 
 
 ones = compute_weights(counts, "none")
-by_hospital = compute_weights(count_films("hospital"), "hospital_balanced")
 scored = {
     "no weights": train(films, ones),
     "reweighed": train(films, reweighed),
-    "null check": train(films, by_hospital),
+    "null check": train(films, compute_weights(count_films("hospital"), "hospital_balanced")),
     "nobody left out": train(everybody, ones),
 }
 
@@ -125,48 +123,50 @@ scored = {
 # Six ways to decide
 # ------------------
 #
-# All are fitted on validation films, and depend on validation films that were chosen fairly. The
-# true positive rate (TPR) is the share of the ill that is found, the false positive rate (FPR) the
-# share of the healthy that raises an alarm, the selection rate (SR) the share that is called ill.
+# All are fitted on validation films, which must have been chosen fairly. The true positive rate
+# (TPR) is the :term:`sensitivity`, the false positive rate (FPR) is one minus the
+# :term:`specificity`, and the selection rate (SR) is the share of films that are called ill. The
+# three parities are fairlearn's. They randomize: one film, shown twice, may get two decisions.
 #
-# - *one*: a single threshold, the best in balanced accuracy. It demands nothing of the groups.
-# - *per group*: the best threshold for women and for men. It demands nothing either.
+# - *one*: a single threshold, the best in :term:`balanced accuracy`. It requires no parity.
+# - *per group*: the best threshold for women and for men. It requires no parity either.
 # - *demographic parity*: the same SR for both, whoever is ill.
 # - *true positive rate parity*: the same TPR for both (equal opportunity).
 # - *equalized odds*: the same TPR and the same FPR :footcite:p:`hardt2016`.
-# - *reject option*: close to the threshold, decide in favor of the group that is found too rarely,
-#   until TPRs are about equal :footcite:p:`kamiran2012reject`.
-#
-# The three parities are fairlearn's. They randomize: one film, shown twice, may get two decisions.
+# - *reject option*: close to the threshold, decide in favor of the group that is detected too
+#   rarely, until TPRs are about equal :footcite:p:`kamiran2012reject`.
 
 import pandas as pd
 
 from helpers.fairness import compare_choices, fit_thresholds, measure_groups
 from helpers.fairness.thresholds import METHODS
 
-FLOOR, CEILING, NULL = (("no weights", "one"), ("nobody left out", "one"), ("null check", "one"))
+FLOOR, *references = (("no weights", "one"), ("null check", "one"), ("nobody left out", "one"))
 test = scored["no weights"]["test"]  # the same films, in the same order, for all networks
 y, sex, patients = test["label"], test["sex"], test["patient"]
 choices = [(weights, way) for weights in ("no weights", "reweighed") for way in METHODS]
 
 decided = {}
-for weights, way in [*choices, NULL, CEILING]:
+for weights, way in [*choices, *references]:
     valid = scored[weights]["valid"]
     thresholds = fit_thresholds(valid["label"], valid["score"], valid["sex"], way)
     decided[weights, way] = thresholds.decide(scored[weights]["test"]["score"], sex)
 groups = {choice: measure_groups(y, called, sex, patients) for choice, called in decided.items()}
 about, how = (FLOOR, sex, patients), {"between": ("F", "M"), "n": 500}  # 2,000 in a real study
 compared = compare_choices(y, decided, *about, **how)
-compared = compared.rename_axis(["weights", "decisions", "metric"]).sort_index()
+compared = compared.rename_axis(["weights", "decisions", "metric"])
 
-SHORT = {"true_positive_rate": "TPR", "false_positive_rate": "FPR", "selection_rate": "SR"}
-GAPS = {f"{rate}_gap": f"gap of {short}" for rate, short in SHORT.items()}
+GAPS = {
+    "true_positive_rate_gap": "gap of TPR",
+    "false_positive_rate_gap": "gap of FPR",
+    "selection_rate_gap": "gap of SR",
+}
 rates = pd.concat(groups)["true_positive_rate"].unstack().add_prefix("TPR, ")
 after = compared["after"].unstack("metric").loc[list(decided)]
 rates.join(after.rename_axis([None, None])).rename(columns=GAPS).round(3)
 
 # %%
-# Gaps have a **sign**, women minus men: a correction can overshoot. A model that finds nobody has
+# Gaps have a **sign**, women minus men: a correction can overshoot. A model that detects nobody has
 # no gap either, and a balanced accuracy of one half, which is chance.
 
 import matplotlib.pyplot as plt
@@ -179,18 +179,18 @@ for ax, rate in zip(axes, ("true_positive_rate", "false_positive_rate"), strict=
 plt.show()
 
 # %%
-# On the left, dots should lie far to the right, on the right far to the left, and in both close
-# together. A pair that is closer because the better group lost was levelled down.
+# In the left panel, dots should lie far to the right; in the right panel, far to the left; and in
+# both, close together. A pair that is closer because the better group lost was levelled down.
 #
 # The trade-off
 # -------------
 #
-# The next figure shows changes against the floor, where the grey lines cross. Intervals are
-# **paired**: every resample judges both choices on the same patients.
+# The figure shows changes against the floor, where the grey lines cross. Intervals are **paired**:
+# every resample of the :term:`bootstrap` judges both choices on the same patients.
 
 from helpers.plots import plot_trade_off
 
-changes = compared.drop(index=FLOOR).unstack("metric")
+changes = compared.unstack("metric").drop(index=[FLOOR])
 limits = changes[["low", "high"]].swaplevel(axis=1)
 _, axes = plt.subplots(2, 1, figsize=(8.5, 8.5), layout="constrained")
 for ax, cost in zip(axes, ("true_positive_rate_gap", "selection_rate_gap"), strict=True):
@@ -203,97 +203,97 @@ for ax, cost in zip(axes, ("true_positive_rate_gap", "selection_rate_gap"), stri
 plt.show()
 
 # %%
-# Left is fairer, up is more accurate. On the line nothing is better in both, the ceiling included.
-# It is made of the luckiest choices, and will look worse on other patients.
+# Left is fairer, up is more accurate. Nothing is better in both than a choice on the line. The line
+# is selected on these patients, and will look worse on others.
 #
 # Why a gap of selection rates stays
 # ----------------------------------
 #
 # Suppose that TPR and FPR are the same for women and men. Then the gap of selection rates is
-# :math:`(\text{TPR} - \text{FPR})\,\Delta\pi`, with the difference of prevalence
-# :math:`\Delta\pi`. As long as women and men are not ill equally often, it is zero **only if TPR
-# equals FPR**, that is, if decisions have nothing to do with disease. A *perfect* model has the
-# whole :math:`\Delta\pi` as its gap. One has to choose what should be equal. The split is exact:
+# :math:`(\text{TPR} - \text{FPR})\,\Delta\pi`, with the difference of :term:`prevalence`
+# :math:`\Delta\pi`. Unless women and men are ill equally often, it is zero **only if TPR equals
+# FPR**, that is, if decisions are unrelated to disease. The gap of a *perfect* model is the whole
+# :math:`\Delta\pi`. One has to choose what should be equal. The decomposition is exact:
 
 from helpers.fairness import split_selection_gap
 
 parts = {choice: split_selection_gap(one, ("F", "M")) for choice, one in groups.items()}
-pd.DataFrame(parts).T.rename(columns="due to {}".format).round(3)
+split = pd.DataFrame(parts).T.add_prefix("SR gap due to ")
+split.round(3)
 
 # %%
 # Conclusion
 # ----------
 #
-# These sentences are made from the numbers above. A gap was cut in half if its size, less half of
-# its size at the floor, is below zero on the resampled patients.
+# These sentences are computed from the table of results. A gap was cut in half if its size, less
+# half of its size at the floor, is below zero on the resampled patients.
 
 from helpers.evaluation import describe_change
+from helpers.fairness import describe_gap
+from helpers.results import tidy_values, write_results
+
+halves = compare_choices(y, decided, *about, **how, rates=["true_positive_rate"], share=0.5)
+halves = halves.rename_axis(compared.index.names).drop(index="balanced_accuracy", level="metric")
+rows = pd.concat([compared, halves.rename(index="{} less half".format, level="metric")])
+rows = rows.reset_index().astype({"reversed": float, "levelled_down": float})
+rows["arm"] = rows["weights"] + " + " + rows["decisions"]
+results = pd.concat([rows, tidy_values(split.set_axis(split.index.map(" + ".join)), seed=SEED)])
+results = results.assign(seed=SEED, round=N_ROUNDS, hospital="all", split="test")
+write_results(results, "weights_and_thresholds")
 
 STEPS = {
-    "Weights": ("reweighed", "one"),
-    "Thresholds": ("no weights", "true_positive_rate_parity"),
-    "Both": ("reweighed", "true_positive_rate_parity"),
-    "Null check": NULL,
-    "Ceiling": CEILING,
+    "Weights": "reweighed + one",
+    "Thresholds": "no weights + true_positive_rate_parity",
+    "Both": "reweighed + true_positive_rate_parity",
+    "Null check": "null check + one",
+    "Ceiling": "nobody left out + one",
 }
-halves = compare_choices(y, decided, *about, **how, rates=["true_positive_rate"], share=0.5)
 
 
-def judge(choice, metric, below, above, table=compared):
-    limits = table.loc[(*choice, metric), ["value", "low", "high"]]
-    return describe_change(*limits, below=below, above=above)
+def judge(row, below, above):
+    return describe_change(*row[["value", "low", "high"]], below=below, above=above)
 
 
-def say_verdicts():
-    gaps = compared.xs("true_positive_rate_gap", level="metric")
-    for name, choice in STEPS.items():
-        gap, more = gaps.loc[choice], abs(gaps["value"][choice]) > abs(gaps["value"][NULL])
-        half = judge(choice, "true_positive_rate_gap", "cut in half", "NOT cut in half", halves)
-        null = f"  Moves the gap more than the null check: {'yes' if more else 'no'}.\n"
+def say_verdicts(results):
+    table = results.set_index(["metric", "arm"])
+    gaps, null = table.loc["true_positive_rate_gap"], STEPS["Null check"]
+    for name, arm in STEPS.items():
+        half = table.loc["true_positive_rate_gap less half"].loc[arm]
+        accuracy = table.loc["balanced_accuracy"].loc[arm]
         print(
-            f"{name}: gap of TPR {gap['before']:+.3f} → {gap['after']:+.3f}"
-            f"{', sign reversed' * gap['reversed']}{', levelling down' * gap['levelled_down']}.\n"
-            f"  Its size: {judge(choice, 'true_positive_rate_gap', 'smaller', 'LARGER')}.\n"
-            f"  Less half of that before: {half}.\n"
-            f"  Found: women {gap['first_change']:+.3f}, men {gap['second_change']:+.3f}.\n"
-            f"{null * (choice != NULL)}"
-            f"  Balanced accuracy: {judge(choice, 'balanced_accuracy', 'worse', 'better')}."
+            f"{name}: {describe_gap(gaps.loc[arm], 'TPR', ('women', 'men'))}\n"
+            f"  Less half of that before: {judge(half, 'cut in half', 'NOT cut in half')}.\n"
+            f"  Balanced accuracy: {judge(accuracy, 'worse', 'better')}."
         )
-    sure = [name for name, choice in STEPS.items() if gaps.loc[choice, "high"] < 0]
+        if arm != null:
+            more = abs(gaps["value"][arm]) > abs(gaps["value"][null])
+            print(f"  Moves the gap more than the null check: {'yes' if more else 'no'}.")
+    sure = [name for name, arm in STEPS.items() if gaps.loc[arm, "high"] < 0]
     print(f"The gap of TPR is smaller, by the paired interval, with: {', '.join(sure) or 'none'}.")
-    if gaps.loc[NULL, "low"] * gaps.loc[NULL, "high"] > 0:
+    if gaps.loc[null, "low"] * gaps.loc[null, "high"] > 0:
         print("The null check should change nothing: intervals over patients omit training noise.")
     for way in METHODS[2:]:
         print(f"{way} without weights:".replace("_", " "))
         for gap, name in GAPS.items():
-            print(f"  size of the {name} {judge(('no weights', way), gap, 'smaller', 'LARGER')}.")
-    for gap, choice in after.loc[choices, list(GAPS)].abs().idxmin().items():
-        print(f"Smallest {GAPS[gap]}, as a point estimate: {' + '.join(choice)}.")
-    left = parts["no weights", "equalized_odds"]
-    print(
-        f"Equalized odds leave a gap of SR of {left['selection_rate']:+.3f}, of which prevalence "
-        f"makes {left['prevalence']:+.3f}, which they cannot remove."
-    )
+            row = table.loc[gap].loc[f"no weights + {way}"]
+            print(f"  size of the {name} {judge(row, 'smaller', 'LARGER')}.")
+    for gap, name in GAPS.items():
+        after = table.loc[gap]["after"].drop([null, STEPS["Ceiling"]]).abs()
+        print(f"Smallest {name}, as a point estimate: {after.idxmin()}.")
+    left = table["value"].xs("no weights + equalized_odds", level="arm")
+    total, rest = left["SR gap due to selection_rate"], left["SR gap due to prevalence"]
+    print(f"Equalized odds leave an SR gap of {total:+.3f}, {rest:+.3f} of it due to prevalence.")
 
 
-say_verdicts()
-
-# %%
-# What this cannot show: one seed, one planted bias and synthetic films. The intervals cover other
-# test patients, not other trainings or other validation films; the null check hints at the first.
-# Of 20 intervals one excludes zero by chance. Weights act on what was *counted*, and nobody counts
-# films that were never taken. A threshold that is fair to women and men may not be so to old women.
-# It needs the sex of every patient, and treats two patients with one score in two ways: whether
-# that is lawful, or right, is not a question of statistics.
-
-from helpers.results import write_results
-
-results = compared.reset_index()
-results["arm"] = results["weights"] + " + " + results["decisions"]
-results = results.assign(seed=SEED, round=N_ROUNDS, hospital="all", split="test")
-write_results(results, "weights_and_thresholds")
+say_verdicts(results)
 
 # %%
+# One seed, one planted bias, synthetic films. The intervals cover other test patients, not other
+# trainings or other validation films; the null check gives an idea of the first. Of 20 intervals
+# one excludes zero by chance. Weights act on what was *counted*, and nobody counts films that were
+# never taken. Thresholds by sex need the sex of every patient, and treat two patients with the same
+# score differently: whether that is lawful, or right, is not a question of statistics.
+#
 # References
 # ----------
 #

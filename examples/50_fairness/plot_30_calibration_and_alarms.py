@@ -2,16 +2,16 @@
 Calibration and alarm levels per hospital
 =========================================
 
-Hospitals have trained one network together. It predicts *80 %*: does that mean the same in all of
-them? And if each raises an alarm above one level, do all get the false alarms that were agreed?
+Hospitals have trained one network together. Does a prediction of *80 %* mean the same in all of
+them? And if all use one alarm level, does each get the agreed rate of false alarms?
 
 We will:
 
 1. train one network across the hospitals,
-2. calibrate it with one temperature, with Platt's scaling for all hospitals, and with Platt's
-   scaling at each hospital, and say what leaves a hospital for each of these,
-3. compare predictions with what is true, in a diagram and by three scores,
-4. set an alarm level at an agreed specificity, for all together and at each hospital.
+2. **calibrate** it with one temperature, with Platt's scaling for all hospitals, and with Platt's
+   scaling at each hospital, and list what leaves a hospital for each of these,
+3. compare predictions with labels, in a diagram and by three scores,
+4. set an alarm level at an agreed :term:`specificity`, for all together and at each hospital.
 
 We expect a network of a few hundred updates to predict probabilities that are too close to 0 and
 1, or not close enough, and hospitals with other patients to need other levels. The floor is the
@@ -32,7 +32,7 @@ study = set_up_hospitals("any finding vs none", seed=SEED)
 count_hospitals(study.films, study.labels)
 
 # %%
-# The training is that of the other pages.
+# It is trained as in :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py`.
 
 import functools
 import logging
@@ -64,15 +64,15 @@ valid, test = scored["valid"], scored["test"]
 # Three calibrations, and what leaves a hospital
 # ----------------------------------------------
 #
-# All are fitted on validation films. A temperature divides all logits by one number
+# All are fitted on validation films. A temperature divides all :term:`logits <logit>` by one number
 # :footcite:p:`guo2017`; Platt's scaling multiplies and shifts them.
 #
 # - *Platt, each* is fitted at each hospital on its own films. **Nothing leaves.**
-# - *One temperature* and *Platt, all* depend on everybody's scores. Here these stay at home:
+# - *One temperature* and *Platt, all* depend on the scores of all hospitals. These need not leave:
 #   Newton's method needs six **sums over films** from each hospital in each exchange, and Platt's
-#   targets the numbers of films with and without a finding. The sums can be added by a secure
-#   aggregation. :func:`~helpers.evaluation.fit_federated` is the exchange, and its result is that
-#   of pooled films:
+#   targets need the numbers of films with and without a finding. Secure aggregation can add the
+#   sums. :func:`~helpers.evaluation.fit_federated` runs the exchange, and its result is that of
+#   :term:`pooled` films:
 
 import pandas as pd
 
@@ -94,15 +94,15 @@ for method, pooled in (("temperature", fit_temperature), ("platt", fit_platt)):
 pd.DataFrame(rows).T.round(4)
 
 # %%
-# A slope below one draws probabilities towards one half, a slope above one away from it. *If* the
-# slope is one, a positive intercept says that the network predicts too few findings. With another
-# slope the intercept alone says nothing of the kind; then compare means, as in the next table.
+# A slope below one moves probabilities towards one half, a slope above one away from it. *If* the
+# slope is one, a positive intercept means that the network predicts too few findings. With another
+# slope the intercept alone does not show this; then compare means, as in the next table.
 
 ARMS = ("as it is", "one temperature", "Platt, all", "Platt, each")
 
 
 def calibrate(known, new):
-    """Fit all calibrations to films that are known; return the probabilities of new ones."""
+    """Fit all calibrations on known films; return the probabilities of new ones."""
     parts = split_hospitals(known)
     fitted = {
         "as it is": Calibration(),
@@ -122,8 +122,8 @@ means = test.assign(**predicted).groupby("hospital")[["label", *ARMS]].mean()
 means.rename(columns={"label": "share with a finding"}).round(2)
 
 # %%
-# Predicted and true
-# ------------------
+# Predictions and labels
+# ----------------------
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -146,15 +146,14 @@ axes[1].legend(fontsize=8, markerscale=0.5)
 plt.show()
 
 # %%
-# Above the line, findings are more frequent than predicted; below it, less frequent. Dots are as
-# large as their number of films: a small one far from the line is noise. A network that is too
-# sure of itself lies *above* the line on the left and *below* it on the right.
+# Above the line, findings are more frequent than predicted; below it, less frequent. A small dot,
+# of few films, far from the line is noise. An overconfident network lies *above* the line on the
+# left and *below* it on the right.
 #
-# Three scores: the expected calibration error is the mean distance from the line, with these very
-# bins. The Brier score :footcite:p:`brier1950` and the log loss also reward telling films apart;
-# they need no bins, and are best for the true probabilities. All are means over the hospitals.
-# **Each resample draws validation patients, fits again, and draws test patients**, so that the
-# intervals include the fit. The alarm levels of the last section are part of it.
+# The expected calibration error is the mean distance from the line, with the same bins. The Brier
+# score :footcite:p:`brier1950` and the log loss also reward discrimination; they need no bins, and
+# are best for the true probabilities. All are means over the hospitals. **Each resample draws
+# validation patients, fits again, and draws test patients**, so that the intervals include the fit.
 
 from helpers.evaluation import (
     bootstrap_fit,
@@ -164,7 +163,7 @@ from helpers.evaluation import (
     rates_at_threshold,
 )
 
-SPECIFICITY = 0.8  # that the hospitals agreed on
+SPECIFICITY = 0.8  # as the hospitals have agreed
 SCORES = {
     "calibration error": functools.partial(calibration_error, n_bins=N_BINS),
     "Brier score": brier_score,
@@ -173,7 +172,7 @@ SCORES = {
 
 
 def measure(fit_films, test_films):
-    """Fit on some validation films, judge on some test films: every number of this page."""
+    """Fit on some validation films, judge on some test films: every number of the next tables."""
     known, new = valid.iloc[fit_films], test.iloc[test_films]
     said, rows = calibrate(known, new), {name: new["hospital"] == name for name in hospitals}
     found = {}
@@ -189,12 +188,11 @@ def measure(fit_films, test_films):
         for arm, level in (("one level", common), ("own level", own_level)):
             rates = rates_at_threshold(new["label"][rows[name]], new["score"][rows[name]], level)
             found["specificity", arm, name], found["sensitivity", arm, name] = rates[::-1]
+    off = {}
     for arm in ("one level", "own level"):
-        off = [abs(found["specificity", arm, name] - SPECIFICITY) for name in hospitals]
-        found["off", arm, "mean"] = np.mean(off)
-    found["off", "own level", "change"] = (
-        found["off", "own level", "mean"] - (found["off", "one level", "mean"])
-    )
+        off[arm] = np.mean([abs(found["specificity", arm, h] - SPECIFICITY) for h in hospitals])
+        found["off", arm, "mean"] = off[arm]
+    found["off", "own level", "change"] = off["own level"] - off["one level"]
     return found
 
 
@@ -215,10 +213,9 @@ by_score = results[results["metric"].isin(SCORES)].set_index(["metric", "arm", "
 by_score.unstack("hospital").swaplevel(axis=1).sort_index(axis=1).loc[list(SCORES)].round(3)
 
 # %%
-# Even a perfect model has a calibration error, by chance. This is what it would be if every
-# probability were *exactly* right and labels were drawn from it; a sample may lie below it by
-# luck. For the same reason intervals of this error lie too high: resampling adds noise, which it
-# counts as miscalibration. The two other scores have no such bias.
+# Even a perfect model has a calibration error, by chance. Next is its mean if labels were drawn
+# from *exactly* right probabilities; one sample may lie below. Resampling adds such noise as well,
+# so that the intervals of this error lie too high. The two other scores have no such bias.
 
 from helpers.evaluation import error_by_chance
 
@@ -232,11 +229,11 @@ pd.Series(by_chance, name="calibration error by chance").round(3)
 # Alarm levels
 # ------------
 #
-# The hospitals have agreed on a specificity: this share of the healthy must not trigger an alarm.
+# The hospitals have agreed on a specificity: this share of healthy films must not trigger an alarm.
 # *One level* for all is found by bisection: in each exchange a hospital answers how many of its
 # healthy validation films score below a proposed level, and no score leaves it
 # (:func:`~helpers.evaluation.choose_federated_level`). On all validation films together it holds
-# by construction. Does it at each hospital, on other films? An *own level* needs nobody else.
+# by construction. Does it hold at each hospital, on other films? An *own level* needs no exchange.
 
 from helpers.plots import plot_intervals
 
@@ -250,49 +247,53 @@ for ax, metric in zip(axes, ("specificity", "sensitivity"), strict=True):
 plt.show()
 
 # %%
-# On the left, marks should lie on the line that was agreed on; on the right is the price in
-# patients who are missed. An own level follows a hospital's own patients, and the luck of its few
-# validation films, which the intervals include.
+# On the left, marks should lie on the agreed line; on the right is the cost in :term:`sensitivity`.
+# An own level follows a hospital's own patients, and depends on its few validation films, which the
+# intervals include.
 #
 # Conclusion
 # ----------
 #
-# These sentences are made from the numbers above.
+# These sentences are computed from the table of results.
 
-from helpers.evaluation import describe_change, side_of
+from helpers.evaluation import describe_change, describe_sides
+from helpers.results import tidy_values, write_results
+
+chance = tidy_values({"calibration error by chance": by_chance}, seed=SEED, hospital="mean")
+results = pd.concat([results, chance]).assign(seed=SEED, round=N_ROUNDS, split="test")
+write_results(results, "calibration_and_alarms")
 
 
-def say_verdicts():
+def say_verdicts(results):
+    table = results.set_index(["metric", "arm", "hospital"])
+    chance = results[results["metric"] == "calibration error by chance"]
+    for arm, value in zip(chance["arm"], chance["value"], strict=True):
+        error = table.loc[("calibration error", arm, "mean"), "value"]
+        print(f"Calibration error, {arm}: {error:.3f}; a perfect model, by chance: {value:.3f}.")
     print("Changes against the network as it is:")
-    for score in SCORES:
-        for arm in ARMS[1:]:
-            change = intervals[score, arm, "change"]
-            print(f"{score}, {arm}: {describe_change(*change, below='better', above='worse')}.")
+    changes = results[(results["hospital"] == "change") & (results["metric"] != "off")]
+    for _, row in changes[changes["arm"] != "as it is"].iterrows():
+        change = describe_change(*row[["value", "low", "high"]], below="better", above="worse")
+        print(f"{row['metric']}, {row['arm']}: {change}.")
     for arm in ("one level", "own level"):
-        sides = [side_of(intervals["specificity", arm, name], SPECIFICITY) for name in hospitals]
+        own = results[(results["metric"] == "specificity") & (results["arm"] == arm)]
+        off = table.loc[("off", arm, "mean"), "value"]
         print(
-            f"{arm}: mean distance from {SPECIFICITY} {intervals['off', arm, 'mean'].value:.3f}; "
-            f"below what was agreed at {sides.count('below')} of {len(sides)} hospitals, above at "
-            f"{sides.count('above')}, undecided at {sides.count('undecided')}."
+            f"{arm}: mean distance from {SPECIFICITY} {off:.3f}; of {len(own)} hospitals, "
+            f"specificity {describe_sides(own, SPECIFICITY)}."
         )
-    words = {"below": "closer", "above": "farther"}
-    change = describe_change(*intervals["off", "own level", "change"], **words)
+    limits = table.loc[("off", "own level", "change"), ["value", "low", "high"]]
+    change = describe_change(*limits, below="closer", above="farther")
     print(f"Distance of own levels less that of one level: {change}.")
 
 
-say_verdicts()
+say_verdicts(results)
 
 # %%
-# Positive slopes keep the order of a hospital's films, and so its AUC. Calibration and levels can
-# be fitted where the patients are, after the federation is over; they need enough films. Synthetic
-# films, one seed: nothing here is a clinical result. A hierarchy of calibration, and why it
-# matters to patients, is in :footcite:p:`vancalster2019`.
-
-from helpers.results import write_results
-
-write_results(results.assign(seed=SEED, round=N_ROUNDS, split="test"), "calibration_and_alarms")
-
-# %%
+# Positive slopes keep the order of a hospital's films, and so its :term:`AUC`. Calibration and
+# levels can be fitted after training, locally, but need enough films. Synthetic films, one seed:
+# nothing here is a clinical result. See :footcite:t:`vancalster2019` on why calibration matters.
+#
 # References
 # ----------
 #

@@ -1,4 +1,4 @@
-"""SubstraFL algorithms for TensorFlow, named and hooked as SubstraFL's for PyTorch."""
+"""SubstraFL algorithms for TensorFlow, with the names and hooks of SubstraFL's for PyTorch."""
 
 from helpers.algorithms.accounting import find_noise as find_noise
 from helpers.algorithms.accounting import group_privacy as group_privacy

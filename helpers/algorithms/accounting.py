@@ -1,9 +1,9 @@
-"""Accounting: what private training spends, by the package dp-accounting."""
+"""Accounting: the privacy that a training spends, computed by the package dp-accounting."""
 
 import math
 
-# Steps of the distributions of privacy loss; ten times finer ones cost ten times the time, for a
-# thousandth less.
+# Step of the discretized privacy loss. A ten times finer one takes ten times as long and lowers the
+# result by a thousandth.
 _STEP = 1e-3
 
 
@@ -12,11 +12,11 @@ def spent_epsilon(
 ) -> float:
     r"""Compute the :math:`\varepsilon` that an organization's training has spent.
 
-    Neighbors are two sets of samples of which one has one sample more (add or remove). With
-    ``DPSGD(unit="patient")`` put patients in place of samples everywhere. The accountant adds up
-    privacy loss distributions (Koskela et al. 2020), by the package dp-accounting; its result is an
-    upper bound. Organizations with different samples do not add up: each has an :math:`\varepsilon`
-    of its own.
+    Two sets of samples are neighbors if one has one sample more (add or remove). With
+    ``DPSGD(unit="patient")`` read patients for samples throughout. The accountant composes privacy
+    loss distributions (Koskela et al. 2020), by the package dp-accounting; its result is an upper
+    bound. Organizations with different samples do not add up: each has its own
+    :math:`\varepsilon`.
 
     Parameters
     ----------
@@ -94,10 +94,10 @@ def find_noise(
 
 
 def group_privacy(epsilon: float, delta: float, size: int) -> tuple[float, float]:
-    r"""Compute what a guarantee for one sample leaves to a group of samples.
+    r"""Compute the guarantee of a group of samples from that of one sample.
 
     If a mechanism is :math:`(\varepsilon, \delta)`-private for one sample, then for :math:`k`
-    samples that are there or not together, such as those of one patient, it is
+    samples that are present or absent together, such as those of one patient, it is
     :math:`(k\varepsilon, k e^{(k - 1)\varepsilon}\delta)`-private (Dwork & Roth 2014 [1]_, Section
     2.3).
 
@@ -115,8 +115,8 @@ def group_privacy(epsilon: float, delta: float, size: int) -> tuple[float, float
     epsilon : float
         That of the group.
     delta : float
-        That of the group. From 1 on the guarantee is void: it excludes nothing. The formula is an
-        upper bound; the true loss may be smaller, and must then be accounted for otherwise.
+        That of the group. At 1 or above the guarantee is void: it excludes nothing. The formula is
+        an upper bound; the true loss may be smaller, and needs another account.
 
     Raises
     ------
@@ -147,8 +147,8 @@ def group_privacy(epsilon: float, delta: float, size: int) -> tuple[float, float
 
 
 def _accountant():
-    """Make an accountant that has counted nothing yet."""
-    from dp_accounting.pld import PLDAccountant  # a second to import, which no task has to pay
+    """Make a new accountant."""
+    from dp_accounting.pld import PLDAccountant  # takes a second to import, and no task needs it
 
     return PLDAccountant(value_discretization_interval=_STEP)
 

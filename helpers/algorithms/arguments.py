@@ -1,4 +1,4 @@
-"""Arguments of the algorithms: each is used, or refused by its name."""
+"""Arguments of the algorithms: each is used, or refused with an error that names it."""
 
 import difflib
 import functools
@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-# What SubstraFL's Torch classes, PyTorch's users or Keras' compile and fit call what is elsewhere
-# here: the argument that takes it, and how to say so.
+# Names that users of SubstraFL's Torch classes, PyTorch, or Keras' compile and fit may expect, each
+# with the argument that replaces it here, and the words of the error.
 _ELSEWHERE = {
     "criterion": ("loss", "loss, a Keras loss"),
     "scheduler": (
@@ -34,7 +34,7 @@ _ELSEWHERE = {
 
 
 def name_unknown_arguments(init: Callable) -> Callable:
-    """Let a constructor name the argument that was meant when it is given an unknown one.
+    """Make a constructor suggest the right argument when it is given an unknown one.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def name_unknown_arguments(init: Callable) -> Callable:
     Returns
     -------
     callable
-        The same constructor; it raises a ``TypeError`` with the near match, or with what takes
-        the place of a name that PyTorch's interface or Keras' ``fit`` has for it.
+        The same constructor; it raises a ``TypeError`` that suggests a close match, or the
+        equivalent of a name from PyTorch's interface or Keras' ``fit``.
     """
     known = list(inspect.signature(init).parameters)[1:]
 
@@ -64,7 +64,7 @@ def name_unknown_arguments(init: Callable) -> Callable:
 
 
 def _find_meant(name, known):
-    """Say what was meant by an unknown argument; None if it resembles nothing."""
+    """Suggest what was meant by an unknown argument; None if nothing is similar."""
     argument, meant = _ELSEWHERE.get(name, (None, None))
     if argument in known:
         return meant
@@ -91,7 +91,7 @@ def check_flag(name: str, value: Any) -> None:
 
 
 def check_option(name: str, value: Any, example: str) -> None:
-    """Refuse what is no option of that name; the options themselves need not be imported.
+    """Refuse anything but an option of that name; the options themselves need not be imported.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def check_option(name: str, value: Any, example: str) -> None:
     value : object
         What was given; None for no option.
     example : str
-        What fits.
+        An example that fits, for the error.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def describe(value: Any) -> Any:
 
 
 def describe_settings(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
-    """List the settings of an optimizer, as far as it tells them.
+    """List the settings of an optimizer, as far as they can be read.
 
     Parameters
     ----------
@@ -153,8 +153,8 @@ def describe_settings(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a lambda is not safe to load again; nobody does
+            warnings.simplefilter("ignore")  # of lambdas, unsafe to load; nothing is loaded
             settings = optimizer.get_config()
-    except (NotImplementedError, AttributeError, TypeError, ValueError):  # a class of the user's
+    except (NotImplementedError, AttributeError, TypeError, ValueError):  # a custom class
         settings = {name: one for name, one in vars(optimizer).items() if name[0] != "_"}
     return {name: describe(one) for name, one in settings.items() if name != "name"}

@@ -1,8 +1,8 @@
-"""Batch normalization: what of it is trained, exchanged and kept, as one choice.
+"""Batch normalization: which parts are trained, exchanged and kept local, as one choice.
 
 BatchNorm layers hold two kinds of numbers: a trained scale and shift (gamma and beta), and moving
-statistics of the samples that passed. The second kind depends on an organization's samples, and in
-the first it adapts to them. There is no single right way to federate them.
+statistics of the samples seen in training. The statistics depend on an organization's samples, and
+scale and shift adapt to them. There is no single right way to federate them.
 """
 
 import enum
@@ -21,20 +21,20 @@ _LARGEST_GROUP_COUNT = 8
 
 
 class BatchNorm(enum.Enum):
-    """What becomes of the BatchNorm layers (Ioffe & Szegedy 2015) of a model.
+    """How the BatchNorm layers (Ioffe & Szegedy 2015) of a model are federated.
 
     Attributes
     ----------
     STATISTICS_LOCAL
-        Gamma and beta are averaged, moving statistics stay where they are: SubstraFL's
+        Gamma and beta are averaged, moving statistics stay local: SubstraFL's
         ``with_batch_norm_parameters=False``. The evaluated model mixes averaged weights with
         the statistics that the last local training left at that organization.
     AVERAGED
         Everything is averaged: SubstraFL's ``with_batch_norm_parameters=True``.
     LOCAL
         FedBN (Li et al. 2021): gamma, beta and statistics are in no update. After round r an
-        organization holds the global model of round r with the BatchNorm that its own training of
-        the round before ended with. An organization that only tests gets the local state of the
+        organization holds the global model of round r with the BatchNorm of the end of its own
+        training in the round before. An organization that only tests gets the local state of the
         first one that trains, which is SubstraFL's rule, and so that organization's BatchNorm.
     FROZEN
         The layers work as in inference, with the statistics that they start with, and are not
@@ -53,7 +53,7 @@ class BatchNorm(enum.Enum):
 
     @classmethod
     def read(cls, choice: Self | str) -> Self:
-        """Read a choice by its name.
+        """Return the choice with a name.
 
         Parameters
         ----------
@@ -107,12 +107,12 @@ class BatchNorm(enum.Enum):
         Returns
         -------
         KeptBatchNorm or None
-            What FedBN does around a round; None for the other choices.
+            The BatchNorm that FedBN keeps local; None for the other choices.
         """
         return KeptBatchNorm() if self is BatchNorm.LOCAL else None
 
     def change(self, build: Callable[[], keras.Model]) -> Callable[[], keras.Model]:
-        """Make the builder of a model whose layers are as this choice wants them.
+        """Make a builder of the model with the layers that this choice requires.
 
         Parameters
         ----------
@@ -131,9 +131,9 @@ class BatchNorm(enum.Enum):
 class KeptBatchNorm:
     """The BatchNorm layers that FedBN keeps at an organization (Li et al. 2021).
 
-    What is evaluated is the global model with the BatchNorm that belongs to it: that of the local
-    training before. So the layers are set back with the weights, and what the training has made of
-    them waits for the next average.
+    What is evaluated is the global model with its matching BatchNorm: that of the previous local
+    training. So the layers are reset together with the weights, and their trained values are kept
+    until the next average.
     """
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class KeptBatchNorm:
         self._start = None
 
     def add_average(self, model: keras.Model) -> None:
-        """Go on with what the last local training has left, once the average is added.
+        """Restore the layers of the last local training, after the average has been added.
 
         Parameters
         ----------
@@ -163,7 +163,7 @@ class KeptBatchNorm:
         self._start = read_variables(_batch_norm_weights(model))
 
     def end_round(self, model: keras.Model) -> None:
-        """Set the layers back, and remember what the local training has made of them.
+        """Reset the layers, and remember their values after the local training.
 
         Parameters
         ----------
@@ -211,13 +211,13 @@ def _build_with_groups(build):
     model = build()
     if not batch_norm_layers(model):
         return model
-    if isinstance(model, keras.Sequential):  # Keras clones it without asking how to call a layer
+    if isinstance(model, keras.Sequential):  # Keras clones it without calling its layers
         model = keras.Model(model.inputs, model.outputs, name=model.name)
     names = layer_names(model)
 
     def clone(layer):
         if isinstance(layer, keras.layers.BatchNormalization):
-            # Keras' own number would be that of a class which the clone no longer has.
+            # Keras' automatic name would be that of a class which the clone no longer has.
             return _group_norm(layer, names.get(layer.name, layer.name))
         return type(layer).from_config(layer.get_config())
 

@@ -1,4 +1,4 @@
-"""Index generators beyond SubstraFL's: which samples a batch has."""
+"""Index generators that SubstraFL lacks: which samples a batch has."""
 
 import numpy as np
 from substrafl.exceptions import IndexGeneratorSampleNoneError
@@ -13,12 +13,12 @@ def index_all_samples(n_samples: int, batch_size: int | None) -> NpIndexGenerato
     n_samples : int
         Number of samples.
     batch_size : int or None
-        Samples of a batch, so that memory suffices; None takes all at once.
+        Samples in a batch, to limit memory; None takes all at once.
 
     Returns
     -------
     substrafl.index_generator.NpIndexGenerator
-        It knows the number of samples already.
+        The number of samples is set.
     """
     n_batches = -(-n_samples // (batch_size or n_samples))
     generator = NpIndexGenerator(batch_size, n_batches, shuffle=False, drop_last=False)
@@ -29,8 +29,8 @@ def index_all_samples(n_samples: int, batch_size: int | None) -> NpIndexGenerato
 class PoissonIndexGenerator(BaseIndexGenerator):
     """Draw every sample into every batch with the same small probability, independently.
 
-    It is the sampling for which privacy is accounted. A batch has ``batch_size`` samples on
-    average, and may be empty.
+    This is Poisson sampling, which the accounting of privacy assumes. A batch has ``batch_size``
+    samples on average, and may be empty.
 
     Parameters
     ----------
@@ -40,8 +40,9 @@ class PoissonIndexGenerator(BaseIndexGenerator):
     num_updates : int
         Batches of a round.
     seed : int, optional
-        By default every organization draws anew, and secretly, as the accounting presumes. With a
-        number all of them repeat their batches, and who knows it knows who took part.
+        By default every organization draws from a secret of its own, as the accounting assumes.
+        With a seed all of them repeat their batches, and whoever knows the seed knows which
+        samples took part.
 
     Raises
     ------
@@ -53,7 +54,7 @@ class PoissonIndexGenerator(BaseIndexGenerator):
         if batch_size is None or batch_size < 1:
             raise ValueError(f"Expected a batch_size of at least 1. Received {batch_size}.")
         super().__init__(batch_size, num_updates, seed=0)  # SubstraFL's generator is not used
-        # A state drawn here, without a seed, would travel, and be the same everywhere.
+        # A state drawn here, without a seed, would travel and be the same at every organization.
         self._generator = None if seed is None else np.random.default_rng(seed)
 
     def __next__(self) -> np.ndarray:

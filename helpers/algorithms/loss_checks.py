@@ -1,7 +1,7 @@
 """Pairing of a model's outputs with its loss: logits or probabilities, and how many.
 
-A sigmoid output under a loss that applies the sigmoid again still trains, only worse. Nothing in
-Keras says so; this does.
+A sigmoid output under a loss that applies the sigmoid again still trains, only worse. Keras does
+not warn; these checks refuse it.
 """
 
 import inspect
@@ -17,7 +17,7 @@ _CATEGORICAL = (
     "CategoricalFocalCrossentropy",
     "SparseCategoricalCrossentropy",
 )
-# What takes the number of a class, or a sequence of numbers, for several values.
+# Losses whose targets are the number of a class, or a sequence, and not one value per output.
 _OTHER_TARGETS = (
     "SparseCategoricalCrossentropy",
     "CategoricalGeneralizedCrossEntropy",
@@ -30,7 +30,7 @@ _OTHER_TARGETS = (
 def check_loss(model: keras.Model, loss: keras.losses.Loss | str | list | dict) -> None:
     """Refuse a loss that does not fit the activation or number of the model's outputs.
 
-    Only cross-entropies are judged, and only outputs whose last activation can be read off the
+    Only cross-entropies are checked, and only outputs whose last activation can be read from the
     model (Sequential and functional models); everything else passes.
 
     Parameters
@@ -46,7 +46,7 @@ def check_loss(model: keras.Model, loss: keras.losses.Loss | str | list | dict) 
         Naming the output, its activation and the loss, and how to fix the pair.
     """
     outputs = getattr(model, "outputs", None)
-    if not outputs:  # a subclassed model does not tell them
+    if not outputs:  # a subclassed model does not list them
         return
     for output, output_loss in zip(outputs, _one_for_each(loss, model, len(outputs)), strict=True):
         fault = _fault(output, output_loss)
@@ -88,7 +88,7 @@ def _one_for_each(loss, model, n_outputs):
 
 
 def _fault(output, loss):
-    """Say in a sentence what is wrong with one output and its loss; None when nothing is."""
+    """Describe in a sentence what is wrong with one output and its loss; None if nothing is."""
     kind = _kind(loss)
     activation = _activation(output)
     if kind not in _BINARY + _CATEGORICAL or activation is None:
@@ -150,13 +150,13 @@ def check_targets(targets: Any, predictions: Any, loss: keras.losses.Loss | str)
     targets, predictions : tensor, shape (n, …)
         One batch, of a model with a single output; other structures pass.
     loss : keras.losses.Loss, str or None
-        Only losses of Keras that compare value by value are judged. One of the user's own, or of
-        the model, may want other targets than it predicts.
+        Only losses of Keras that compare value by value are checked. A custom loss, or one of the
+        model, may take targets of another shape than the predictions.
 
     Raises
     ------
     ValueError
-        If both have the same rank and another number of values per sample.
+        If both have the same rank but different numbers of values per sample.
     """
     if isinstance(loss, list | tuple | dict) or not hasattr(predictions, "shape"):
         return

@@ -1,4 +1,4 @@
-"""Checks of what an algorithm is given: each part is used, or refused by its name."""
+"""Checks of what an algorithm is given: each part is used, or refused with its name."""
 
 import inspect
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from substrafl.exceptions import (
 )
 from substrafl.index_generator import BaseIndexGenerator
 
-# What of a model Keras' fit and predict would call in place of the algorithm.
+# Methods of a model that Keras' fit and predict would call, and the algorithm does not.
 _STEPS = (
     *("train_step", "predict_step", "make_train_function", "make_predict_function"),
     "_compute_loss",  # Keras' own way from the step to compute_loss
@@ -19,7 +19,7 @@ _STEPS = (
 
 
 def check_model(model: keras.Model, *, is_trained: bool) -> None:
-    """Refuse a model of which a part would not be used.
+    """Refuse a model with a part that would not be used.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ def check_model(model: keras.Model, *, is_trained: bool) -> None:
     Raises
     ------
     TypeError
-        If it is no Keras model.
+        If it is not a Keras model.
     ValueError
-        If it is not built, has a step of its own, is compiled, or has nothing to train.
+        If it is not built, has its own steps, is compiled, or has nothing to train.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"Expected model to return a keras.Model. Received {type(model).__name__}.")
@@ -96,7 +96,7 @@ def check_builder(model: Callable[[], keras.Model]) -> None:
 
 
 def check_dataset(dataset: type) -> None:
-    """Refuse what cannot serve as dataset class, in the words of SubstraFL's exceptions.
+    """Refuse what cannot serve as dataset class, with SubstraFL's exceptions.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def check_dataset(dataset: type) -> None:
     Raises
     ------
     substrafl.exceptions.DatasetTypeError
-        If it is no class, or has no length or no batches.
+        If it is not a class, or has no length or no batches.
     substrafl.exceptions.DatasetSignatureError
         If its constructor takes other arguments.
     """
@@ -148,12 +148,12 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer | str | None) -> None:
 
 
 def check_index_generator(index_generator: object, *, is_trained: bool) -> None:
-    """Refuse what draws no batches.
+    """Refuse what is not an index generator, or makes no update.
 
     Parameters
     ----------
     index_generator : substrafl.index_generator.BaseIndexGenerator or None
-        What was given; None for an algorithm with a loop of its own.
+        What was given; None for an algorithm with its own loop.
     is_trained : bool
         Whether a round must have updates.
 

@@ -1,13 +1,13 @@
-"""Pickling: how an algorithm, and what it was given, gets from the script into the tasks.
+"""Pickling: how an algorithm and its arguments get from the script into the tasks.
 
-An algorithm's life begins in the script: its constructor checks the arguments, records them, and
+An algorithm is created in the script: its constructor checks the arguments, records them, and
 builds the network. SubstraFL registers its class and its arguments as a function; every task of
-that function makes the algorithm again from them, and loads the local state that the task before
-has saved. A strategy carries the algorithm itself into the aggregation, and a simulation copies it
-for each organization: then its attributes are pickled, the values of the network's variables among
-them, and the network is built again if it is asked for.
+that function creates the algorithm again from them, and loads the local state that the previous
+task has saved. A strategy carries the algorithm itself into the aggregation, and a simulation
+copies it for each organization: then its attributes are pickled, the values of the network's
+variables among them, and the network is rebuilt when it is needed.
 
-Keras pickles its losses and optimizers by their ``get_config``, which leaves things out: the delta
+Keras pickles its losses and optimizers by their ``get_config``, which omits things: the delta
 of a Huber loss, the variables that are excluded from weight decay, every setting of a class without
 ``get_config``. Here they are pickled as Python pickles any other object: with their class and all
 their attributes.
@@ -35,13 +35,13 @@ from helpers.exchange.weights import snake_case
 def pickle_whole_objects() -> None:
     """Let this process pickle and copy Keras' losses and optimizers with all their attributes.
 
-    It holds for every class of them that exists now, the user's own included, and for Keras'
-    variables, which optimizers hold. SubstraFL pickles a class of the script with the objects that
-    it names, so that it must hold for its pickles too.
+    This applies to every such class that exists now, including the user's own, and to Keras'
+    variables, which optimizers hold. SubstraFL pickles a class of the script together with the
+    objects that it refers to, so that its pickles need this too.
     """
     for base in (keras.losses.Loss, keras.optimizers.Optimizer):
         for cls in _subclasses(base):
-            # A class that says itself how it is pickled may.
+            # A class may define how it is pickled.
             if all(getattr(cls, name) is getattr(base, name) for name in _OWN_WAYS):
                 copyreg.pickle(cls, _reduce_whole)
     copyreg.pickle(variable_tracker(), _reduce_tracker)
@@ -55,7 +55,7 @@ _OWN_WAYS = ("__reduce__", "__reduce_ex__")
 
 
 def check_that_it_travels(arguments: dict[str, Any]) -> None:
-    """Refuse arguments that could not travel to a task.
+    """Refuse arguments that cannot travel to a task.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def check_that_it_travels(arguments: dict[str, Any]) -> None:
     TypeError
         Naming the argument, and within it the class and setting that cannot be pickled.
     ValueError
-        If an optimizer excludes variables from weight decay that are not in any task.
+        If an optimizer excludes variables from weight decay by object, which no task has.
     """
     try:
         cloudpickle.dumps(arguments)
@@ -92,16 +92,16 @@ def _subclasses(cls):
 
 
 def _reduce_whole(value):
-    """Take an object apart: its class and all its attributes, or those that it chooses."""
+    """Reduce an object to its class and all its attributes, or those that it chooses."""
     chosen = value.__getstate__()
-    if not isinstance(chosen, dict):  # its class puts it together again
+    if not isinstance(chosen, dict):  # its class restores it
         return _make_object, (type(value), ()), chosen
     state = dict(chosen)
     base = snake_case(type(value).__name__)
     if re.fullmatch(rf"{base}_\d+", str(state.get("name"))):
-        # Keras numbers unnamed optimizers in each process; nothing is computed from it.
+        # Keras numbers unnamed optimizers in each process; nothing depends on the number.
         state["name"] = base
-    # An optimizer works under the strategy of the process that it is in.
+    # An optimizer uses the distribution strategy of its process.
     strategies = [name for name, one in state.items() if isinstance(one, _STRATEGY)]
     for name in strategies:
         del state[name]
@@ -112,21 +112,21 @@ _STRATEGY = (tf.distribute.Strategy, tf.compat.v1.distribute.Strategy)
 
 
 def _make_object(cls, strategies):
-    """Make an object that is given its other attributes next."""
+    """Make an object whose other attributes are set next."""
     value = cls.__new__(cls)
     vars(value).update(dict.fromkeys(strategies, tf.distribute.get_strategy()))
     return value
 
 
 def _reduce_tracker(value):
-    """Take a tracker apart; it knows its variables by where they are in memory."""
+    """Reduce a tracker, which identifies its variables by their addresses in memory."""
     stores = {name: tuple(store) for name, (_, store) in value.config.items()}
     ids = {name: _Ids(store) for name, store in stores.items()}
     return object.__new__, (type(value),), vars(value) | {"stored_ids": ids}
 
 
 class _Ids:
-    """What becomes the set of the places of some objects, in the process where they arrive."""
+    """Pickles into the set of addresses that some objects have in the process that loads them."""
 
     def __init__(self, values):
         self.values = values
@@ -136,14 +136,14 @@ class _Ids:
 
 
 def _ids_of(values):
-    """Return the places of objects."""
+    """Return the addresses of objects."""
     return {id(value) for value in values}
 
 
 def _reduce_collection(value):
-    """Take a list, dictionary or set of an optimizer apart; it is made empty, and without tracker.
+    """Reduce a list, dictionary or set of an optimizer; it is restored empty and without tracker.
 
-    Python would fill it before it has any tracker to ask.
+    Python would otherwise fill it before its tracker exists.
     """
     if isinstance(value, set):
         return type(value), (list(value),), vars(value)
@@ -152,17 +152,17 @@ def _reduce_collection(value):
 
 
 def _reduce_variable(value):
-    """Take a variable apart."""
+    """Reduce a variable."""
     return _make_variable, (value.numpy(), value.name, value.trainable, value.dtype)
 
 
 def _make_variable(value, name, trainable, dtype):
-    """Make a variable from what it holds."""
+    """Restore a variable."""
     return keras.Variable(value, name=name, trainable=trainable, dtype=dtype)
 
 
 def _find_fault(value, error, place=""):
-    """Follow a failure inwards; return where it is, and what Python says of it."""
+    """Search inside a value that fails to pickle; return the place and Python's message."""
     for name, part in _parts(value):
         try:
             cloudpickle.dumps(part)
@@ -170,18 +170,18 @@ def _find_fault(value, error, place=""):
             where = f"{place}.{name}" if place else str(name)
             if not isinstance(part, _NAMELESS):
                 where += f" ({type(part).__name__})"
-            if where.count(".") < _DEPTH:  # what refers to itself would never end
+            if where.count(".") < _DEPTH:  # a value that contains itself would never end
                 return _find_fault(part, inner, where)
     return place or "them", f"{type(error).__name__}: {error}"
 
 
-# Where one is within these is said without their class.
+# A place within these is written without their class.
 _NAMELESS = (dict, list, tuple, set, types.FunctionType, types.MethodType)
 _DEPTH = 20
 
 
 def _parts(value):
-    """List what a value is made of, by names: that without which it could not travel."""
+    """List the parts of a value by name: everything that is pickled with it."""
     if isinstance(value, dict):
         return list(value.items())
     if isinstance(value, list | tuple | set):

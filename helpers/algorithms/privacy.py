@@ -1,16 +1,17 @@
-r"""Privacy: training with clipped and noised gradients (DP-SGD), and what it spends.
+r"""Privacy: training with clipped and noised gradients (DP-SGD).
 
-An update that leaves an organization says something about its samples. Abadi et al. 2016 bound how
-much: each sample's gradient is clipped, noise covers the sum, and which samples take part is drawn
-at random. The bound is a pair :math:`(\varepsilon, \delta)`. Two sets of samples are *neighbors* if
-one has one sample more than the other (add or remove). For neighbors :math:`D, D'` and every set
-:math:`S` of what may be sent, :math:`P(D \in S) \le e^{\varepsilon} P(D' \in S) + \delta`.
+An update that leaves an organization reveals something about its samples. Abadi et al. 2016 bound
+how much: each sample's gradient is clipped, noise is added to the sum, and the samples that take
+part are drawn at random. The bound is a pair :math:`(\varepsilon, \delta)`. Two sets of samples are
+*neighbors* if one has one sample more than the other (add or remove). For neighbors :math:`D, D'`
+and every set :math:`S` of what may be sent,
+:math:`P(D \in S) \le e^{\varepsilon} P(D' \in S) + \delta`.
 
 It holds for *one sample*. For a patient with :math:`k` samples it is much weaker, and often void;
 see :func:`~helpers.algorithms.group_privacy`. With ``unit="patient"`` the samples of a patient are
-clipped together, and neighbors differ by one *patient* (McMahan et al. 2018, who do so for the
-users of a telephone). Nothing covers the number of samples or patients, which is sent as it is, nor
-the scores of an evaluation.
+clipped together, and neighbors differ by one *patient* (as McMahan et al. 2018 do for the users of
+mobile phones). Nothing protects the number of samples or patients, which is sent as it is, or the
+scores of an evaluation.
 """
 
 import dataclasses
@@ -41,7 +42,7 @@ class DPSGD:
         + \mathcal{N}(0, \sigma^2 C^2 I) \right)
 
     in place of the mean gradient. The norm is that of all trainable weights together. The proximal
-    term of FedProx knows no sample: its gradient is added afterwards, as it is.
+    term of FedProx depends on no sample: its gradient is added afterwards, as it is.
 
     With ``unit="patient"`` an element of a batch is a patient, as
     :class:`~helpers.data.PatientDataset` makes it: :math:`g_i` is the mean gradient of the films of
@@ -56,8 +57,8 @@ class DPSGD:
     seed : int, optional
         By default every organization draws a secret when it first trains, and keeps it in its local
         state, which SubstraFL allows all organizations that test to read. With a number the noise
-        follows from it and from the organization's first samples, to repeat a run. It protects
-        nothing from somebody who knows the secret or the number.
+        follows from it and from the organization's first samples, so that a run can be repeated.
+        Nothing is protected from somebody who knows the secret or the number.
     unit : {"sample", "patient"}, default="sample"
         Whose contribution is clipped, and so who is protected.
 
@@ -90,7 +91,7 @@ class DPSGD:
             raise ValueError(f"Expected unit 'sample' or 'patient'. Received {self.unit!r}.")
 
     def start(self, index_generator: BaseIndexGenerator, model: keras.Model) -> "NoisedGradients":
-        """Begin a private training; refuse one whose privacy could not be accounted.
+        """Start a private training; refuse one whose privacy cannot be accounted for.
 
         Parameters
         ----------
@@ -102,12 +103,12 @@ class DPSGD:
         Returns
         -------
         NoisedGradients
-            What takes the place of the gradients.
+            Computes what replaces the gradients.
 
         Raises
         ------
         ValueError
-            If index generator or model do not fit.
+            If index generator or model is not suitable.
         """
         if not isinstance(index_generator, PoissonIndexGenerator):
             raise ValueError(
@@ -125,7 +126,7 @@ class DPSGD:
 
 
 class NoisedGradients:
-    """Gradients that were clipped sample by sample and noised, with the memory of the noise.
+    """Gradients that are clipped sample by sample and noised, with the state of the noise.
 
     Parameters
     ----------
@@ -145,13 +146,12 @@ class NoisedGradients:
         self.memory = keras.Variable([0, 0], trainable=False, dtype="int64", name="noise")
 
     def begin_round(self, dataset: Any) -> None:
-        """Draw the key if that was not done yet, and note how many updates there were.
+        """Draw the key if there is none yet, and note how many updates were made.
 
         Parameters
         ----------
         dataset : object
-            The organization's samples: with a seed, the first eight of them tell organizations
-            apart.
+            The organization's samples: with a seed, the first eight distinguish organizations.
         """
         if not self.memory.numpy().any():
             self.memory.assign([_draw_key(self.settings.seed, dataset), 0])
@@ -175,7 +175,7 @@ class NoisedGradients:
         return tf.nest.map_structure(lambda part: tf.reshape(part, [-1, *part.shape[2:]]), x)
 
     def end_round(self, num_updates: int) -> None:
-        """Refuse a round in which weights may have been updated in another way.
+        """Refuse a round in which weights may have been updated without noise.
 
         Parameters
         ----------
@@ -185,7 +185,7 @@ class NoisedGradients:
         Raises
         ------
         ValueError
-            If the number of private updates is another.
+            If the number of private updates differs.
         """
         found = int(self.memory.numpy()[1]) - self._count
         if found != num_updates:
@@ -222,7 +222,8 @@ class NoisedGradients:
         Returns
         -------
         loss : tensor, shape (), float32
-            Mean loss over the samples or patients, 0 if there is none. It is not noised, and stays.
+            Mean loss over the samples or patients, 0 if there is none. It is not noised, and stays
+            local.
         gradients : list of tensor, float32
             They take the place of the mean gradients.
         """
@@ -257,7 +258,7 @@ class NoisedGradients:
 def gradient_lengths(
     model: keras.Model, loss: Callable[[Any, Any], Any], dataset: Any
 ) -> np.ndarray:
-    """Measure how long the gradient of each element is: what clipping shortens.
+    """Measure the length of the gradient of each element, which clipping bounds.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Settings of the whole process: a task has those of a new Python, and must train with the same.
+"""Settings of the whole process: a task has those of a new Python, and the script must match them.
 
-The type of new weights, the order of an image's axes, the constant that keeps a logarithm finite:
-Keras keeps them for the process, and a task is a process of its own. What the builder of the model
-sets holds in every task, since it is called there; what the script sets beside it does not.
+The dtype of new weights, the order of an image's axes, the constant that keeps a logarithm finite:
+Keras stores them per process, and every task is a new process. Settings made by the builder of the
+model apply in every task, since it is called there; settings made elsewhere in the script do not.
 """
 
 import os
@@ -38,7 +38,7 @@ def build_as_in_a_task(build: Callable[[], Any]) -> Any:
     Raises
     ------
     ValueError
-        If the script has other settings than a task would have after building the model.
+        If the settings of the script differ from those of a task that has built the model.
     """
     _check_tensorflow()
     of_the_script = _get_settings()
@@ -49,7 +49,7 @@ def build_as_in_a_task(build: Callable[[], Any]) -> Any:
     finally:
         _set_settings(of_the_script)
     different = [name for name in of_a_task if of_a_task[name] != of_the_script[name]]
-    if of_the_script == _OF_A_NEW_PROCESS:  # nothing was set yet: the builder decides
+    if of_the_script == _OF_A_NEW_PROCESS:  # the script has set nothing: the builder decides
         _set_settings(of_a_task)
     elif different:
         raise ValueError(
@@ -65,7 +65,7 @@ def build_as_in_a_task(build: Callable[[], Any]) -> Any:
 
 
 def _check_tensorflow():
-    """Refuse settings of TensorFlow that tasks would not have, and that have a variable."""
+    """Refuse settings of TensorFlow that tasks would lack, but environment variables can set."""
     given = {
         "TF_DETERMINISTIC_OPS": is_op_determinism_enabled(),
         "TF_NUM_INTRAOP_THREADS": tf.config.threading.get_intra_op_parallelism_threads(),
@@ -81,7 +81,7 @@ def _check_tensorflow():
 
 
 def _inherited(variable):
-    """Read what a variable of the environment tells TensorFlow; 0 without it."""
+    """Read an environment variable of TensorFlow; 0 if it is not set."""
     text = os.environ.get(variable, "").lower()
     return int(text) if text.isdecimal() else int(text == "true")
 
@@ -110,4 +110,4 @@ def grow_gpu_memory() -> None:
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
         except RuntimeError:
-            return  # the GPU is in use already; the choice was made before us
+            return  # the GPU is in use already, with an earlier choice

@@ -30,7 +30,7 @@ class ProximalTerm:
         ]
 
     def begin_round(self, weights: Iterable[keras.Variable]) -> None:
-        """Remember the global weights.
+        """Store the global weights.
 
         Parameters
         ----------

@@ -1,9 +1,9 @@
-"""Random states: everything that a training draws from, read and restored in one piece.
+"""Random states: every generator that a training draws from, read and restored together.
 
-A task of Substra lives in a process of its own. Training for N rounds gives the same bits as
-training in one go only if every generator continues where the last task left it, and if both have
-equally many threads. The seed generators *inside* a model (dropout, augmentation layers) are
-variables of that model and travel with it; these here belong to the process.
+A task of Substra runs in its own process. Training for N rounds gives the same bits as training
+without a break only if every generator continues where the last task left it, and if both use the
+same number of threads. The seed generators *inside* a model (dropout, augmentation layers) are
+variables of that model and travel with it; these belong to the process.
 """
 
 import random
@@ -30,7 +30,7 @@ def get_random_state() -> dict[str, Any]:
         array of Keras' global seed generator; ``tensorflow``: global seed and the state of the
         generator that seeds eager operations (both None while no global seed is set).
     """
-    keras_generator = keras_seed_generator()  # making it draws from Python's: so it comes first
+    keras_generator = keras_seed_generator()  # first, since making it draws from Python's
     return {
         "python": random.getstate(),
         "numpy": np.random.get_state(),  # noqa: NPY002 — user code may draw from it
@@ -50,7 +50,7 @@ def set_random_state(state: dict[str, Any]) -> None:
     keras_seed_generator().state.assign(state["keras"])
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])  # noqa: NPY002
-    # A seed makes TensorFlow forget every function it has optimized, as they may hold generators.
+    # A new seed makes TensorFlow discard all optimized functions, which may hold generators.
     if state["tensorflow"] not in ((None, None), get_tensorflow_seed()):
         set_tensorflow_seed(*state["tensorflow"])
 
@@ -62,7 +62,7 @@ def with_seed(seed: int | None, build: Callable[[], Any]) -> Any:
     ----------
     seed : int or None
         With a number, all generators of the process are seeded and stay so. With None, ``build``
-        is run under seed 0 and the generators then go on as if nothing had happened.
+        is run under seed 0, and the generators are then restored.
     build : callable
         A function without arguments.
 
@@ -73,14 +73,14 @@ def with_seed(seed: int | None, build: Callable[[], Any]) -> Any:
     """
     if seed is not None:
         keras.utils.set_random_seed(seed)
-        keras_seed_generator()  # made on first use otherwise, at a moment that a pause may shift
+        keras_seed_generator()  # otherwise made on first use, which may be in another task
         return build()
     # Keras draws the seeds of initializers and dropout layers from Python's generator.
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
     try:
-        keras_seed_generator()  # it draws only when it is made, once in a process
+        keras_seed_generator()  # draws only when it is made, once per process
         random.seed(0)
         return build()
     finally:

@@ -1,9 +1,9 @@
-"""Server optimizers: what is made of the average of the updates, beyond adding it.
+"""Server optimizers: how the average of the updates becomes a step, beyond adding it.
 
-The average is taken for a gradient, and an optimizer with a memory decides the step. SubstraFL's
-aggregation has no memory: every task of it is new. The memory is therefore kept by the
+The average is treated as a gradient, and a stateful optimizer decides the step. SubstraFL's
+aggregation has no state: every task starts afresh. The state is therefore kept by the
 organizations, each of which receives the same averages and makes the same steps; nothing more is
-sent than with Federated Averaging, and any strategy may have made the average. The paper of Reddi
+sent than with Federated Averaging, and any strategy can compute the average. The paper of Reddi
 et al. averages clients uniformly; SubstraFL's ``FedAvg`` weights them by their samples.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class ServerOptimizer(abc.ABC):
-    """Base of the server optimizers: settings only, the memory is passed in and out."""
+    """Base of the server optimizers: settings only; the state is passed in and out."""
 
     option: ClassVar[str] = "server_optimizer"
 
@@ -78,8 +78,8 @@ class AdaptiveServerOptimizer(ServerOptimizer):
         m \leftarrow \beta_1 m + (1 - \beta_1) \Delta, \qquad
         w \leftarrow w + \eta \, m / (\sqrt{v} + \tau),
 
-    where :math:`v` starts at :math:`\tau^2` and is renewed as the child class says. There is no
-    correction of the bias, in the paper as here.
+    where :math:`v` starts at :math:`\tau^2` and is updated by the child class. As in the paper,
+    there is no bias correction.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class AdaptiveServerOptimizer(ServerOptimizer):
     beta_2 : float in [0, 1], default=0.99
         Memory of :math:`v`; not used by FedAdagrad.
     tau : float, default=1e-3
-        How adaptive it is: steps of weights with updates far below :math:`\tau` are not enlarged.
+        Degree of adaptivity: updates far below :math:`\tau` are not enlarged.
     """
 
     learning_rate: float = 0.1
@@ -125,11 +125,11 @@ class AdaptiveServerOptimizer(ServerOptimizer):
 
     @abc.abstractmethod
     def _renew(self, v, square):
-        """Renew the second moment with the square of the average."""
+        """Update the second moment with the square of the average."""
 
 
 class FedAdagrad(AdaptiveServerOptimizer):
-    r"""Renew the second moment with :math:`v \leftarrow v + \Delta^2`.
+    r"""Update the second moment by :math:`v \leftarrow v + \Delta^2`.
 
     Its parameters are those of its base class,
     :class:`~helpers.algorithms.server_optimizers.AdaptiveServerOptimizer`.
@@ -140,7 +140,7 @@ class FedAdagrad(AdaptiveServerOptimizer):
 
 
 class FedAdam(AdaptiveServerOptimizer):
-    r"""Renew the second moment with :math:`v \leftarrow \beta_2 v + (1 - \beta_2) \Delta^2`.
+    r"""Update the second moment by :math:`v \leftarrow \beta_2 v + (1 - \beta_2) \Delta^2`.
 
     Its parameters are those of its base class,
     :class:`~helpers.algorithms.server_optimizers.AdaptiveServerOptimizer`.
@@ -151,7 +151,7 @@ class FedAdam(AdaptiveServerOptimizer):
 
 
 class FedYogi(AdaptiveServerOptimizer):
-    r"""Renew the second moment with a step whose size does not depend on it.
+    r"""Update the second moment by a step whose size does not depend on it.
 
     .. math:: v \leftarrow v - (1 - \beta_2) \Delta^2 \, \mathrm{sign}(v - \Delta^2)
 

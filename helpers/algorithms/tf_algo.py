@@ -1,4 +1,4 @@
-"""Local training of a Keras model inside one SubstraFL task: what all our algorithms share."""
+"""Local training of a Keras model inside one SubstraFL task: the base of all algorithms here."""
 
 import abc
 import copy
@@ -41,8 +41,8 @@ from helpers.exchange import exchanged_variables
 class TFAlgo(Algo):
     """Base of the TensorFlow algorithms, the twin of SubstraFL's ``TorchAlgo``.
 
-    A child class adds a ``train`` method for its strategy and says in ``strategies`` which
-    strategies it serves. Every hook of ``TorchAlgo`` is here under the same name: ``train``,
+    A child class adds a ``train`` method for its strategy and lists in ``strategies`` the
+    strategies that it serves. Every hook of ``TorchAlgo`` exists under the same name: ``train``,
     ``predict``, ``_local_train``, ``_local_predict``, ``_get_state_to_save``,
     ``_update_from_checkpoint``, ``summary``, ``strategies`` and ``model``.
 
@@ -50,10 +50,10 @@ class TFAlgo(Algo):
     ----------
     model : callable
         A function without arguments that builds and returns the Keras model. It is called again
-        in every task; a model that lives outside would have to travel with the code.
+        in every task; a live model would have to travel with the code.
     loss : keras.losses.Loss or str
-        What Keras' ``compile`` takes as loss (``criterion`` in the PyTorch interface); the object
-        itself trains in every task, not what its ``get_config`` says of it. It must fit the
+        What Keras' ``compile`` takes as loss (``criterion`` in the PyTorch interface); every task
+        trains with the object itself, not with a copy made by ``get_config``. It must fit the
         model's outputs, see :func:`helpers.algorithms.loss_checks.check_loss`.
     index_generator : substrafl.index_generator.BaseIndexGenerator or None
         Draws the indices of each batch, and how many batches a round has.
@@ -62,14 +62,14 @@ class TFAlgo(Algo):
         samples) and ``__getitem__``, which takes an array of indices and returns one batch:
         ``(x, y)`` or ``(x, y, sample_weight)`` for training, ``x`` for inference.
     optimizer : keras.optimizers.Optimizer or str, optional
-        A new one, that no model was trained with. Every task works with a copy of it, with all
-        its settings, and then loads its slots. A learning-rate schedule is part of the optimizer,
+        A new one, not used with any model. Every task uses a copy with all its settings, and
+        then loads its slots. A learning-rate schedule is part of the optimizer,
         as always in Keras. With a policy of ``mixed_float16`` Keras' ``compile`` wraps it in a
         loss scale.
     seed : int, optional
-        Seeds Python, NumPy and TensorFlow when the algorithm is built. With None these stay as
-        they are, but the *initial weights* are drawn with seed 0 all the same: organizations that
-        start from different weights cannot be averaged. Without a seed no result is recalled.
+        Seeds Python, NumPy and TensorFlow when the algorithm is built. With None these keep their
+        states, but the *initial weights* are still drawn with seed 0: organizations that start
+        from different weights cannot be averaged. Without a seed no result is cached.
     disable_gpu : bool, default=False
         Stay on the CPU. Otherwise a GPU is used when there is one, and takes only the memory
         that it needs.
@@ -80,30 +80,30 @@ class TFAlgo(Algo):
         If an argument is unknown, cannot travel to a task, or is a model in place of its builder.
     ValueError
         If the model does not fit its loss, is not built, has nothing to train, was compiled by its
-        builder, or has a training or prediction step of its own, which no algorithm would run; if
-        the optimizer was used before; or if this process has settings that a task would not have.
+        builder, or has its own training or prediction step, which no algorithm would run; if the
+        optimizer was used before; or if this process has settings that a task would not have.
 
     Notes
     -----
-    A round is what one call of ``Model.fit`` would be: it ends with the optimizer's
+    A round corresponds to one call of ``Model.fit``: it ends with the optimizer's
     ``finalize_variable_values``, so that with ``use_ema=True`` the averaged weights are shared.
 
-    The training step is traced once at each organization, as by ``tf.function``: a value of Python
-    that it reads stays what it was in the first round. What changes from round to round belongs
+    The training step is traced once at each organization, as by ``tf.function``: a Python value
+    that it reads keeps its value of the first round. What changes from round to round belongs
     in a ``keras.Variable``, which ``_step_variables`` lists and ``_get_state_to_save`` keeps.
 
     ``simulate_experiment`` runs all organizations in one process. Draws from the *global*
     generators of Python, NumPy or TensorFlow (inside a dataset, say) are interleaved there, and
-    differ from those of real tasks. Dropout and the index generator have generators of their own
-    and do not.
+    differ from those of real tasks. Dropout and the index generator have their own generators and
+    do not differ.
     """
 
-    # Attributes that a child class keeps from task to task, besides those of _get_state_to_save.
+    # Attributes that a child class keeps between tasks, besides those of _get_state_to_save.
     _own_state = ()
     _with_batch_norm_parameters = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Record the arguments: SubstraFL makes the algorithm from them again in every task."""
+        """Record the arguments, from which SubstraFL recreates the algorithm in every task."""
         algo = super().__new__(cls)
         algo.args, algo.kwargs = args, kwargs
         return algo
@@ -126,7 +126,7 @@ class TFAlgo(Algo):
         check_flag("disable_gpu", disable_gpu)
         pickle_whole_objects()
         check_that_it_travels({"model": model, "loss": loss, "optimizer": optimizer})
-        # Copies: what the caller holds must not change under a training, nor change it.
+        # Copies: training must not change the caller's objects, nor they the training.
         args, kwargs = copy.deepcopy((self.args, self.kwargs))
         super().__init__(*args, **kwargs)
         self.seed, self.disable_gpu = seed, disable_gpu
@@ -156,7 +156,7 @@ class TFAlgo(Algo):
     def __getstate__(self) -> dict[str, Any]:
         """Copy (deepcopy) and pickle everything but the network, of which only the values travel.
 
-        What is cached belongs to this network, and is made anew for the other one.
+        Cached properties belong to this network, and are not copied.
         """
         pickle_whole_objects()
         state = {
@@ -170,7 +170,7 @@ class TFAlgo(Algo):
 
     @functools.cached_property
     def _model(self):
-        """Build the network of a copy: an aggregation carries one, and never asks for it."""
+        """Build the network of a copy on first use, which an aggregation never makes."""
         self._model = with_seed(None, self._build)
         assign_variables(self._variables(), vars(self).pop("_values"))
         return self._model
@@ -182,7 +182,7 @@ class TFAlgo(Algo):
 
     @property
     def model(self) -> keras.Model:
-        """keras.Model: the model, as the user gets it from ``download_algo_state``."""
+        """keras.Model: the model, as ``download_algo_state`` returns it."""
         return self._model
 
     @property
@@ -197,7 +197,7 @@ class TFAlgo(Algo):
 
     @property
     def tensor_names(self) -> list[str]:
-        """List of str: names of the exchanged tensors, for whoever reads what is sent."""
+        """List of str: names of the exchanged tensors, in the order in which they are sent."""
         return list(self._exchanged)
 
     @property
@@ -208,7 +208,7 @@ class TFAlgo(Algo):
 
     @abc.abstractmethod
     def train(self, data_from_opener: Any, shared_state: Any = None) -> Any:
-        """Train for one round; each child class does what its strategy asks for.
+        """Train for one round; each child class does what its strategy requires.
 
         Parameters
         ----------
@@ -274,7 +274,7 @@ class TFAlgo(Algo):
 
     def _trace_prediction(self, batch):
         """Return the prediction as a graph."""
-        # Some layers, such as RandomFlip, train unless they are told not to.
+        # Some layers, such as RandomFlip, are in training mode by default.
         return self._traces.get(
             "prediction",
             lambda x: self._model(x, training=False),
@@ -309,7 +309,7 @@ class TFAlgo(Algo):
     def _train_step(self, x, y, sample_weight=None):
         """Make one update of the weights on one batch; traced once by TensorFlow.
 
-        The graph goes on with the local state, so that the next round need not trace it.
+        The graph is part of the local state, so that the next round need not trace it.
 
         Parameters
         ----------
@@ -340,7 +340,7 @@ class TFAlgo(Algo):
         predictions = self._model(x, training=True)
         check_targets(y, predictions, self._loss)
         compute_loss = self._model.compute_loss
-        # As in Keras: a model's own loss need not ask whether it trains.
+        # As in Keras, whose compute_loss of a model need not take the argument training.
         mode = {"training": True} if "training" in signature(compute_loss).parameters else {}
         return compute_loss(x, y, predictions, sample_weight, **mode)
 
@@ -357,16 +357,16 @@ class TFAlgo(Algo):
         batch = tf.nest.map_structure(tf.convert_to_tensor, batch)
         step = self._traces.get("step", self._train_step, batch, self._step_variables)
         if "prediction" not in self._traces:
-            # For the tasks that evaluate, which can keep nothing for each other.
+            # For the evaluating tasks, which cannot pass a trace on to each other.
             self._trace_prediction(self._prediction_inputs(batch[0]))
         return step(*batch)
 
     def _prediction_inputs(self, x):
-        """Return the inputs of a training batch as those of a prediction have them."""
+        """Return the inputs of a training batch in the form that a prediction takes."""
         return x
 
     def _get_state_to_save(self):
-        """Collect everything that the next task needs to go on as if there had been no pause.
+        """Collect everything that the next task needs to continue as without interruption.
 
         A child class adds its own entries, and pops them in ``_update_from_checkpoint``.
         """
@@ -379,7 +379,7 @@ class TFAlgo(Algo):
         } | {name: getattr(self, name) for name in self._own_state}
 
     def _update_from_checkpoint(self, path):
-        """Load a file of :meth:`save_local_state`, and return what is left of its entries.
+        """Load a file of :meth:`save_local_state`, and return the entries that are not used yet.
 
         A child class pops its own entries from what this method returns.
         """
@@ -398,7 +398,7 @@ class TFAlgo(Algo):
         return checkpoint
 
     def save_local_state(self, path: Path) -> None:
-        """Write the local state, which no update holds.
+        """Write the local state, which is not part of any update.
 
         SubstraFL allows the organization itself and all that test to read it, as one that does not
         train needs a model to test.

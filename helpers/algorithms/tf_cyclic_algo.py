@@ -1,4 +1,4 @@
-"""Cyclic weight transfer for Keras models: one model that goes round."""
+"""Cyclic weight transfer for Keras models: one model travels from hospital to hospital."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,16 +16,16 @@ from helpers.strategies.cyclic import CYCLIC_WEIGHT_TRANSFER, CyclicState
 class TFCyclicAlgo(TFAlgo):
     """Train a Keras model that goes from organization to organization (Chang et al. 2018).
 
-    For the strategy :class:`helpers.strategies.CyclicTransfer`. The weights go round; the
-    optimizer's slots, its schedule and the index generator stay at each organization and go on
-    there when the model comes back. With one organization it is ordinary training.
+    For the strategy :class:`helpers.strategies.CyclicTransfer`. The weights travel; the
+    optimizer's slots, its schedule and the index generator stay at each organization and continue
+    there when the model returns. With one organization it is ordinary training.
 
     Parameters
     ----------
     model, loss, optimizer, index_generator, dataset, seed, disable_gpu
         As in :class:`~helpers.algorithms.TFAlgo`.
     with_batch_norm_parameters : bool, default=True
-        Whether the moving mean and variance of BatchNorm layers go round with the weights. With
+        Whether the moving mean and variance of BatchNorm layers travel with the weights. With
         False every organization keeps its own, and evaluates with them.
     """
 
@@ -52,14 +52,14 @@ class TFCyclicAlgo(TFAlgo):
 
     @remote_data
     def train(self, data_from_opener: Any, shared_state: CyclicState | None = None) -> CyclicState:
-        """Take the weights over, train for one round, and send the new weights.
+        """Receive the weights, train for one round, and send the new weights.
 
         Parameters
         ----------
         data_from_opener : dict
             What the opener's ``get_data`` returns.
         shared_state : helpers.strategies.cyclic.CyclicState, optional
-            The weights of the organization before; None for the first organization of the first
+            The weights of the previous organization; None for the first organization of the first
             round.
 
         Returns
@@ -82,14 +82,14 @@ class TFCyclicAlgo(TFAlgo):
     def receive(
         self, data_from_opener: Any, shared_state: CyclicState | None = None
     ) -> CyclicState:
-        """Take the weights over and hand them on, without any training.
+        """Receive the weights and pass them on, without training.
 
         Parameters
         ----------
         data_from_opener : dict
             Not used.
         shared_state : helpers.strategies.cyclic.CyclicState
-            The weights of the organization before.
+            The weights of the previous organization.
 
         Returns
         -------

@@ -16,7 +16,7 @@ from helpers.algorithms.arguments import check_flag, check_option, name_unknown_
 from helpers.algorithms.index_generators import PoissonIndexGenerator
 from helpers.algorithms.tf_update_algo import TFUpdateAlgo
 
-# It says in its attribute ``option`` what it is for: none is imported before it is chosen.
+# An option is known by its attribute ``option``, so that none is imported before it is chosen.
 Option = Any
 
 
@@ -44,27 +44,27 @@ class TFFedAvgAlgo(TFUpdateAlgo):
         PyTorch class.
     proximal_mu : float, default=0.0
         FedProx (Li et al. 2020, Equation 2) adds :math:`\frac{\mu}{2} \lVert w - w_t \rVert^2`
-        to the loss of every local update, over the trainable weights, which keeps an organization
-        from drifting away from the global weights :math:`w_t`. 0 is Federated Averaging.
+        to the loss of every local update, over the trainable weights, which limits the drift of
+        an organization from the global weights :math:`w_t`. 0 is Federated Averaging.
     server_optimizer : ServerOptimizer, optional
-        What is made of the averaged update, for example
+        How the averaged update becomes a step, for example
         ``helpers.algorithms.FedAdam(learning_rate=0.1)``; by default it is added as it is. Moving
         means and variances are always added as they are.
     batch_norm : BatchNorm or str, optional
-        What becomes of BatchNorm layers, see :class:`~helpers.algorithms.BatchNorm`; in place of
+        How BatchNorm layers are federated, see :class:`~helpers.algorithms.BatchNorm`; in place of
         ``with_batch_norm_parameters``, whose two values are two of its choices.
     privacy : DPSGD, optional
         Clip and noise the gradients, see :class:`~helpers.algorithms.DPSGD`. It needs a
         :class:`~helpers.algorithms.PoissonIndexGenerator`.
     compression : Compressor, optional
-        How updates travel, for example ``helpers.exchange.Int8()``; by default as float32. What
-        is not sent is remembered at the organization, see :class:`~helpers.exchange.Compressor`.
-        The average comes back as float32.
+        How updates are compressed, for example ``helpers.exchange.Int8()``; by default they are
+        sent as float32. What is not sent is remembered at the organization, see
+        :class:`~helpers.exchange.Compressor`. The average comes back as float32.
 
     Raises
     ------
     ValueError
-        If ``proximal_mu`` is negative, ``batch_norm`` is unknown or stands beside
+        If ``proximal_mu`` is negative, ``batch_norm`` is unknown or given together with
         ``with_batch_norm_parameters``, or ``privacy`` does not fit index generator or model.
     TypeError
         If ``server_optimizer`` is something else, such as a Keras optimizer, or ``privacy`` or
@@ -72,8 +72,7 @@ class TFFedAvgAlgo(TFUpdateAlgo):
 
     Examples
     --------
-    A class is the natural form, as in SubstraFL's own notebooks; it may be written inside a
-    script or a notebook::
+    Define a class, as in SubstraFL's own notebooks; it may be inside a script or a notebook::
 
         class MyAlgo(TFFedAvgAlgo):
             def __init__(self):
@@ -131,8 +130,8 @@ class TFFedAvgAlgo(TFUpdateAlgo):
         self._batch_norm = batch_norm
         self._with_batch_norm_parameters = with_batch_norm_parameters
         super().__init__(model, loss, index_generator, dataset, optimizer, seed, disable_gpu)
-        # Each option has a state, which goes on with the local state, and one hook, which is
-        # called below; the proximal term begins every round anew.
+        # Each option has a state, which is part of the local state, and one hook, which is called
+        # below; the proximal term is reset in every round.
         self._noised_gradients = privacy and privacy.start(self._index_generator, self._model)
         self._kept_batch_norm = batch_norm and batch_norm.start()
         self._server_optimizer, self._server_memory = server_optimizer, None
@@ -171,7 +170,7 @@ class TFFedAvgAlgo(TFUpdateAlgo):
         return self._proximal_term and self._proximal_term.penalty(self._shared_weights.values())
 
     def _compute_gradients(self, x, y, sample_weight=None):
-        """Return loss and gradients, private ones if they were asked for."""
+        """Return loss and gradients, private ones if ``privacy`` was given."""
         if not self._noised_gradients:
             return super()._compute_gradients(x, y, sample_weight)
         variables = self._model.trainable_variables
@@ -188,11 +187,11 @@ class TFFedAvgAlgo(TFUpdateAlgo):
         return loss, [self._optimizer.scale_loss(gradient) for gradient in gradients]
 
     def _prediction_inputs(self, x):
-        """Return the inputs of a training batch as those of a prediction have them."""
+        """Return the inputs of a training batch in the form that a prediction takes."""
         return self._noised_gradients.prediction_inputs(x) if self._noised_gradients else x
 
     def _train_round(self, train_dataset):
-        """Train for one round, with what proximal term, FedBN and privacy need around it."""
+        """Train for one round, with the preparations of proximal term, FedBN and privacy."""
         if self._proximal_term:
             self._proximal_term.begin_round(self._shared_weights.values())
         if self._kept_batch_norm:
@@ -206,7 +205,7 @@ class TFFedAvgAlgo(TFUpdateAlgo):
             self._noised_gradients.end_round(self._index_generator.num_updates)
 
     def _add_update(self, update):
-        """Bring the weights from one global model to the next; FedBN adds what was kept."""
+        """Move the weights from one global model to the next; FedBN restores what was kept."""
         super()._add_update(update)
         if self._kept_batch_norm:
             self._kept_batch_norm.add_average(self._model)
@@ -223,7 +222,7 @@ class TFFedAvgAlgo(TFUpdateAlgo):
     def train(
         self, data_from_opener: Any, shared_state: FedAvgAveragedState | None = None
     ) -> FedAvgSharedState:
-        """Add the averaged update, train locally, return the own update, set the weights back.
+        """Add the averaged update, train locally, return the new update, reset the weights.
 
         Parameters
         ----------

@@ -16,39 +16,39 @@ from helpers.algorithms.tf_algo import TFAlgo
 
 
 class TFFedPCAAlgo(TFAlgo):
-    r"""Find the principal components of all organizations' samples, none of which is sent.
+    r"""Find the principal components of all organizations' samples without sending any sample.
 
     Algorithm 3 of Hartebrodt & Röttger 2022. In the first round each organization shares the mean
     of its samples, in the second :math:`C_k G_0` and in all others :math:`C_k G_{r-1}`, where
     :math:`C_k` is the covariance of its samples around the common mean, and :math:`G_r` the QR
-    factor of the average. The further the eigenvalues lie apart, the faster :math:`G_r` converges.
+    factor of the average. The further the eigenvalues are apart, the faster :math:`G_r` converges.
 
-    **To what it converges** depends on the weights. SubstraFL's strategy weights what an
+    **The limit** depends on the weights. SubstraFL's strategy weights what an
     organization shares by its number of samples :math:`n_k`. With :math:`C_k` the *mean* of the
     samples' outer products, the average is the covariance of the pooled samples, and the
     components are those of pooled samples (``pooled=True``). SubstraFL's ``TorchFedPCAAlgo``
-    takes the *sum* of the outer products, as the paper does, where however nothing is weighted:
-    together with the strategy's weights an organization counts by :math:`n_k^2`, and with
-    organizations of unequal size the components are others than those of the pooled samples
+    uses the *sum* of the outer products, as the paper does, which however applies no weights.
+    Together with the strategy's weights an organization then counts by :math:`n_k^2`, and with
+    organizations of unequal size the components differ from those of the pooled samples
     (``pooled=False``).
 
     Parameters
     ----------
     dataset : type
-        As in :class:`~helpers.algorithms.TFAlgo`. Samples are flattened; targets are not looked at.
+        As in :class:`~helpers.algorithms.TFAlgo`. Samples are flattened; targets are ignored.
     in_features : int
         Numbers in a sample.
     out_features : int
         Components to find, at most ``in_features``.
     batch_size : int, optional
-        Samples at a time, so that memory suffices; None takes all at once.
+        Samples in a batch, to limit memory; None takes all at once.
     seed : int, default=1
-        Draws where the iteration starts, :math:`G_0`, the same at every organization.
+        Seed of the initial components :math:`G_0`, the same at every organization.
     disable_gpu : bool, default=False
         As in :class:`~helpers.algorithms.TFAlgo`.
     pooled : bool, default=True
         Whether to converge to the components of the pooled samples; False computes what
-        SubstraFL's ``TorchFedPCAAlgo`` does. The same at every organization.
+        SubstraFL's ``TorchFedPCAAlgo`` does. It must be the same at every organization.
     """
 
     _own_state = ("local_mean", "local_covmat")
@@ -95,7 +95,7 @@ class TFFedPCAAlgo(TFAlgo):
         return self._model.get_weights()[0].T
 
     def transform(self, samples: ArrayLike) -> np.ndarray:
-        """Project samples on the components.
+        """Project samples onto the components.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class TFFedPCAAlgo(TFAlgo):
     def train(
         self, data_from_opener: Any, shared_state: FedPCAAveragedState | None = None
     ) -> FedPCASharedState:
-        """Share the mean, then what the covariance makes of the components so far.
+        """Share the mean, then the product of the covariance with the current components.
 
         Parameters
         ----------
@@ -150,7 +150,7 @@ class TFFedPCAAlgo(TFAlgo):
         Raises
         ------
         ValueError
-            If the samples have another size than ``in_features``.
+            If the size of the samples is not ``in_features``.
         """
         train_dataset = self._open(data_from_opener)
         n_samples = len(train_dataset)

@@ -27,23 +27,23 @@ class TFNewtonRaphsonAlgo(TFUpdateAlgo):
 
     Each organization shares the gradient :math:`g_k` and the Hessian :math:`H_k` of its loss at the
     global weights, over all its samples. SubstraFL's ``NewtonRaphson`` averages both over the
-    samples and answers with :math:`-\eta H^{-1} g`, which every organization adds. A logistic
-    regression is there in a few rounds; the Hessian has as many rows and columns as the model has
-    weights, so that a network of any depth is out of reach, and would not be convex either.
+    samples and returns :math:`-\eta H^{-1} g`, which every organization adds. A logistic regression
+    converges in a few rounds. The Hessian has as many rows and columns as the model has weights, so
+    that a deep network is out of reach, and would not be convex either.
 
     Parameters
     ----------
     model, loss, dataset, seed, disable_gpu
         As in :class:`~helpers.algorithms.TFAlgo`. The loss must be a mean over the samples.
     batch_size : int or None
-        Samples at a time, so that memory suffices; it has no influence on the result. None takes
-        all at once.
+        Samples in a batch, to limit memory; it does not affect the result. None takes all at
+        once.
     l2_coeff : float, default=0.0
         Adds ``l2_coeff / 2 * sum(weights ** 2)`` to the loss, biases included, which keeps the
         Hessian invertible.
     with_batch_norm_parameters : bool, default=False
-        Only False: Newton's method has no step for statistics that no loss depends on. The name
-        is SubstraFL's.
+        Must be False: Newton's method has no step for statistics that no loss depends on. The
+        name is SubstraFL's.
 
     Raises
     ------
@@ -69,7 +69,7 @@ class TFNewtonRaphsonAlgo(TFUpdateAlgo):
         super().__init__(
             model,
             loss,
-            # Until the number of samples is known it only tells the batch size of predictions.
+            # Until the number of samples is known it only gives the batch size of predictions.
             NpIndexGenerator(batch_size, num_updates=1),
             dataset,
             None,
@@ -103,7 +103,7 @@ class TFNewtonRaphsonAlgo(TFUpdateAlgo):
         return model
 
     def _local_train(self, train_dataset):
-        """Go through all samples and add up gradient and Hessian; the weights stay as they are.
+        """Sum gradient and Hessian over all samples; the weights do not change.
 
         Override it for another loop; it must call ``_update_gradients_and_hessian`` for each
         batch.
@@ -118,7 +118,7 @@ class TFNewtonRaphsonAlgo(TFUpdateAlgo):
                 self._update_gradients_and_hessian(train_dataset[indices], len(indices))
 
     def _update_gradients_and_hessian(self, batch, current_batch_size):
-        """Add one batch's share of the gradient and the Hessian.
+        """Add the contribution of one batch to gradient and Hessian.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class TFNewtonRaphsonAlgo(TFUpdateAlgo):
     def train(
         self, data_from_opener: Any, shared_state: NewtonRaphsonAveragedStates | None = None
     ) -> NewtonRaphsonSharedState:
-        """Make the step that the aggregation sent, then share gradient and Hessian.
+        """Apply the step that the aggregation sent, then share gradient and Hessian.
 
         Parameters
         ----------

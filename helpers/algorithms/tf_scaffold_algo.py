@@ -30,14 +30,14 @@ logger = logging.getLogger(__name__)
 
 
 class CUpdateRule(IntEnum):
-    """How an organization renews its control variate.
+    """How an organization updates its control variate.
 
     Attributes
     ----------
     STABLE
         Option I of the paper: one more pass over the data. Not implemented, as in SubstraFL.
     FAST
-        Option II of the paper: from the local updates that were made anyway.
+        Option II of the paper: computed from the local updates, at no extra cost.
     """
 
     STABLE = 1
@@ -48,12 +48,13 @@ class TFScaffoldAlgo(TFUpdateAlgo):
     r"""Train a Keras model with the Scaffold strategy (Karimireddy et al. 2020, Algorithm 1).
 
     Organizations with different samples pull the weights in different directions. Organization
-    :math:`k` keeps a control variate :math:`c_k`, its own usual gradient, and receives :math:`c`,
-    that of all organizations. Every local update is corrected by their difference (line 10),
+    :math:`k` keeps a control variate :math:`c_k`, an estimate of its own gradient, and receives
+    :math:`c`, that of all organizations. Every local update is corrected by their difference
+    (line 10),
 
     .. math:: y_k \leftarrow y_k - \eta \, (g_k(y_k) - c_k + c),
 
-    and after :math:`S` updates from :math:`x` to :math:`y_k` the control variate is renewed with
+    and after :math:`S` updates from :math:`x` to :math:`y_k` the control variate is updated by
     Option II of line 12,
 
     .. math:: c_k^+ = c_k - c + \frac{1}{S \eta} (x - y_k).
@@ -67,11 +68,11 @@ class TFScaffoldAlgo(TFUpdateAlgo):
     model, loss, optimizer, index_generator, dataset, seed, disable_gpu
         As in :class:`~helpers.algorithms.TFAlgo`. The theory holds for plain SGD; momentum or an
         adaptive optimizer are allowed with a warning. So is a learning-rate schedule: the rate
-        of the last update then stands for that of all.
+        of the last update is then used for all.
     with_batch_norm_parameters : bool, default=False
         Whether the moving mean and variance of BatchNorm layers are averaged, and corrected, too.
     c_update_rule : CUpdateRule, default=CUpdateRule.FAST
-        How the control variate is renewed.
+        How the control variate is updated.
 
     Raises
     ------
@@ -117,7 +118,7 @@ class TFScaffoldAlgo(TFUpdateAlgo):
         return [StrategyName.SCAFFOLD]
 
     def _check_optimizer(self):
-        """Refuse what cannot work, and say what the theory does not cover."""
+        """Refuse what cannot work, and warn of what the theory does not cover."""
         if self._optimizer is None:
             raise OptimizerValueError("No optimizer found: Scaffold needs its learning rate.")
         optimizer = getattr(self._optimizer, "inner_optimizer", self._optimizer)
@@ -139,7 +140,7 @@ class TFScaffoldAlgo(TFUpdateAlgo):
                 "is SGD without momentum. Received %s.",
                 type(self._optimizer).__name__,
             )
-        # A rate that stays is a variable of the optimizer.
+        # A constant rate is a variable of the optimizer.
         if not any(one.name == "learning_rate" for one in self._optimizer.variables):
             logger.warning(
                 "Scaffold with a learning-rate schedule has not been scientifically validated. "
@@ -164,11 +165,11 @@ class TFScaffoldAlgo(TFUpdateAlgo):
         r"""Correct the weights; to be called after every update (line 10 of the algorithm).
 
         The update was :math:`-\eta g_k`; what is added here is :math:`\eta (c_k - c)`. The usual
-        training loop does it by itself; a training loop of one's own must do it.
+        training loop calls this; a custom training loop must do so.
         """
         self._update_current_lr()
         self._scaffold_parameters_update_num_call += 1
-        # After every update: nothing is copied, and names and shapes were checked by the round.
+        # Called after every update: nothing is copied, and the round has checked names and shapes.
         for name, delta in self._delta_variate.items():
             self._exchanged[name].value.assign_add(self._current_lr * delta)
 
@@ -182,7 +183,7 @@ class TFScaffoldAlgo(TFUpdateAlgo):
     def train(
         self, data_from_opener: Any, shared_state: ScaffoldAveragedStates | None = None
     ) -> ScaffoldSharedState:
-        """Train for one round with corrected updates, and renew the control variate.
+        """Train for one round with corrected updates, and update the control variate.
 
         Parameters
         ----------

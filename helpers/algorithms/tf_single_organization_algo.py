@@ -16,8 +16,8 @@ from helpers.algorithms.tf_algo import TFAlgo
 class TFSingleOrganizationAlgo(TFAlgo):
     """Train a Keras model at one organization alone, with the SingleOrganization strategy.
 
-    It is the floor of every comparison: what the organization reaches without the others. Each
-    round makes ``num_updates`` updates and goes on where the last one ended.
+    This is the floor of every comparison: what the organization reaches without the others. Each
+    round makes ``num_updates`` updates and continues where the last one ended.
 
     Parameters
     ----------

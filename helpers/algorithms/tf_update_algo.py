@@ -1,4 +1,4 @@
-"""Algorithms that share what the local training has changed, and receive an average of it."""
+"""Algorithms that share the change made by local training, and receive its average."""
 
 from helpers.algorithms.tf_algo import TFAlgo
 from helpers.exchange import (
@@ -15,9 +15,9 @@ class TFUpdateAlgo(TFAlgo):
     """Base of the algorithms whose organizations exchange updates in place of weights."""
 
     def _train_for_update(self, train_dataset, average=None):
-        """Go to the global weights, train for one round, and set the weights back.
+        """Set the global weights, train for one round, and reset the weights.
 
-        The local state of every organization, and whatever is evaluated with it, is so the global
+        The local state of every organization, and whatever is evaluated with it, is then the global
         model of this round.
 
         Parameters
@@ -25,8 +25,8 @@ class TFUpdateAlgo(TFAlgo):
         train_dataset : object
             An instance of ``dataset`` made for training.
         average : list of numpy.ndarray, optional
-            What the aggregation made of all updates: it leads from the global weights of the last
-            round to those of this one. None in the first round.
+            The average of all updates: the difference between the global weights of this round
+            and those of the last. None in the first round.
 
         Returns
         -------
@@ -50,7 +50,7 @@ class TFUpdateAlgo(TFAlgo):
         return subtract_parameters(local_parameters, global_parameters)
 
     def _add_update(self, update):
-        """Bring the weights from one global model to the next.
+        """Move the weights from one global model to the next.
 
         Parameters
         ----------

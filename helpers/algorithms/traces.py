@@ -1,7 +1,7 @@
 """Traces: functions of TensorFlow as graphs, which travel so that no task traces them again.
 
-Turning Python into a graph takes about a second, as long as the training of a small network for
-one round. A graph whose variables are all known can be written down and called by the next task.
+Tracing Python into a graph takes about a second, as long as training a small network for one round.
+A graph whose variables are all known can be serialized and called by the next task.
 """
 
 import hashlib
@@ -19,16 +19,16 @@ def _without_rewriting():
     return settings.SerializeToString(deterministic=True)
 
 
-# Rewriting the graph of a small network takes a CPU as long as ten updates, in every task anew,
-# and no update of the networks that we tried was faster for it.
+# Rewriting the graph of a small network takes as long as ten updates on a CPU, in every task, and
+# did not make the updates of the networks that we tried any faster.
 NO_REWRITING = _without_rewriting()
 
 
 class Traces:
-    """The traced functions of one algorithm, by their names; what is written of them travels.
+    """The traced functions of one algorithm, by name; their serialized form travels.
 
-    A function is traced once, as by ``tf.function``, in the first task that calls it. Tasks that
-    follow it at the same organization, and a simulation, go on with that one graph.
+    A function is traced once, as by ``tf.function``, in the first task that calls it. Later
+    tasks at the same organization, and a simulation, use the same graph.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Traces:
         return {"_written": self._written, "_functions": {}}
 
     def __contains__(self, name: str) -> bool:
-        """Return whether a function of that name is there, or can be read."""
+        """Return whether a function of that name exists, or can be loaded."""
         return name in self._functions or self._written.get(name) is not None
 
     def get(
@@ -50,7 +50,7 @@ class Traces:
         batch: tuple,
         variables: Callable[[], list[keras.Variable]],
     ) -> "TracedFunction":
-        """Return a function as a graph: the one that is there, one that was written, or a new one.
+        """Return a function as a graph: the existing one, a loaded one, or a new one.
 
         Parameters
         ----------
@@ -76,8 +76,8 @@ class Traces:
 class TracedFunction:
     """A training step, or a prediction, traced once for batches of any number of samples.
 
-    On a CPU the graph is run as it was traced. A GPU, where it matters how TensorFlow rewrites a
-    graph, gets an ordinary ``tf.function``, and nothing is saved.
+    On a CPU the graph is run as it was traced. On a GPU, where rewriting the graph matters, an
+    ordinary ``tf.function`` is used, and nothing is saved.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ class TracedFunction:
             self._structure = None  # one tensor
             self._captured = [self._handles[place] for place in saved["captured"]]
         else:
-            # Keras traces without autograph too, whose generated files a forked task would leave.
+            # Keras traces without autograph too; it would leave generated files in a forked task.
             traced = tf.function(function, input_signature=self._signature, autograph=False)
             self._function = traced.get_concrete_function()
             self._types = [output.dtype for output in self._function.outputs]
@@ -155,14 +155,14 @@ class TracedFunction:
         return tf.nest.pack_sequence_as(self._structure, results)
 
     def save(self) -> dict[str, Any] | None:
-        """Write the trace down.
+        """Serialize the trace.
 
         Returns
         -------
         dict or None
             Bytes and plain values. None on a GPU, if the function returns more than one tensor,
-            or if it uses something that would not be there in another task: a variable that is
-            not in the list, or a function of its own, such as the body of a loop.
+            or if it uses something that does not exist in another task: a variable that is not in
+            the list, or an inner function, such as the body of a loop.
         """
         if self._saved is None and self._is_on_cpu:
             traced = self._function
@@ -203,9 +203,9 @@ def _describe(tensors):
 
 def _write_graph(function, versions):
     """Write a graph with one node, which calls the function that travels in its library."""
-    # TensorFlow numbers functions and gradients in each process; another could have this number.
+    # TensorFlow numbers functions and gradients per process; two could have the same number.
     for node in function.node_def:
-        node.attr.pop("_gradient_op_type", None)  # nobody differentiates it
+        node.attr.pop("_gradient_op_type", None)  # it is never differentiated
     function.signature.name = "traced"
     digest = hashlib.sha256(function.SerializeToString(deterministic=True)).hexdigest()
     function.signature.name = f"traced_{digest[:16]}"
@@ -213,7 +213,7 @@ def _write_graph(function, versions):
     graph.library.function.append(function)
     call = tf.compat.v1.NodeDef(name="traced", op="StatefulPartitionedCall")
     call.attr["f"].func.name = function.signature.name
-    call.attr["config_proto"].s = NO_REWRITING  # a call within a call is rewritten by its own
+    call.attr["config_proto"].s = NO_REWRITING  # a nested call has its own setting
     call.attr["Tout"].list.type.extend(output.type for output in function.signature.output_arg)
     for place, tensor in enumerate(function.signature.input_arg):
         node = graph.node.add(name=f"input_{place}", op="Placeholder")
@@ -233,6 +233,6 @@ def _import_graph(graph):
         places = {f"{node.name}:0": tensor for node, tensor in zip(inputs, tensors, strict=True)}
         return tf.graph_util.import_graph_def(graph, places, ["traced:0"], name="")
 
-    # With a signature TensorFlow need not find out, for every single call, what it is given.
+    # With a signature TensorFlow need not inspect the arguments of every call.
     signature = [tf.TensorSpec(None, node.attr["dtype"].type) for node in inputs]
     return tf.compat.v1.wrap_function(call, signature)

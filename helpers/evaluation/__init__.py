@@ -26,6 +26,7 @@ from helpers.evaluation.intervals import bootstrap_fit as bootstrap_fit
 from helpers.evaluation.intervals import bootstrap_patients as bootstrap_patients
 from helpers.evaluation.intervals import compare_at_hospitals as compare_at_hospitals
 from helpers.evaluation.intervals import describe_change as describe_change
+from helpers.evaluation.intervals import describe_sides as describe_sides
 from helpers.evaluation.intervals import interval_of as interval_of
 from helpers.evaluation.intervals import resample_patients as resample_patients
 from helpers.evaluation.intervals import seed_interval as seed_interval

@@ -1,9 +1,10 @@
-"""Calibration: making a probability mean what it says, hospital by hospital.
+"""Calibration: making predicted probabilities match frequencies, hospital by hospital.
 
-A model that calls ten films 80 % abnormal is calibrated if eight of them are. Networks often are
-not, and one that was trained across hospitals need not be at any of them: each has its own share
-of ill patients. A calibration moves the logits by two numbers at most. With a positive slope it
-keeps their order, so that a hospital's AUC stays what it was. It is fitted on validation films.
+A model that predicts 80 % for ten films is calibrated if eight of them have the finding. Networks
+often are not calibrated, and one that was trained across hospitals need not be so at any of them:
+each has its own share of ill patients. A calibration transforms the logits with at most two
+numbers. A positive slope keeps their order, and so a hospital's AUC. It is fitted on validation
+films.
 """
 
 from collections.abc import Mapping
@@ -67,11 +68,10 @@ class Calibration:
 
 
 def fit_temperature(labels: Labels, logits: ArrayLike) -> Calibration:
-    r"""Fit a temperature: one number that makes all logits smaller or larger.
+    r"""Fit a temperature: one number by which all logits are divided.
 
     :math:`T` minimizes the cross entropy of :math:`\sigma(z / T)` (Guo et al. 2017 [1]_,
-    Section 4.2). It fixes a model that is too sure of itself, not one that expects too many ill
-    patients.
+    Section 4.2). It corrects an overconfident model, not one that predicts too many ill patients.
 
     Parameters
     ----------
@@ -112,8 +112,8 @@ def fit_platt(labels: Labels, logits: ArrayLike) -> Calibration:
 
     :math:`\sigma(a z + b)` is fitted by maximum likelihood to targets that are not quite 0 and 1,
     :math:`(n_1 + 1) / (n_1 + 2)` and :math:`1 / (n_0 + 2)` (Platt 1999 [1]_), so that a perfect
-    separation does not lead to infinite certainty. The intercept takes up another share of ill
-    patients, too.
+    separation does not lead to infinite certainty. The intercept also corrects for another share of
+    ill patients.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def fit_platt(labels: Labels, logits: ArrayLike) -> Calibration:
     n_positive = (labels == 1).sum()
     high, low = (n_positive + 1) / (n_positive + 2), 1 / (len(labels) - n_positive + 2)
     targets = np.where(labels == 1, high, low)
-    # A target between 0 and 1 is a film that counts partly as positive, partly as negative.
+    # A film with a target between 0 and 1 counts partly as positive, partly as negative.
     regression = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(
         np.concatenate([logits, logits])[:, None],
         np.repeat([1, 0], len(logits)),
@@ -153,7 +153,7 @@ def fit_platt(labels: Labels, logits: ArrayLike) -> Calibration:
 def fit_hospitals(
     labels: Labels, logits: ArrayLike, hospitals: ArrayLike, *, method: str = "platt"
 ) -> dict[str, Calibration]:
-    """Fit a calibration at each hospital, on its own validation films; none leave it.
+    """Fit a calibration at each hospital, on its own validation films, which stay there.
 
     Parameters
     ----------
@@ -238,8 +238,8 @@ def calibration_error(labels: Labels, probabilities: ArrayLike, *, n_bins: int =
 
     Films are put into bins of equal width by their probability; the error is
     :math:`\sum_b \frac{n_b}{n} |\bar y_b - \bar p_b|` (Guo et al. 2017, Equation 3, for the
-    probability of a finding). It is never 0 by chance alone, and the larger the fewer films there
-    are: compare groups of different size with care.
+    probability of a finding). Chance alone makes it positive, more so with fewer films: compare
+    groups of different size with care.
 
     Parameters
     ----------

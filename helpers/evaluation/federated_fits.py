@@ -1,9 +1,9 @@
-"""Fits across hospitals that send sums and no score: a common calibration, a common alarm level.
+"""Fits across hospitals that send sums and no scores: a common calibration or alarm level.
 
-A temperature for everybody, or one alarm level, depends on everybody's scores. It need not see
-them: Newton's method asks for sums over films, and a quantile for counts. The functions here run
-the whole exchange in one place, on a list of hospitals; what a hospital computes is
-:func:`calibration_sums` or :func:`count_healthy_below`, and only their results are added up.
+A common temperature or alarm level depends on the scores of all hospitals. The scores need not be
+sent: Newton's method needs sums over films, and a quantile needs counts. The functions here run
+the whole exchange in one place, on a list of hospitals; a hospital computes
+:func:`calibration_sums` or :func:`count_healthy_below`, and only their results are added.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ from helpers.evaluation.calibration import METHODS, TEMPERATURES, Calibration
 from helpers.evaluation.metrics import Labels, align_scores
 
 _STEPS = 100
-_RANGE = (-64.0, 64.0)  # of a level, in log odds: known beforehand, so that nobody sends a score
+_RANGE = (-64.0, 64.0)  # of a level, in log odds: fixed, so that nobody sends a score
 
 
 class FederatedFit(NamedTuple):
-    """What was fitted, and after how many exchanges."""
+    """A fitted calibration and the number of exchanges."""
 
     calibration: Calibration
     n_exchanges: int
 
 
 class FederatedLevel(NamedTuple):
-    """A threshold that was agreed on, and after how many exchanges."""
+    """A common threshold and the number of exchanges."""
 
     threshold: float
     n_exchanges: int
@@ -51,7 +51,7 @@ def calibration_sums(
     logits : array, shape (n,) or (n, 1)
         The model's outputs.
     calibration : Calibration
-        Where the fit has arrived: :math:`a` and :math:`b`.
+        The current fit: :math:`a` and :math:`b`.
     targets : tuple of float
         Target of a film with the label 0, and of one with the label 1.
 
@@ -59,7 +59,7 @@ def calibration_sums(
     -------
     numpy.ndarray of float64, shape (6,)
         Loss, gradient by slope and by intercept, Hessian by slope twice, by both, by intercept
-        twice. Those of two hospitals together are the sum of theirs.
+        twice. They add up over hospitals.
 
     Raises
     ------
@@ -90,9 +90,9 @@ def fit_federated(
 
     The result is that of :func:`~helpers.evaluation.fit_platt` or
     :func:`~helpers.evaluation.fit_temperature` on all films together. Each exchange is one call
-    of :func:`calibration_sums` at every hospital; the sums may be added by a secure aggregation.
-    For Platt's targets the numbers of films of each label are added first. A step that would
-    raise the loss is halved.
+    of :func:`calibration_sums` at every hospital; secure aggregation may add the sums. For Platt's
+    targets the numbers of films of each label are added first. A step that would raise the loss is
+    halved.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def fit_federated(
     sums = ask(*place)
     for n_exchanges in range(2, _STEPS):
         step = _newton_step(sums, method)
-        if method == "temperature":  # of which the limits are those of fit_temperature
+        if method == "temperature":  # with the limits of fit_temperature
             low, high = (1 / temperature for temperature in reversed(TEMPERATURES))
             step[0] = place[0] - np.clip(place[0] - step[0], low, high)
         if np.abs(step).max() < 1e-9:
@@ -164,7 +164,7 @@ def _newton_step(sums, method):
 
 
 def count_healthy_below(labels: Labels, scores: ArrayLike, level: float) -> tuple[int, int]:
-    """Count what a hospital sends while a level is searched.
+    """Count the healthy films below a level, which a hospital sends during the search.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def count_healthy_below(labels: Labels, scores: ArrayLike, level: float) -> tupl
     scores : array, shape (n,) or (n, 1)
         Logits or probabilities.
     level : float
-        The level that was asked about.
+        The proposed level.
 
     Returns
     -------
@@ -197,8 +197,8 @@ def choose_federated_level(
 ) -> FederatedLevel:
     """Choose one level for all hospitals from counts, by bisection.
 
-    It decides all these films as :func:`~helpers.evaluation.choose_threshold` does on the pooled
-    ones, unless two scores are closer than ``tolerance``. Each exchange is one call of
+    It decides these films as the threshold of :func:`~helpers.evaluation.choose_threshold` on the
+    pooled films does, unless two scores are closer than ``tolerance``. Each exchange is one call of
     :func:`count_healthy_below` at every hospital.
 
     Parameters
@@ -206,15 +206,15 @@ def choose_federated_level(
     hospitals : sequence of (labels, scores)
         The validation films of each hospital; scores between −64 and 64, such as logits.
     specificity : float in [0, 1]
-        The specificity that is held at least, over all hospitals.
+        The least specificity over all films together.
     tolerance : float, default=1e-6
         How far above the lowest such level the result may lie.
 
     Returns
     -------
     FederatedLevel
-        ``threshold``, infinite where only calling every film, or none, holds the specificity; and
-        ``n_exchanges``.
+        ``threshold``, infinite if the specificity is reached only by calling every film positive,
+        or none; and ``n_exchanges``.
 
     Raises
     ------

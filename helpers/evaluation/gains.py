@@ -1,4 +1,4 @@
-"""What federating gains: at each hospital, on its own test films, over its own model."""
+"""Gains from federating: at each hospital, on its own test films, over its own model."""
 
 from collections.abc import Callable, Mapping
 
@@ -27,9 +27,9 @@ def gain_at_home(
     """Measure what a model gains over another one at every hospital, and on average.
 
     Every hospital is judged on **its own** test films, and compared with what it had before:
-    ``theirs`` is the model that it trained alone. (The mean of such models on films of *other*
-    hospitals is lower, so that a gain over it is larger, but nobody has that model there.) Each
-    resample draws patients within each hospital, the same ones for both models, and seeds.
+    ``theirs`` is the model that it trained alone. (On films of *other* hospitals such models score
+    lower, so that a gain over them is larger, but no hospital would use them there.) Each resample
+    draws patients within each hospital, the same ones for both models, and seeds.
 
     Parameters
     ----------

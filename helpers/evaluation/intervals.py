@@ -1,7 +1,7 @@
-"""Intervals: how far a score would move with other patients, and with other seeds.
+"""Intervals: how much a score varies with other patients, and with other seeds.
 
-Films of one patient resemble each other, so that patients are drawn, with all their films
-(a cluster bootstrap; Field & Welsh 2007 [1]_). Intervals are percentiles of the drawn values.
+Films of one patient resemble each other, so patients are resampled with all their films (a cluster
+bootstrap; Field & Welsh 2007 [1]_). Intervals are percentiles of the resampled values.
 
 .. [1] C. A. Field and A. H. Welsh, "Bootstrapping clustered data", Journal of the Royal
    Statistical Society B 69, 2007.
@@ -21,7 +21,7 @@ from helpers.evaluation.metrics import Labels, check_finite, check_length, label
 
 
 class Interval(NamedTuple):
-    """A value and the limits of its interval; limits are NaN where they could not be drawn."""
+    """A value and the limits of its interval; limits are NaN if they could not be computed."""
 
     value: float
     low: float
@@ -29,14 +29,14 @@ class Interval(NamedTuple):
 
 
 def side_of(interval: Interval, bar: float = 0.0) -> str:
-    """Say on which side of a number an interval lies, for a sentence that is made of numbers.
+    """Return on which side of a number an interval lies, for a computed sentence.
 
     Parameters
     ----------
     interval : Interval
         A value with its limits.
     bar : float, default=0.0
-        The number: 0 for a difference, what was agreed on for a rate.
+        The number: 0 for a difference, the agreed value for a rate.
 
     Returns
     -------
@@ -53,6 +53,32 @@ def side_of(interval: Interval, bar: float = 0.0) -> str:
     return "below" if interval.high < bar else "undecided"
 
 
+def describe_sides(intervals: pd.DataFrame, bar: float = 0.0) -> str:
+    """Count the intervals on each side of a number, for a sentence.
+
+    Parameters
+    ----------
+    intervals : pandas.DataFrame
+        Columns ``value``, ``low`` and ``high``, such as one row for each hospital.
+    bar : float, default=0.0
+        As in :func:`side_of`.
+
+    Returns
+    -------
+    str
+        How many lie above, how many below, and how many are undecided.
+
+    Examples
+    --------
+    >>> gains = pd.DataFrame({"value": [0.1, 0.1], "low": [0.02, -0.02], "high": [0.2, 0.2]})
+    >>> describe_sides(gains)
+    'above 1, below 0, undecided 1'
+    """
+    rows = intervals[["value", "low", "high"]].itertuples(index=False)
+    sides = [side_of(Interval(*row), bar) for row in rows]
+    return ", ".join(f"{side} {sides.count(side)}" for side in ("above", "below", "undecided"))
+
+
 def describe_change(value: float, low: float, high: float, *, below: str, above: str) -> str:
     """Put a change, its interval and the verdict into words.
 
@@ -66,7 +92,7 @@ def describe_change(value: float, low: float, high: float, *, below: str, above:
     Returns
     -------
     str
-        The numbers with their signs and the verdict, ``"undecided"`` if the interval holds 0.
+        The numbers with their signs and the verdict, ``"undecided"`` if the interval contains 0.
 
     Examples
     --------
@@ -81,7 +107,7 @@ def describe_change(value: float, low: float, high: float, *, below: str, above:
 def resample_patients(
     patients: ArrayLike, *, n: int = 1000, seed: int = 0, strata: ArrayLike | None = None
 ) -> Iterator[np.ndarray]:
-    """Draw as many patients as there are, with replacement, again and again.
+    """Draw as many patients as there are, with replacement, repeatedly.
 
     Parameters
     ----------
@@ -92,13 +118,13 @@ def resample_patients(
     seed : int, default=0
         Seed of the draws; the same seed and patients always give the same resamples.
     strata : array, shape (n_films,), optional
-        Such as the hospital of each film: as many patients are drawn in each as there are. A
-        patient with films in two of them counts as two.
+        Such as the hospital of each film: the number of patients in each is kept. A patient with
+        films in two strata counts as two.
 
     Yields
     ------
     numpy.ndarray of int64
-        Which films are drawn: all films of a patient as often as the patient is.
+        Indices of the drawn films: all films of a patient as often as the patient is drawn.
 
     Raises
     ------
@@ -115,7 +141,7 @@ def resample_patients(
         strata = np.ravel(np.asarray(strata, dtype=object))
         check_length(strata, "stratum", numbers, "patients")
         parts = [np.flatnonzero(strata == name) for name in dict.fromkeys(strata)]
-    # Of each stratum its films, and the patient of each film by a number from 0.
+    # For each stratum its films, and the number of the patient of each film, from 0.
     numbers = [np.unique(numbers[films], return_inverse=True)[1] for films in parts]
     rng = np.random.default_rng(seed)
     for _ in range(n):
@@ -204,8 +230,8 @@ def bootstrap_patients(
         0 or 1.
     scores : array, shape (n_films,), (n_films, 1) or (n_seeds, n_films)
         Scores of one model, or of one model trained with several seeds: then the metric is
-        averaged over seeds, and every resample draws seeds as well. A few seeds say little about
-        all seeds: with three, the interval is somewhat too narrow.
+        averaged over seeds, and every resample draws seeds as well. A few seeds represent all
+        seeds poorly: with three, the interval is somewhat too narrow.
     patients : array, shape (n_films,)
         Patient of each film.
     n : int, default=1000
@@ -253,8 +279,8 @@ def bootstrap_difference(
 ) -> Interval:
     """Measure by how much one model beats another on the same films, with its interval.
 
-    Every resample judges both models on the same patients (and takes the same seeds of both), so
-    that what makes a patient hard for both cancels out.
+    Every resample judges both models on the same patients (and draws the same seeds for both), so
+    that a patient's difficulty cancels out.
 
     Parameters
     ----------
@@ -272,8 +298,8 @@ def bootstrap_difference(
     Returns
     -------
     Interval
-        Metric of ``scores`` minus metric of ``baseline``; an interval that holds 0 leaves open
-        which is better.
+        Metric of ``scores`` minus metric of ``baseline``; an interval that contains 0 leaves
+        open which is better.
 
     Raises
     ------
@@ -357,11 +383,11 @@ def bootstrap_fit(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[Hashable, Interval]:
-    """Measure something that is fitted on some patients and judged on others, with intervals.
+    """Measure a quantity that is fitted on some patients and judged on others, with intervals.
 
-    Every resample draws both the patients of the fit and those of the judgement, and fits again
-    (Efron & Tibshirani 1993 [1]_, Chapter 17, for prediction rules). An interval that draws the
-    second ones only takes the fit for given, and is too narrow.
+    Every resample draws the patients of the fit and those of the test, and fits again (Efron &
+    Tibshirani 1993 [1]_, Chapter 17, for prediction rules). An interval that resamples only the
+    test patients treats the fit as fixed, and is too narrow.
 
     Parameters
     ----------
@@ -416,14 +442,14 @@ def bootstrap_fit(
         try:
             drawn = measure(fit_films, test_films)
         except ValueError:
-            continue  # such as a hospital whose drawn films are all of one class
+            continue  # for example, the drawn films of a hospital are all of one class
         for name in draws:
             draws[name][number] = drawn[name]
     return {name: interval_of(values[name], draws[name], level=level) for name in values}
 
 
 def _draw(metric, labels, models, patients, n, seed):
-    """Return the metric of each resample: of the one model, or of the first minus the second."""
+    """Return the metric of each resample: of one model, or the first minus the second."""
     n_seeds = len(models[0])
     seeds = np.random.default_rng([seed, 1]).integers(n_seeds, size=(n, n_seeds))
     draws = np.empty(n)

@@ -1,7 +1,7 @@
 """Metrics with SubstraFL's signature: what the opener returned, what the model predicted.
 
-They are scikit-learn's, to the last digit but one, in a few lines of NumPy: an interval asks for
-a metric thousands of times, and scikit-learn takes longer to check its inputs than to compute.
+They equal scikit-learn's up to rounding, in a few lines of NumPy: an interval needs a metric
+thousands of times, and scikit-learn takes longer to check its inputs than to compute.
 """
 
 from collections.abc import Mapping, Sized
@@ -17,8 +17,8 @@ Labels = ArrayLike | Mapping[str, Any]
 def auc(data_from_opener: Labels, predictions: ArrayLike) -> float:
     """Area under the ROC curve.
 
-    The probability that the model scores a film with the finding above one without. It needs
-    no threshold and is the same for logits and probabilities; 0.5 is chance.
+    The probability that a film with the finding gets a higher score than one without. It needs no
+    threshold and is the same for logits and probabilities; 0.5 is chance.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def balanced_accuracy(data_from_opener: Labels, predictions: ArrayLike) -> float
     Returns
     -------
     float
-        In [0, 1]; 0.5 is chance, and what a model gets that gives every film the same answer.
+        In [0, 1]; 0.5 is chance, and the score of a model with the same answer for every film.
         NaN when the films are all of one class.
 
     Raises
@@ -79,7 +79,7 @@ def brier_score(data_from_opener: Labels, probabilities: ArrayLike) -> float:
     r"""Mean squared error of the probabilities, :math:`\frac{1}{n} \sum_i (p_i - y_i)^2`.
 
     A proper score (Brier 1950): it is smallest, on average, for the true probabilities, and
-    rewards both calibration and telling films apart.
+    rewards both calibration and discrimination.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def brier_score(data_from_opener: Labels, probabilities: ArrayLike) -> float:
 def log_loss(data_from_opener: Labels, probabilities: ArrayLike) -> float:
     r"""Cross entropy, :math:`-\frac{1}{n} \sum_i y_i \log p_i + (1 - y_i) \log(1 - p_i)`.
 
-    A proper score, too; certainty that is wrong costs more than in :func:`brier_score`.
+    A proper score, too; wrong certainty costs more than in :func:`brier_score`.
 
     Parameters
     ----------
@@ -133,12 +133,12 @@ def log_loss(data_from_opener: Labels, probabilities: ArrayLike) -> float:
 
 
 def share_of(flags: np.ndarray) -> float:
-    """Measure the share of films that something is true of; NaN without films."""
+    """Return the share of true values; NaN without films."""
     return float(flags.mean()) if len(flags) else float("nan")
 
 
 def labels_of(data_from_opener: Labels) -> np.ndarray:
-    """Take the labels out of what the opener returned.
+    """Get the labels from what the opener returned.
 
     Parameters
     ----------
@@ -155,17 +155,17 @@ def labels_of(data_from_opener: Labels) -> np.ndarray:
 
 
 def check_finite(scores: ArrayLike, name: str = "scores") -> np.ndarray:
-    """Take scores as numbers that can be put in order; refuse NaN and infinity.
+    """Convert scores to float64; refuse NaN and infinity.
 
-    No metric or threshold means anything with them: a NaN is neither above nor below a threshold,
-    so that its film would be called negative without a word.
+    Metrics and thresholds are meaningless with them: a NaN is neither above nor below a threshold,
+    so that its film would silently be called negative.
 
     Parameters
     ----------
     scores : array
         Logits, probabilities or decisions, of any shape.
     name : str, default="scores"
-        What the message calls them.
+        Their name in the error.
 
     Returns
     -------
@@ -198,7 +198,7 @@ def check_finite(scores: ArrayLike, name: str = "scores") -> np.ndarray:
 def align_scores(
     labels: Labels, scores: ArrayLike, name: str = "scores"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Take labels and scores that belong to the same films.
+    """Convert labels and scores of the same films to arrays of one length.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def align_scores(
     scores : array, shape (n,) or (n, 1)
         Logits or probabilities.
     name : str, default="scores"
-        What messages call them.
+        Their name in errors.
 
     Returns
     -------
@@ -227,7 +227,7 @@ def align_scores(
 
 
 def check_length(values: Sized, name: str, films: Sized, of: str) -> None:
-    """Refuse values that are more or fewer than the films' labels or scores."""
+    """Refuse values whose number differs from that of the films' labels or scores."""
     if len(values) != len(films):
         raise ValueError(
             f"Expected a {name} for each of {len(films):,} {of}. Received {len(values):,}. "
@@ -236,7 +236,7 @@ def check_length(values: Sized, name: str, films: Sized, of: str) -> None:
 
 
 def check_both_classes(labels: np.ndarray, purpose: str) -> None:
-    """Refuse labels that are all the same, with which the purpose cannot be reached."""
+    """Refuse labels that are all the same; the error names the purpose."""
     found = np.unique(labels).tolist()
     if len(found) < 2:
         raise ValueError(

@@ -1,7 +1,8 @@
-"""Operating points: thresholds on a score, and what sensitivity and specificity they give.
+"""Operating points: thresholds on a score, and their sensitivity and specificity.
 
 A film is called positive when its score is *at least* the threshold. Thresholds are chosen on
-validation films and judged on test films; a score on the films that chose it is too good.
+validation films and judged on test films; judged on the films used to choose it, a threshold looks
+too good.
 """
 
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from helpers.evaluation.metrics import (
 
 
 class Rates(NamedTuple):
-    """What a threshold gives: two rates in [0, 1]; NaN where no film has the label."""
+    """Sensitivity and specificity in [0, 1]; NaN if no film has the label."""
 
     sensitivity: float
     specificity: float
@@ -33,12 +34,12 @@ def choose_threshold(
     specificity: float | None = None,
     sensitivity: float | None = None,
 ) -> np.float64:
-    """Choose a threshold: the best balanced accuracy, or a rate that must be held.
+    """Choose a threshold: for the best balanced accuracy, or for a required rate.
 
-    Thresholds lie midway between neighboring scores. With ``specificity`` it is the lowest that
-    still has this specificity, which is the most sensitive; with ``sensitivity`` the highest that
-    still has this sensitivity. Without either, sensitivity plus specificity is as large as it gets
-    (Youden's index); of several such thresholds the highest is taken.
+    Thresholds lie midway between neighboring scores. With ``specificity`` the lowest that reaches
+    this specificity is chosen, which is the most sensitive; with ``sensitivity`` the highest that
+    reaches this sensitivity. Without either, sensitivity plus specificity is maximized (Youden's
+    index); of several such thresholds the highest is chosen.
 
     Parameters
     ----------
@@ -47,13 +48,13 @@ def choose_threshold(
     scores : array, shape (n,) or (n, 1)
         Logits or probabilities: higher means more likely positive.
     specificity, sensitivity : float in [0, 1], optional
-        The rate that must be held on these films; at most one of them.
+        The least rate on these films; give at most one of them.
 
     Returns
     -------
     numpy.float64
-        Call ``scores >= threshold`` positive, as :func:`decide` does. It is infinite when only
-        calling every film, or none, holds the rate.
+        Call ``scores >= threshold`` positive, as :func:`decide` does. It is infinite if the
+        rate is reached only by calling every film positive, or none.
 
     Raises
     ------
@@ -95,7 +96,7 @@ def choose_threshold(
 
 
 def decide(scores: ArrayLike, threshold: ArrayLike) -> np.ndarray:
-    """Call films positive whose score is at least the threshold.
+    """Call those films positive whose score is at least the threshold.
 
     Parameters
     ----------
@@ -148,11 +149,10 @@ def rates_at_threshold(labels: Labels, scores: ArrayLike, threshold: ArrayLike) 
 def sensitivity_at_specificity(
     labels: Labels, scores: ArrayLike, *, specificity: float = 0.9
 ) -> float:
-    """Measure the sensitivity that these films allow at a specificity.
+    """Measure the sensitivity at a given specificity on these films.
 
-    The threshold is chosen on these very films, so that models with scores on different scales
-    can be compared. What a hospital would get with a threshold from its validation films is
-    :func:`rates_at_threshold`.
+    The threshold is chosen on the same films, so that models with scores on different scales can be
+    compared. For a threshold from validation films use :func:`rates_at_threshold`.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def sensitivity_at_specificity(
     scores : array, shape (n,) or (n, 1)
         Logits or probabilities.
     specificity : float in [0, 1], default=0.9
-        The specificity that is held at least.
+        The least specificity.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Checks of the shared states of one aggregation: each by itself, and each against the others.
 
-The reader of a single state can tell whether it is damaged. Whether it is *plausible* only shows
-beside the others: one aggregator has no model of its own to compare with.
+The reader of a single state can detect damage. Whether a state is *plausible* can only be seen
+beside the others: the aggregator has no model of its own to compare with.
 """
 
 import collections
@@ -15,23 +15,23 @@ from helpers.exchange.faults import Fault
 from helpers.exchange.manifest import Manifest
 from helpers.exchange.packing import list_tensors
 
-LARGEST_COUNT = 10**9  # samples; more than all organizations of the world take in a year
-_PIECE = 2**13  # values that are looked at together
+LARGEST_COUNT = 10**9  # samples; more than the whole world records in a year
+_PIECE = 2**13  # values that are checked together
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """How far a state may be from the others.
+    """How far a state may differ from the others.
 
     Parameters
     ----------
     norm_ratio : float, default=10.0
-        Largest Euclidean norm of a field, as a multiple of the median of the others' norms. Asks
-        for three organizations or more: of two, nobody can say which is the one that is off.
+        Largest Euclidean norm of a field, as a multiple of the median of the others' norms. It
+        needs three organizations or more: of two, nobody can say which one is wrong.
     norm : float, optional
-        Largest norm of a field whatever the others send; the way to bound two organizations, too.
+        Largest norm of a field whatever the others send; it also works for two organizations.
     sample_ratio : float, default=1000.0
-        Largest number of samples, as a multiple of the median of the others'. Asks for three
+        Largest number of samples, as a multiple of the median of the others'. It needs three
         organizations or more.
 
     Raises
@@ -62,8 +62,8 @@ def find_faults(
     Checked in this order, and for each organization the first fault is reported: two states from
     one organization; another class, other tensors, shapes or dtypes than most; another round than
     most, as a replayed state has; values that are not finite; a number of samples that is not a
-    positive whole number, or absurd; a norm far beyond the others'. A state with a fault has no
-    say in what the others are compared with.
+    positive whole number, or absurd; a norm far beyond the others'. A state with a fault is not
+    used to judge the others.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def find_faults(
     Notes
     -----
     What is compared with "most" is compared with the most frequent value. When two are equally
-    frequent, as with two organizations that differ, nobody can tell who is right: all are at fault.
+    frequent, as with two organizations that differ, nobody can know who is right: all are at fault.
     """
     limits = Limits() if limits is None else limits
     pairs = list(received.items() if isinstance(received, dict) else received)
@@ -109,7 +109,7 @@ class _Received:
 
 
 def _repeated(states, limits):
-    """Two states under one name: one of them is somebody else's, or an old one."""
+    """Report two states under one name: one is forged, or old."""
     counts = collections.Counter(state.organization for state in states)
     return {
         number: (
@@ -133,7 +133,7 @@ def _shaped(states, limits):
 
 
 def _difference(signature, common):
-    """Say where two signatures differ: tensor and reason."""
+    """Describe where two signatures differ: tensor and reason."""
     if common is None:
         return "", "the states are of different shapes, and no shape is that of most"
     if signature[0] != common[0]:
@@ -198,7 +198,7 @@ def _not_finite(states, limits):
 
 
 def _miscounted(states, limits):
-    """Report numbers of samples that cannot be."""
+    """Report impossible numbers of samples."""
     counts = [state.manifest.counts.get("n_samples") for state in states]
     found = {}
     for number, count in enumerate(counts):

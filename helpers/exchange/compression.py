@@ -1,10 +1,9 @@
-"""Compression: updates that travel in half, a quarter or a hundredth of their bytes.
+"""Compression: updates that are sent in half, a quarter or a hundredth of their bytes.
 
-A compressor turns each tensor of an update into a :class:`CompactArray`, which is an array like
-any other, of the values that the receiver will see, and remembers the small form in which it
-travels. What compression loses now need not be lost for good: with *error feedback* (Seide et al.
-2014; Karimireddy et al. 2019) an organization remembers what was not sent, and adds it to its next
-update.
+A compressor turns each tensor of an update into a :class:`CompactArray`: an ordinary array of the
+values that the receiver will see, which also holds the compressed form that is sent. What is lost
+in one update can be sent later: with *error feedback* (Seide et al. 2014; Karimireddy et al. 2019)
+an organization remembers what was not sent, and adds it to its next update.
 """
 
 import abc
@@ -15,34 +14,34 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-# A sparse tensor may claim any shape. This bounds what a few received bytes can become.
+# A sparse tensor may claim any shape. This limits the memory that a few received bytes can take.
 SMALLEST_SHARE = 1e-4
 
 
 class CompactArray(np.ndarray):
-    """An array of float32 that travels in a small form; it cannot be changed.
+    """A read-only array of float32 that is sent in a compressed form.
 
-    Pickle and :func:`~helpers.exchange.pack_state` write the small form only. Whatever is computed
-    from it, parts and copies of it included, is a plain array.
+    Pickle and :func:`~helpers.exchange.pack_state` write only the compressed form. Results computed
+    from it, views and copies included, are plain arrays.
 
     Parameters
     ----------
     encoding : {"float16", "int8", "top_k"}
-        How the values are written.
+        How the values are encoded.
     header : sequence of float or int
         For ``"int8"`` the scale, for ``"top_k"`` the shape; else empty.
     parts : dict of str to numpy.ndarray
-        The small form: ``values``, and for ``"top_k"`` also ``indices`` into the flat array.
+        The compressed form: ``values``, and for ``"top_k"`` also ``indices`` into the flat array.
 
     Attributes
     ----------
     encoding, header, parts
-        As given; ``encoding`` is None for parts and copies.
+        As given; ``encoding`` is None for views and copies.
 
     Raises
     ------
     ValueError
-        If they do not fit each other.
+        If they are inconsistent.
 
     Examples
     --------
@@ -54,7 +53,7 @@ class CompactArray(np.ndarray):
     def __new__(
         cls, encoding: str, header: Sequence[float], parts: Mapping[str, np.ndarray]
     ) -> Self:
-        """Decode the small form."""
+        """Decode the compressed form."""
         if encoding not in _DECODERS:
             raise ValueError(f"Expected one of {sorted(_DECODERS)}. Received {encoding!r}.")
         array = np.asarray(_DECODERS[encoding](header, parts)).view(cls)
@@ -63,7 +62,7 @@ class CompactArray(np.ndarray):
         return array
 
     def __array_finalize__(self, source: np.ndarray | None) -> None:
-        """Forget the small form in views and copies, which need not hold the same values."""
+        """Drop the compressed form in views and copies, whose values may differ."""
         self.encoding = self.header = self.parts = None
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
@@ -89,16 +88,16 @@ class CompactArray(np.ndarray):
         return self
 
     def __reduce__(self) -> tuple:
-        """Pickle the small form."""
+        """Pickle the compressed form."""
         if self.encoding is None:
             return np.asarray(self).__reduce__()
         return CompactArray, (self.encoding, self.header, self.parts)
 
 
 class Compressor(abc.ABC):
-    """Base of the compressors: small, without state, compared by their settings.
+    """Base of the compressors, which have settings and no state.
 
-    A child class writes :meth:`encode` and says in ``remembers`` whether what was not sent is
+    A child class implements :meth:`encode`, and its ``remembers`` is whether what was not sent is
     added to the next update.
     """
 
@@ -107,7 +106,7 @@ class Compressor(abc.ABC):
 
     @abc.abstractmethod
     def encode(self, values: np.ndarray) -> CompactArray:
-        """Write one tensor in its small form.
+        """Encode one tensor.
 
         Parameters
         ----------
@@ -123,12 +122,12 @@ class Compressor(abc.ABC):
     def compress(
         self, update: Mapping[str, np.ndarray], memory: Mapping[str, np.ndarray] | None = None
     ) -> tuple[dict[str, CompactArray], dict[str, np.ndarray] | None]:
-        """Compress an update, and remember what of it is not sent.
+        """Compress an update, and return what was not sent.
 
         With error feedback, update :math:`g_t` and memory :math:`e_t`, it sends
         :math:`C(g_t + e_t)` and remembers :math:`e_{t+1} = g_t + e_t - C(g_t + e_t)`
-        (Karimireddy et al. 2019, Algorithm 2). All that was sent, and the memory, add up to all
-        updates.
+        (Karimireddy et al. 2019, Algorithm 2). The sum of all
+        that was sent, plus the memory, is the sum of all updates.
 
         Parameters
         ----------
@@ -149,7 +148,7 @@ class Compressor(abc.ABC):
         TypeError
             If a tensor is not of float32.
         ValueError
-            If values are not finite or too large for the small form, or the memory belongs to
+            If values are not finite or too large for the compressed form, or the memory belongs to
             another model; with the tensor's name.
         """
         if memory is not None and self.remembers and list(memory) != list(update):
@@ -184,8 +183,8 @@ class Compressor(abc.ABC):
 class Float16(Compressor):
     """Half precision: half the bytes, three significant digits.
 
-    Values below 6e-8 become zero. There is no error feedback: what is lost is a thousandth of
-    each value, without preference for one direction.
+    Values below 6e-8 become zero. There is no error feedback: each value is rounded by at most a
+    thousandth, without bias.
 
     Examples
     --------
@@ -225,7 +224,7 @@ class Int8(Compressor):
     def encode(self, values: np.ndarray) -> CompactArray:
         """Round to multiples of the scale, see :class:`Compressor`."""
         scale = np.float32(np.abs(values).max(initial=0) / 127)
-        # Values so small that their scale is zero are all sent later, when there are more.
+        # Values so small that their scale is zero are sent later, when they have added up.
         steps = np.rint(values / scale) if scale else np.zeros_like(values)
         whole = np.clip(steps, -127, 127).astype(np.int8)
         return CompactArray("int8", (float(str(scale)),), {"values": whole})
@@ -267,7 +266,7 @@ class TopK(Compressor):
         """Keep the largest values, see :class:`Compressor`."""
         flat = values.ravel()
         kept = min(flat.size, max(1, round(self.share * flat.size)))
-        # Stable, so that of equal values the first is kept, on every machine.
+        # A stable sort keeps the first of equal values, on every machine.
         order = np.argsort(-np.abs(flat), kind="stable")[:kept]
         indices = np.sort(order).astype(np.int32)
         return CompactArray("top_k", values.shape, {"indices": indices, "values": flat[indices]})
@@ -302,7 +301,7 @@ def _decode_top_k(header, parts):
         indices.ndim == 1 and indices.shape == values.shape,
         f"one value for each index, received shapes {indices.shape} and {values.shape}",
     )
-    # Rounding in TopK may leave half as many values again to one that is kept.
+    # Because of rounding in TopK, a kept value may stand for one and a half times as many.
     _expect(
         indices.size <= size <= 2 * max(indices.size, 1) / SMALLEST_SHARE,
         f"at most {2 / SMALLEST_SHARE:.0f} values for each that is sent, received a shape of "
@@ -322,7 +321,7 @@ _DECODERS = {"float16": _decode_float16, "int8": _decode_int8, "top_k": _decode_
 
 
 def _take(parts, **dtypes):
-    """Take the arrays of a small form, which must be these and of these dtypes."""
+    """Take the arrays of a compressed form, which must have these names and dtypes."""
     received = {name: str(part.dtype) for name, part in parts.items()}
     expected = {name: str(np.dtype(dtype)) for name, dtype in dtypes.items()}
     _expect(received == expected, f"the parts {expected}, received {received}")
@@ -330,6 +329,6 @@ def _take(parts, **dtypes):
 
 
 def _expect(condition, what):
-    """Refuse a small form that cannot be decoded."""
+    """Refuse a compressed form that cannot be decoded."""
     if not condition:
         raise ValueError(f"Expected {what}.")

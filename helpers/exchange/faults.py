@@ -1,15 +1,15 @@
-"""Faults of what was received: from which organization, in which tensor, and why it is refused."""
+"""Faults of a received state: its organization, the tensor, and the reason for refusing it."""
 
 import dataclasses
 
 
 def escape(text: str) -> str:
-    r"""Escape what does not print: line breaks, and codes that a terminal would follow.
+    r"""Escape characters that do not print: line breaks, and codes that a terminal would obey.
 
     Parameters
     ----------
     text : str
-        From outside.
+        Untrusted text.
 
     Returns
     -------
@@ -28,12 +28,12 @@ def escape(text: str) -> str:
 class Fault:
     """One reason to refuse a shared state.
 
-    Its parts are as they were received; as text it is one line of characters that print.
+    Its parts are as they were received; as text it is one line of printable characters.
 
     Parameters
     ----------
     organization : str
-        Where the state comes from, as far as its receiver knows.
+        Where the state comes from, as far as the receiver knows.
     tensor : str
         Name of the tensor at fault; empty when it is the state as a whole.
     reason : str
@@ -67,7 +67,7 @@ class UpdateError(ValueError):
     """
 
     def __init__(self, *faults: Fault) -> None:
-        super().__init__(*faults)  # what an exception is pickled with
+        super().__init__(*faults)  # for pickling
         self.faults = faults
         self.organization, self.tensor, self.reason = dataclasses.astuple(faults[0])
 

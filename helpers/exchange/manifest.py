@@ -1,11 +1,11 @@
-"""Manifest of a packed state: what it says of itself, and the checks before any of it is believed.
+"""Manifest of a packed state: how it describes itself, and the checks before any of it is used.
 
-It stands in the header of a safetensors file, as JSON: the class of the state, its fields, names of
-the tensors, how they are encoded, who wrote it, its round, and a checksum over the whole file.
+It is JSON in the header of a safetensors file: the class of the state, its fields, names of the
+tensors, how they are encoded, who wrote it, its round, and a checksum over the whole file.
 
-A size that a message declares is compared with the bytes that are there before anything is made of
-that size. JSON becomes up to 45 times as large when it is read: headers are small, and the marks in
-them, of which each may begin a value, are counted before.
+A size that a message declares is compared with the bytes received before memory of that size is
+allocated. JSON can grow 45-fold when it is parsed: headers must be small, and the punctuation marks
+in them, each of which may begin a value, are counted first.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 FORMAT = 1
-BLANK = "0" * 64  # stands for the checksum while it is computed
+BLANK = "0" * 64  # in place of the checksum while it is computed
 DTYPES = {"BOOL": "bool", "F16": "float16", "F32": "float32", "F64": "float64"} | {
     f"{letter}{bits}": f"{name}{bits}"
     for letter, name in (("I", "int"), ("U", "uint"))
@@ -29,22 +29,22 @@ _MOST_DIMENSIONS = 64  # as in NumPy
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What a packed state says of itself.
+    """How a packed state describes itself.
 
     Parameters
     ----------
     state : str
         Name of the state's class; ``"list"``, ``"dict"`` or ``"None"`` for plain ones.
     organization : str
-        Who wrote it, as the writer says.
+        Who wrote it, as the writer claims.
     round : int
-        The round that it belongs to, as the writer says.
+        The round that it belongs to, as the writer claims.
     names : tuple of str
         Its tensors: field and name, or field and number.
     shapes : tuple of tuple of int
         Their shapes.
     dtypes : tuple of str
-        Their dtypes; that of a compressed tensor is what it is decoded to.
+        Their dtypes; for a compressed tensor the dtype after decoding.
     counts : dict of str to int
         Fields that are whole numbers, such as ``n_samples``.
     refused : tuple of Fault
@@ -65,7 +65,7 @@ class Manifest:
 
 
 class Refusal(Exception):
-    """Tensor and reason, before it is known from whom."""
+    """Tensor and reason, before the sender is known."""
 
 
 def require(condition: bool, reason: str, tensor: str = "") -> None:
@@ -75,7 +75,7 @@ def require(condition: bool, reason: str, tensor: str = "") -> None:
 
 
 def seal(data: bytes) -> bytes:
-    """Put the checksum into the bytes of a packed state, where its manifest has a blank one.
+    """Write the checksum into a packed state, in place of the blank one of its manifest.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def read_packed(data: bytes, model_bytes: int = 0) -> tuple[dict, dict[str, np.n
     Raises
     ------
     Refusal
-        If there is no such manifest.
+        If there is no valid manifest.
     """
     if not header_fits(data, model_bytes):
         raise Refusal("", _explain_other(data))
@@ -148,7 +148,7 @@ def read_packed(data: bytes, model_bytes: int = 0) -> tuple[dict, dict[str, np.n
     blank = data.replace(checksum.encode(), BLANK.encode(), 1)
     require(
         hashlib.sha256(blank).hexdigest() == checksum,
-        "altered on its way: the checksum is not that of its content",
+        "altered in transit: the checksum is not that of its content",
     )
     require(
         manifest.get("format") == FORMAT,
@@ -162,7 +162,7 @@ def read_packed(data: bytes, model_bytes: int = 0) -> tuple[dict, dict[str, np.n
 
 
 def _read_tensors(data, start, header):
-    """Read the arrays, which must lie one after the other from the header to the end."""
+    """Read the arrays, which must follow each other without gaps from the header to the end."""
     tensors, end = {}, start
     for key, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         shape, dtype = entry["shape"], DTYPES.get(entry["dtype"])
@@ -180,7 +180,7 @@ def _read_tensors(data, start, header):
 
 
 def _explain_other(data):
-    """Say what was received in place of a packed state."""
+    """Describe what was received in place of a packed state."""
     if len(data) == 0:
         return "an empty file"
     if data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):

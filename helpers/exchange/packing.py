@@ -1,11 +1,11 @@
 """Packed states: what organizations send each other, as arrays and a manifest instead of a pickle.
 
-SubstraFL pickles shared states, and whoever loads a pickle runs what its writer wrote. A packed
-state is a `safetensors <https://github.com/huggingface/safetensors>`_ file: the arrays, and in its
-header a manifest that says what they are. Reading one runs nothing, everything that a reader relies
-on is checked before it is used, and what reading costs is bounded by the size of the message.
+SubstraFL pickles shared states, and loading a pickle runs code of its writer. A packed state is a
+`safetensors <https://github.com/huggingface/safetensors>`_ file: the arrays, and in its header a
+manifest that describes them. Reading one runs no code, everything that a reader relies on is
+checked before it is used, and the cost of reading is bounded by the size of the message.
 
-The checksum finds damage. It is no signature: whoever forges a file can also compute its checksum.
+The checksum detects damage. It is not a signature: whoever forges a file can compute its checksum.
 """
 
 import collections
@@ -34,7 +34,7 @@ from helpers.exchange.manifest import (
     seal,
 )
 
-# A shared state: one of SubstraFL's, or a plain list or dictionary of arrays.
+# A shared state: SubstraFL's, or a plain list or dictionary of arrays.
 State = pydantic.BaseModel | list | dict | None
 
 STATE_CLASSES = (
@@ -47,7 +47,7 @@ STATE_CLASSES = (
     schemas.FedPCASharedState,
     schemas.FedPCAAveragedState,
 )
-_LARGEST_GROWTH = 4  # what int8 grows by when it is decoded to float32
+_LARGEST_GROWTH = 4  # growth of int8 when it is decoded to float32
 
 
 def pack_state(
@@ -64,7 +64,7 @@ def pack_state(
     ----------
     state : pydantic.BaseModel or list or dict or None
         One of SubstraFL's states, or one in their style: fields that are whole numbers, arrays or
-        lists of arrays. A dictionary may hold the same; a list holds arrays.
+        lists of arrays. A dictionary may contain the same; a list contains arrays.
     names : sequence of str, optional
         Names of the tensors in every list of this length; by default they are numbered.
     organization : str, default=""
@@ -72,20 +72,20 @@ def pack_state(
     round : int, default=0
         The round that it belongs to.
     refused : sequence of Fault, default=()
-        What was left out to compute it.
+        What was excluded when it was computed.
 
     Returns
     -------
     bytes
         In the safetensors format. The arrays keep their dtypes and shapes; a
-        :class:`~helpers.exchange.CompactArray` is written in its small form.
+        :class:`~helpers.exchange.CompactArray` is written in its compressed form.
 
     Raises
     ------
     TypeError
-        If the state holds anything else than whole numbers and arrays of numbers.
+        If the state contains anything but whole numbers and arrays of numbers.
     ValueError
-        If what describes the arrays is too long for any reader.
+        If the description of the arrays is too long for any reader.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def pack_state(
             parts = {_key(number): array}
         tensors |= {key: _plain(part, kind) for key, part in parts.items()}
     manifest = {
-        "sha256": BLANK,  # first: nothing that comes later can be taken for it
+        "sha256": BLANK,  # first, so that nothing later can be mistaken for it
         "format": FORMAT,
         "state": kind,
         "fields": layout,
@@ -152,25 +152,25 @@ def unpack_state(
     data : bytes
         What was received.
     origin : str
-        Who sent it, as far as the reader knows, for the error.
+        Who sent it, as far as the reader knows; used in the error.
     classes : sequence of type, default=()
         Classes of states that are accepted besides SubstraFL's own.
     model_bytes : int, default=0
-        Size of the model in float32. A state takes this, four times its bytes and two megabytes
-        at most, so that a reader of a sparse one, which may claim any shape, must know it.
+        Size of the model in float32. A state takes at most this plus four times its bytes plus
+        two megabytes. It is needed to read a sparse state, which may claim any shape.
 
     Returns
     -------
     state : pydantic.BaseModel or list or dict or None
         As it was packed; its arrays are copies.
     manifest : Manifest
-        What it says of itself.
+        Its description of itself.
 
     Raises
     ------
     UpdateError
         If it is truncated, altered, of an unknown class, too large, a pickle, or anything else
-        that :func:`pack_state` does not write. Nothing else is raised, whatever the bytes are.
+        that :func:`pack_state` does not write. Nothing else is raised, for any bytes.
     """
     try:
         known = {cls.__name__: cls for cls in (*STATE_CLASSES, *classes)}
@@ -178,7 +178,7 @@ def unpack_state(
     except Refusal as refusal:
         tensor, reason = refusal.args
     except Exception as error:
-        # The bytes come from outside: what they break must not end as an accident of this code.
+        # The bytes are untrusted: any failure that they cause must end as a refusal.
         tensor, reason = "", f"cannot be read ({type(error).__name__}: {str(error)[:200]})"
     raise UpdateError(Fault(origin, tensor, reason))
 
@@ -208,7 +208,7 @@ def list_tensors(state: State, manifest: Manifest) -> dict[str, np.ndarray]:
 
 
 def _unpack(data, classes, model_bytes):
-    """Read a state; raise Refusal where the reason is known."""
+    """Read a state; raise Refusal with the reason."""
     manifest, tensors = read_packed(data, model_bytes)
     kind, layout = manifest["state"], manifest["fields"]
     require(
@@ -264,12 +264,12 @@ def _name_tensors(layout, names, most):
 
 
 def _key(number, part="values"):
-    """Name a tensor in the file: short, since every name is one more cost of a small tensor."""
+    """Name a tensor in the file: short, since every name adds to the size of a small tensor."""
     return str(number) if part == "values" else f"{number}:{part}"
 
 
 def _check_room(encodings, tensors, model_bytes):
-    """Refuse sparse tensors, which may claim any shape, before there is memory for them."""
+    """Refuse sparse tensors that claim too large a shape, before memory is allocated."""
     sparse = {n: header for n, (encoding, header) in encodings.items() if encoding == "top_k"}
     parts = [tensors.get(_key(n, part)) for n in sparse for part in ("values", "indices")]
     room = model_bytes + _LARGEST_GROWTH * sum(part.nbytes for part in parts if part is not None)
@@ -278,7 +278,7 @@ def _check_room(encodings, tensors, model_bytes):
 
 
 def _take_array(tensors, number, encoded, name):
-    """Take one tensor out of those that were read, decoded if it is compressed."""
+    """Take one of the tensors that were read, and decode it if it is compressed."""
     parts = {
         part: tensors.pop(_key(number, part))
         for part in ("values", "indices")
@@ -295,7 +295,7 @@ def _take_array(tensors, number, encoded, name):
 
 
 def _build(kind, fields, classes):
-    """Make the state from its fields."""
+    """Build the state from its fields."""
     if kind == "dict":
         return fields
     if kind == "None":
@@ -341,7 +341,7 @@ def _fields_of(state):
 
 
 def _plain(array, kind):
-    """Make an array that can be written as it lies in memory."""
+    """Make an array that can be written as it is in memory."""
     array = np.asarray(array)
     if array.dtype.name not in DTYPES.values():
         raise TypeError(

@@ -1,14 +1,13 @@
-"""Weights as named arrays: the only thing of a Keras model that leaves an organization.
+"""Weights as named arrays: the only part of a Keras model that leaves an organization.
 
 A set of parameters is a plain dictionary, tensor name to array, in the model's order: first the
-trainable variables, then, by choice, the BatchNorm moving statistics. It is the order of
-SubstraFL's ``weight_manager`` for PyTorch, and the verbs are the same.
+trainable variables, then, optionally, the BatchNorm moving statistics. Order and verbs are those of
+SubstraFL's ``weight_manager`` for PyTorch.
 
 Seed generators, optimizer slots, metrics, frozen layers and the statistics of other layers are
 never part of it: they stay where they are.
 
-Nothing here imports TensorFlow. A model is only asked for its variables, so that a task which
-averages arrays does not pay for an import that it does not need.
+Nothing here imports TensorFlow: a task that only averages arrays does not need it.
 """
 
 import itertools
@@ -20,24 +19,24 @@ import numpy as np
 
 from helpers.compatibility import flatten_layers
 
-# Keras' variables by their names: Keras itself is not needed here. And what is exchanged of them.
+# Keras' variables by name, without importing Keras; and the arrays that are exchanged.
 Variables = dict[str, Any]
 Parameters = dict[str, np.ndarray]
 
 
 def exchanged_variables(model: Any, with_batch_norm_parameters: bool = False) -> Variables:
-    """Name the variables of a model that are exchanged; all functions below are given these.
+    """Name the variables of a model that are exchanged; all functions below take these.
 
-    Keras numbers the layers that the user did not name with a counter of the whole process
-    (``conv2d_7``), so that two builds of one model disagree. Here they are numbered again within
-    the model; names that the user gave stay as they are.
+    Keras numbers unnamed layers with one counter for the whole process (``conv2d_7``), so that two
+    builds of one model differ. Here they are renumbered within the model; names that the user
+    gave are kept.
 
     Parameters
     ----------
     model : keras.Model
         A built model.
     with_batch_norm_parameters : bool, default=False
-        Whether the moving mean and variance of BatchNorm layers belong to the exchange.
+        Whether the moving mean and variance of BatchNorm layers are exchanged.
 
     Returns
     -------
@@ -58,7 +57,7 @@ def exchanged_variables(model: Any, with_batch_norm_parameters: bool = False) ->
     variables = list(model.trainable_variables)
     if with_batch_norm_parameters:
         for layer in flatten_layers(model):
-            if _is_batch_norm(layer) and layer.trainable:  # frozen statistics do not move
+            if _is_batch_norm(layer) and layer.trainable:  # frozen statistics do not change
                 variables += [layer.moving_mean, layer.moving_variance]
     renamed = layer_names(model)
     named = {}
@@ -86,7 +85,7 @@ def get_parameters(variables: Variables) -> Parameters:
 
 
 def set_parameters(variables: Variables, parameters: Parameters) -> None:
-    """Give the exchanged variables the values of ``parameters``.
+    """Set the exchanged variables to the values of ``parameters``.
 
     Parameters
     ----------
@@ -194,7 +193,7 @@ def weighted_sum_parameters(
     ------
     ValueError
         If the numbers of sets and coefficients differ, two sets do not match, or arrays of whole
-        numbers are to be multiplied by something else.
+        numbers would be multiplied by fractions.
     """
     if len(parameters_list) == 0 or len(parameters_list) != len(coefficient_list):
         raise ValueError(
@@ -298,10 +297,9 @@ def zeros_like_parameters(variables: Variables) -> Parameters:
 def name_parameters(
     arrays: Sequence[np.ndarray], expected: Parameters, origin: str = "the shared state"
 ) -> Parameters:
-    """Give the names back to arrays that travelled as a list, and check them.
+    """Restore the names of arrays that were sent as a list, and check them.
 
-    SubstraFL's shared states are lists without names; the order of the model is what both sides
-    agree on.
+    SubstraFL's shared states are lists without names; both sides use the order of the model.
 
     Parameters
     ----------
@@ -338,14 +336,14 @@ def name_parameters(
 
 
 def _are_floats(*values):
-    """Return whether all of some values are arrays of floating-point numbers; bfloat16 is a V."""
+    """Return whether all values are arrays of floating-point numbers; the kind of bfloat16 is V."""
     return all(getattr(value, "dtype", np.dtype(int)).kind in "fV" for value in values)
 
 
 def check_parameters(
     parameters: Parameters, expected: Parameters, origin: str = "the parameters"
 ) -> None:
-    """Refuse parameters whose names, order, shapes, dtypes or values cannot be right.
+    """Refuse parameters with wrong names, order, shapes or dtypes, or values that are not finite.
 
     Parameters
     ----------
@@ -397,12 +395,12 @@ def _tensor_faults(name, value, expected):
 
 
 def _is_batch_norm(layer):
-    """Tell a BatchNorm layer (or a subclass of it) without importing Keras."""
+    """Return whether a layer is BatchNorm (or a subclass), without importing Keras."""
     return any(cls.__name__ == "BatchNormalization" for cls in type(layer).__mro__)
 
 
 def layer_names(model: Any) -> dict[str, str]:
-    """Map the names that Keras numbered by itself to a numbering within this model.
+    """Map Keras' automatic names to names numbered within this model.
 
     Parameters
     ----------

@@ -1,12 +1,15 @@
-"""Fairness: whom the data and the model serve less well, and what can be done about it."""
+"""Fairness: which patients data and model serve less well, and what can be done about it."""
 
 from helpers.fairness.audit import OddsRatio as OddsRatio
 from helpers.fairness.audit import correct_holm as correct_holm
+from helpers.fairness.audit import describe_planted as describe_planted
 from helpers.fairness.audit import explain_association as explain_association
 from helpers.fairness.audit import find_associations as find_associations
 from helpers.fairness.audit import measure_imbalance as measure_imbalance
 from helpers.fairness.audit import measure_odds_ratio as measure_odds_ratio
+from helpers.fairness.audit import name_pairs as name_pairs
 from helpers.fairness.choices import compare_choices as compare_choices
+from helpers.fairness.choices import describe_gap as describe_gap
 from helpers.fairness.counts import count_groups as count_groups
 from helpers.fairness.counts import sum_counts as sum_counts
 from helpers.fairness.counts import suppress as suppress

@@ -1,4 +1,4 @@
-"""Audit: what goes along with the label, and with what else, from counts alone."""
+"""Audit: associations of variables with the label and with each other, from counts alone."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -75,18 +75,18 @@ def find_associations(
         count are left out together with everything else of the first variable's value in that
         stratum, which changes no share within the others.
     within : str or list of str, optional
-        Variables whose values must not be mixed: an association is looked for inside each of
-        them, such as within each hospital. A table of two variables of which one is a stratum
-        itself, such as hospital and label, is tested without strata.
+        Variables that define strata: an association is tested inside each value, such as within
+        each hospital. A table of two variables of which one is itself in ``within``, such as
+        hospital and label, is tested without strata.
     alpha : float in (0, 1), default=0.05
         Chance of one false finding or more.
 
     Returns
     -------
     pandas.DataFrame
-        One row for each table: ``first``, ``second``, ``patients`` (that counted), ``effect`` in
+        One row for each table: ``first``, ``second``, ``patients`` (counted), ``effect`` in
         [0, 1] with its 95 % interval ``low`` and ``high``, ``p``, ``p_holm``, ``found``, and
-        ``detectable``: the effect that so many patients show in four cases of five.
+        ``detectable``: the effect that so many patients reveal in four cases of five.
 
     Raises
     ------
@@ -137,8 +137,71 @@ def find_associations(
     return found
 
 
+def name_pairs(pairs: pd.DataFrame) -> str:
+    """List pairs of variables for a sentence.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        Columns ``first`` and ``second``, such as rows of :func:`find_associations`.
+
+    Returns
+    -------
+    str
+        The pairs, or ``"none"``.
+
+    Examples
+    --------
+    >>> name_pairs(pd.DataFrame({"first": ["sex", "age_band"], "second": ["label", "view"]}))
+    'sex–label, age band–view'
+    """
+    names = [f"{a}–{b}" for a, b in zip(pairs["first"], pairs["second"], strict=True)]
+    return ", ".join(names).replace("_", " ") or "none"
+
+
+def describe_planted(audited: pd.DataFrame, effects: pd.Series, name: str) -> str:
+    """Describe in sentences which planted associations an audit has found.
+
+    Parameters
+    ----------
+    audited : pandas.DataFrame
+        As :func:`find_associations` returns it, with a column ``planted``; ``found`` and
+        ``planted`` may be 0 and 1.
+    effects : pandas.Series
+        The effect of each pair in a population that shows it, indexed by ``first`` and
+        ``second``.
+    name : str
+        What the sentences call the audit.
+
+    Returns
+    -------
+    str
+        Three lines: the planted pairs that were missed; the pairs that were found though not
+        planted; and how many of the missed effects are smaller than what can be detected.
+
+    Examples
+    --------
+    >>> rows = {"first": ["sex"], "second": ["view"], "found": [False], "planted": [True]}
+    >>> audited = pd.DataFrame(rows | {"detectable": [0.2]})
+    >>> effects = audited.set_index(["first", "second"])["detectable"] / 2
+    >>> print(describe_planted(audited, effects, "small"))
+    small: missed of 1 planted: sex–view.
+    small: found though not planted: none.
+    small: of 1 missed, left of their grey mark: 1.
+    """
+    found, planted = audited["found"].astype(bool), audited["planted"].astype(bool)
+    missed = audited[planted & ~found]
+    bars = zip(missed["first"], missed["second"], missed["detectable"], strict=True)
+    unseen = sum(bool(effects[first, second] < bar) for first, second, bar in bars)
+    return (
+        f"{name}: missed of {planted.sum()} planted: {name_pairs(missed)}.\n"
+        f"{name}: found though not planted: {name_pairs(audited[found & ~planted])}.\n"
+        f"{name}: of {len(missed)} missed, left of their grey mark: {unseen}."
+    )
+
+
 def correct_holm(p_values: ArrayLike) -> np.ndarray:
-    """Correct p-values for having looked many times (Holm 1979).
+    """Correct p-values for multiple tests (Holm 1979).
 
     Parameters
     ----------
@@ -185,7 +248,7 @@ def measure_odds_ratio(
     column : str
         The groups.
     values : tuple
-        The group whose odds are above, then the one below.
+        The group in the numerator of the odds ratio, then the one in the denominator.
     within : str or list of str, optional
         The strata.
     level : float in (0, 1), default=0.95
@@ -230,7 +293,7 @@ def measure_odds_ratio(
 def explain_association(
     counts: pd.DataFrame, column: str, values: tuple, *, within: str | list[str]
 ) -> pd.Series:
-    """Return whether an association survives within strata, or is one of their mixture.
+    """Return whether an association persists within strata, or is due to mixing them.
 
     Parameters
     ----------
@@ -239,7 +302,7 @@ def explain_association(
     column, values
         As for :func:`measure_odds_ratio`.
     within : str or list of str
-        The strata: what might stand behind the association.
+        The strata, which might explain the association.
 
     Returns
     -------
@@ -247,15 +310,17 @@ def explain_association(
         ``crude`` and ``adjusted`` odds ratios with ``…_low`` and ``…_high`` (95 %), and the
         ``verdict``:
 
-        - ``"reverses"``: both intervals leave out 1, on different sides (Simpson's paradox);
-        - ``"vanishes"``: the crude one leaves out 1, the adjusted one does not, and less than half
-          of the crude log odds ratio is left;
-        - ``"appears"``: only the adjusted one leaves out 1;
-        - ``"stays"``: both leave out 1, on one side;
-        - ``"unclear"``: the adjusted one holds 1, but so do values as large as the crude one;
-        - ``"none"``: neither leaves out 1.
+        - ``"reverses"``: both intervals exclude 1, on different sides (Simpson's paradox);
+        - ``"vanishes"``: the crude one excludes 1, the adjusted one does not, and less than half of
+          the crude log odds ratio is left;
+        - ``"appears"``: only the adjusted one excludes 1;
+        - ``"stays"``: both exclude 1, on the same side;
+        - ``"unclear"``: the crude one excludes 1, the adjusted one does not, and half of the crude
+          log odds ratio or more is left;
+        - ``"none"``: neither excludes 1.
 
-        And the column ``n_reversed`` of strata that point the other way than the crude ratio.
+        ``n_reversed`` is the number of strata whose ratio is on the other side of 1 than the crude
+        one.
     """
     strata = [within] if isinstance(within, str) else list(within)
     crude = measure_odds_ratio(counts, column, values)
@@ -318,7 +383,7 @@ def _general_association(counts, first, second, strata):
 
 
 def _noncentrality(q, degrees, level=0.95):
-    """Return the limits of the noncentrality of which the statistic is a draw."""
+    """Return the limits of the noncentrality from which the statistic may have been drawn."""
     limits = []
     for tail in ((1 + level) / 2, (1 - level) / 2):
         top = 10 * q + 100
@@ -331,6 +396,6 @@ def _noncentrality(q, degrees, level=0.95):
 
 
 def _needed(degrees, alpha, power=0.8):
-    """Return the noncentrality that a test at this level finds with this power."""
+    """Return the noncentrality that a test at this level detects with this power."""
     bar = chi2.isf(alpha, degrees)
     return brentq(lambda x: ncx2.sf(bar, degrees, x) - power, 1e-6, 10 * bar + 100)

@@ -1,4 +1,4 @@
-"""Choices: ways to decide about the same films, each compared with one of them."""
+"""Choices: ways to decide on the same films, each compared with one of them."""
 
 from collections.abc import Hashable, Mapping, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from helpers.evaluation import balanced_accuracy, bootstrap_difference
+from helpers.evaluation import balanced_accuracy, bootstrap_difference, describe_change
 from helpers.evaluation.metrics import Labels, labels_of
 from helpers.fairness.group_metrics import compare_gaps
 
@@ -27,7 +27,7 @@ def compare_choices(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Compare many ways to decide with one of them: accuracy and gaps, on the same patients.
+    """Compare several ways to decide with one of them: accuracy and gaps, on the same patients.
 
     Parameters
     ----------
@@ -94,3 +94,45 @@ def compare_choices(
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index = pd.MultiIndex.from_tuples(rows)
     return table
+
+
+def describe_gap(row: pd.Series, rate: str, groups: tuple[str, str]) -> str:
+    """Describe in sentences how a gap between two groups changed.
+
+    Parameters
+    ----------
+    row : pandas.Series
+        A row of a gap, as :func:`compare_choices` returns it.
+    rate : str
+        Name of the rate in the sentences, such as ``"TPR"``.
+    groups : tuple of str
+        Names of the two groups in the sentences.
+
+    Returns
+    -------
+    str
+        Three lines: the gap before and after, with its sign, and whether that was levelling down;
+        the change of its size with its interval; and the change of each group's rate.
+
+    Examples
+    --------
+    >>> sex = pd.Series(["F", "F", "M", "M"] * 20)
+    >>> decided = {"floor": [0, 0, 1, 0] * 20, "fair": [1, 0, 1, 0] * 20}
+    >>> found = compare_choices(
+    ...     [1, 0, 1, 0] * 20, decided, "floor", sex, range(80), between=("F", "M"), n=50
+    ... )
+    >>> row = found.loc[("fair", "true_positive_rate_gap")]
+    >>> print(describe_gap(row, "TPR", ("women", "men")))
+    gap of TPR -1.000 → +0.000.
+      Its size: -1.000 [-1.000, -1.000], smaller.
+      TPR of women +1.000, of men +0.000.
+    """
+    change = describe_change(*row[["value", "low", "high"]], below="smaller", above="LARGER")
+    first, second = groups
+    return (
+        f"gap of {rate} {row['before']:+.3f} → {row['after']:+.3f}"
+        f"{', sign reversed' if row['reversed'] else ''}"
+        f"{', levelling down' if row['levelled_down'] else ''}.\n"
+        f"  Its size: {change}.\n"
+        f"  {rate} of {first} {row['first_change']:+.3f}, of {second} {row['second_change']:+.3f}."
+    )

@@ -1,6 +1,6 @@
-"""Counts: how many films or patients a hospital has of each kind, the one thing an audit sends.
+"""Counts: how many films or patients a hospital has in each group, all that an audit sends.
 
-Every hospital counts for itself, hides its small cells and sends the table; the tables are added.
+Every hospital counts its own, hides small cells and sends the table; the tables are added.
 A table of counts has a column for each variable and the column ``count`` (``Int64``); a hidden
 cell is missing.
 """
@@ -19,7 +19,7 @@ def count_groups(
 ) -> pd.DataFrame:
     """Count the films or patients of each group and label; runs where the films are.
 
-    Films of one patient are not independent, so that a test takes them for more than they are.
+    Films of one patient are not independent, and a test that ignores this is overconfident.
     With ``unit="patients"`` one film counts for each patient, the first with a label in the order
     of the table, and tests on the counts are valid.
 
@@ -124,14 +124,14 @@ def sum_counts(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
 def suppress(counts: pd.DataFrame, minimum: int = 5) -> pd.DataFrame:
     """Hide small cells, and the larger ones from which they could be worked out.
 
-    Cells from 1 to ``minimum - 1`` are hidden. Somebody who knows the sums of the table (from
-    another table of the same hospital, say) could subtract; so further cells are hidden, the
-    smallest first, until no hidden small cell is determined by the sums along each variable.
+    Cells from 1 to ``minimum - 1`` are hidden. Somebody who knows the sums of the table (for
+    example from another table of the same hospital) could subtract; so further cells are hidden,
+    the smallest first, until no hidden small cell is determined by the sums along each variable.
 
-    Protected is the exact value of every small cell against anybody who has this table and its
-    sums. *Not* protected: that a cell is empty (zeros are shown), bounds that follow from sums
-    because no count is negative, and what two tables about almost the same patients, such as
-    those of yesterday and today, tell by their difference. Against these only noise helps.
+    This protects the exact value of every small cell against anybody who has this table and its
+    sums. *Not* protected are: that a cell is empty (zeros are shown); bounds that follow from sums
+    because no count is negative; and what the difference of two tables about almost the same
+    patients, such as those of yesterday and today, reveals. Against these only noise helps.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def suppress(counts: pd.DataFrame, minimum: int = 5) -> pd.DataFrame:
     while len(exposed := _determined(sums, hidden, small)):
         lonely = sums[(sums & hidden).sum(axis=1) == 1]
         around = sums[sums[:, exposed].any(axis=1)]
-        # Where a sum has one hidden cell, that cell follows; an empty cell is hidden last.
+        # A single hidden cell follows from its sum; empty cells are hidden last.
         choices = [part.any(axis=0) & ~hidden for part in (lonely, around)]
         choices = [choice & known for known in (numbers > 0, True) for choice in choices]
         candidates = next((np.flatnonzero(c) for c in choices if c.any()), ())
@@ -192,7 +192,7 @@ def _determined(sums, hidden, small):
     places = np.flatnonzero(hidden)
     if not len(places) or not small.any():
         return places[:0]
-    # What may be added to the hidden cells without changing a sum: the null space of the sums.
+    # Changes of the hidden cells that change no sum: the null space of the sums.
     _, values, rows = np.linalg.svd(sums[:, places].astype(float), full_matrices=True)
     free = rows[np.count_nonzero(values > 1e-9) :]
     fixed = np.all(np.abs(free) < 1e-9, axis=0)

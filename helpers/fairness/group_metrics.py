@@ -1,4 +1,4 @@
-"""Group metrics: how a model does for each group of patients, and how far the groups are apart."""
+"""Group metrics: how a model performs for each group of patients, and the gaps between groups."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from helpers.evaluation import (
 )
 from helpers.evaluation.metrics import Labels, check_finite, labels_of, share_of
 
-# Of decisions, then of probabilities: a resample is measured thousands of times, so in NumPy.
+# Metrics of decisions, then of probabilities; in NumPy, as thousands of resamples need them.
 _RATES = {
     "selection_rate": lambda labels, called: share_of(called == 1),
     "true_positive_rate": lambda labels, called: share_of(called[labels == 1] == 1),
@@ -62,7 +62,7 @@ def measure_groups(
         Indexed by group: ``films``, ``patients``, ``positive`` (films), ``selection_rate`` (share
         called positive), ``true_positive_rate`` (sensitivity), ``false_positive_rate``,
         ``balanced_accuracy``, ``auc``, ``calibration_error`` (ECE), all in [0, 1] and NaN where
-        not defined, and ``too_small``: these numbers are not facts about the group.
+        not defined, and ``too_small``: the group is too small to interpret its numbers.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def measure_groups(
     wanted = {"films": count, **_RATES}
     params = {}
     if scores is not None:
-        # y_pred is the decisions; these two want the probabilities instead.
+        # y_pred holds the decisions; these two take the probabilities instead.
         for name, metric in _SCORES.items():
             wanted[name] = lambda y_true, y_pred, scores, metric=metric: metric(y_true, scores)
             params[name] = {"scores": scores}
@@ -120,11 +120,11 @@ def measure_gaps(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Measure how far the groups are apart, with intervals over patients.
+    """Measure the gaps between groups, with intervals over patients.
 
     The gap of a metric is the largest value minus the smallest, among groups that are not too
-    small. The interval is that of the difference between *these two* groups, so that it can hold
-    0; with many groups the largest gap is large by chance alone, and the interval does not know.
+    small. The interval is that of the difference between *these two* groups, so that it can contain
+    0. With many groups the largest gap is large by chance alone, which the interval ignores.
 
     Parameters
     ----------
@@ -306,7 +306,7 @@ def compare_gaps(
 
 
 def split_selection_gap(measured: pd.DataFrame, between: tuple[str, str]) -> pd.Series:
-    r"""Split the gap of selection rates into what prevalence, sensitivity and false alarms do.
+    r"""Split the gap of selection rates into the parts of prevalence, sensitivity and false alarms.
 
     A group with prevalence :math:`\pi` is called positive at the rate :math:`\pi\,\text{TPR} +
     (1 - \pi)\,\text{FPR}`. With :math:`\Delta` the first group minus the second, and a bar for the
@@ -318,8 +318,8 @@ def split_selection_gap(measured: pd.DataFrame, between: tuple[str, str]) -> pd.
         + \overline{\pi}\,\Delta\text{TPR} + (1 - \overline{\pi})\,\Delta\text{FPR},
 
     exactly. Equalized odds make the last two terms zero and leave the first. It is zero only if
-    the groups are ill equally often, or if TPR and FPR are equal, which means that decisions have
-    nothing to do with the label. A perfect model has TPR 1 and FPR 0: its gap is the whole
+    the groups are ill equally often, or if TPR and FPR are equal, which means that decisions are
+    unrelated to the label. A perfect model has TPR 1 and FPR 0: its gap is the whole
     :math:`\Delta\pi`.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Selection: films that are left out because of who is on them, so that a bias is known."""
+"""Selection: films that are left out depending on group and label, to plant a known bias."""
 
 import numpy as np
 import pandas as pd
@@ -19,9 +19,9 @@ def leave_out(
 ) -> pd.DataFrame:
     """Leave out ill patients of one group and healthy ones of the others, in one split.
 
-    As when one group comes to be filmed in a screening and the others as emergencies: label and
-    group go along with each other in these films, and not in the patients whom the model will
-    meet, who are those of the other splits.
+    This is as if one group were imaged in a screening and the others as emergencies: label and
+    group are associated in these films, but not in the patients on whom the model is used, those of
+    the other splits.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def leave_out(
         The group whose positive films are left out, such as ``"F"``; of all others it is the
         negative films.
     share : float in [0, 1)
-        Chance of such a film to be left out.
+        Probability that such a film is left out.
     split : str, default="train"
         The split that is changed.
     seed : int, default=0

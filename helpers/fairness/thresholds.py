@@ -1,7 +1,7 @@
-"""Thresholds: from scores to decisions, for everybody the same or group by group.
+"""Thresholds: from scores to decisions, the same for all patients or group by group.
 
 All are fitted on validation films (labels, scores, groups) and then decide on others (scores,
-groups). A threshold for each group needs to know the group of the next patient, too.
+groups). A threshold for each group needs the group of every new patient, too.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Thresholds:
     Parameters
     ----------
     by_group : dict of str to float
-        Group and its threshold. The group ``None`` stands for all that are not named.
+        Group and its threshold. The group ``None`` is for all groups that are not named.
     """
 
     by_group: dict
@@ -68,7 +68,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class RandomizedThresholds:
-    """Fairlearn's thresholds: two for each group, between which a die is thrown.
+    """Fairlearn's thresholds: two for each group, between which the decision is randomized.
 
     Parameters
     ----------
@@ -119,11 +119,11 @@ def fit_thresholds(
     - ``"per_group"``: for each group the threshold with its best balanced accuracy, for example
       with the hospitals as groups;
     - ``"demographic_parity"``, ``"equalized_odds"``, ``"true_positive_rate_parity"``: the best
-      balanced accuracy among the decisions that hold this parity on these films (Hardt et al.
+      balanced accuracy among the decisions with this parity on these films (Hardt et al.
       2016 [1]_), by fairlearn's ``ThresholdOptimizer``. They are randomized;
     - ``"reject_option"``: films close to the one threshold are called positive in the groups
-      found too rarely, and negative in the others (Kamiran et al. 2012 [2]_); how close is chosen
-      so that the sensitivities of the groups differ by no more than 0.02 above the least.
+      detected too rarely, and negative in the others (Kamiran et al. 2012 [2]_); how close is
+      chosen so that the gap of sensitivities is at most 0.02 above the smallest possible.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def fit_thresholds(
     Returns
     -------
     Thresholds or RandomizedThresholds
-        Ask its ``decide(scores, groups)``.
+        Call its ``decide(scores, groups)``.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def fit_thresholds(
 
 
 def _fit_reject_option(labels, scores, groups, n_margins=100):
-    """Move the thresholds of the groups apart until their sensitivities differ least."""
+    """Move the thresholds of the groups apart until the gap of sensitivities is smallest."""
     middle = choose_threshold(labels, scores)
     names = np.unique(groups)
     ill = labels == 1
@@ -204,7 +204,7 @@ def _fit_reject_option(labels, scores, groups, n_margins=100):
         return np.array([called[ill & (groups == name)].mean() for name in names])
 
     found = sensitivities({None: middle})
-    # The closest to the threshold, from none to half of all films.
+    # The films closest to the threshold, from none to half of all.
     distances = np.abs(scores - middle)
     margins = np.quantile(distances, np.linspace(0, 0.5, n_margins))
     choices = [{str(name): middle for name in names}]
@@ -217,7 +217,7 @@ def _fit_reject_option(labels, scores, groups, n_margins=100):
         if np.isfinite(middle)
     ]
     gaps = np.array([np.ptp(sensitivities(choice)) for choice in choices])
-    # Of those that are about as good, the one that turns the fewest decisions.
+    # Of those that are about as good, the one that changes the fewest decisions.
     best = choices[np.flatnonzero(gaps <= gaps.min() + _TOLERANCE)[0]]
     return Thresholds(best)
 

@@ -1,4 +1,4 @@
-"""Weighting: how much each film counts in the loss, from counts of groups and labels.
+"""Weighting: the weight of each film in the loss, from counts of groups and labels.
 
 The counts may be a hospital's own or the sum over hospitals: whole numbers add up exactly, so that
 weights from federated counts are those of the pooled films, to the last bit.
@@ -28,7 +28,7 @@ def compute_weights(counts: pd.DataFrame, scheme: str) -> pd.DataFrame:
     - ``"none"``: 1;
     - ``"class_balanced"``: :math:`n / (2 n_y)`;
     - ``"kamiran_calders"``: :math:`n_g n_y / (n\,n_{gy})`, the reweighing of Kamiran & Calders
-      (2012 [1]_, Section 4.2), after which the label no longer goes along with the group;
+      (2012 [1]_, Section 4.2), after which label and group are independent;
     - ``"inverse_group_frequency"``: :math:`n / (G\,n_g)`;
     - ``"hospital_balanced"``: the same with the hospitals as groups.
 
@@ -40,7 +40,7 @@ def compute_weights(counts: pd.DataFrame, scheme: str) -> pd.DataFrame:
         Counts of *films* as :func:`~helpers.fairness.count_groups` or
         :func:`~helpers.fairness.sum_counts` returns them: the groups' columns, ``label`` and
         ``count``. Several columns make groups of their combinations. With
-        ``"hospital_balanced"`` one of them is ``hospital``, the only one that counts.
+        ``"hospital_balanced"`` one of them is ``hospital``, the only one that is used.
     scheme : str
         A name among ``helpers.fairness.SCHEMES``.
 
@@ -57,9 +57,9 @@ def compute_weights(counts: pd.DataFrame, scheme: str) -> pd.DataFrame:
 
     Notes
     -----
-    A factor that all films of a hospital share leaves its local updates as they are when the
-    optimizer is Adam, which divides by the size of the gradient, and federated averaging weights
-    hospitals by their numbers of films anyway. ``"hospital_balanced"`` acts where films are pooled,
+    A factor common to all films of a hospital does not change its local updates if the optimizer is
+    Adam, which divides by the size of the gradient; and federated averaging weights hospitals by
+    their numbers of films in any case. ``"hospital_balanced"`` acts where films are pooled,
     or under plain gradient descent.
 
     References

@@ -1,7 +1,7 @@
 """References: the published algorithms in a few lines of NumPy, for comparison.
 
-Each is written from its paper, on a linear model with its gradient by hand, and shares nothing with
-the algorithms that train networks. The tests and the page on exactness compare the two.
+Each is written from its paper, for a linear model with a hand-written gradient, and shares no code
+with the algorithms that train networks. The tests and the page on exactness compare the two.
 """
 
 from helpers.numpy_reference.cyclic import cyclic_transfer as cyclic_transfer

@@ -13,7 +13,7 @@ def fed_avg_with_feedback(
     n_rounds: int,
     compress: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """Send compressed updates, and add what was lost to the next one.
+    """Send compressed updates, and add what was not sent to the next one.
 
     Parameters
     ----------
@@ -24,8 +24,8 @@ def fed_avg_with_feedback(
     n_rounds : int
         Number of averages.
     compress : callable
-        Maps one tensor of an update to what the reader makes of what was sent. The tensors are the
-        weights, and the bias by itself.
+        Maps one tensor of an update to what the receiver decodes. The tensors are the weights and
+        the bias.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def fed_avg_with_feedback(
 
 
 def round_to_int8(values: np.ndarray) -> np.ndarray:
-    """Round to 255 steps, the outermost of which is the largest value.
+    """Round to 255 levels, the outermost of which is the largest value.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def round_to_int8(values: np.ndarray) -> np.ndarray:
 
 
 def keep_largest(values: np.ndarray, share: float) -> np.ndarray:
-    """Keep the values that are furthest from zero.
+    """Keep the values of largest magnitude.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ def fed_avg(
     n_rounds : int
         Number of averages.
     participants : callable, optional
-        Maps a round, from 0, to the places of the hospitals that train in it; all by default.
+        Maps a round, from 0, to the indices of the hospitals that train in it; all by default.
 
     Returns
     -------

@@ -16,7 +16,7 @@ def fed_opt(
     beta_2: float = 0.99,
     tau: float = 1e-3,
 ) -> np.ndarray:
-    """Let the average of the updates be an optimizer's gradient.
+    """Use the average of the updates as an optimizer's gradient.
 
     The paper averages clients uniformly; SubstraFL's strategy weights them by their samples, and so
     do ``hospitals`` unless they are ``uniform``.

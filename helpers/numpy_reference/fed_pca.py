@@ -8,21 +8,21 @@ from helpers.numpy_reference.linear import Films
 def fed_pca(
     films: Films, n_components: int, n_rounds: int, seed: int, *, pooled: bool = True
 ) -> np.ndarray:
-    """Iterate on the average of the hospitals' products with their covariances.
+    """Iterate on the average of the products of the hospitals' covariances with the components.
 
     Parameters
     ----------
     films : sequence of (numpy.ndarray, numpy.ndarray)
-        Of each hospital the films as rows, (n, d), and the labels, which are not used.
+        For each hospital the films as rows, (n, d), and the labels, which are not used.
     n_components : int
         Number of components.
     n_rounds : int
         Number of rounds; the first one averages the means.
     seed : int
-        Seed of the first guess.
+        Seed of the initial components.
     pooled : bool, default=True
-        Whether a hospital shares a mean of its films, which the strategy weights by their number;
-        else a sum, which is weighted once more, as by SubstraFL's ``TorchFedPCAAlgo``.
+        Whether a hospital shares a mean over its films, which the strategy weights by their number;
+        otherwise a sum, which is weighted again, as by SubstraFL's ``TorchFedPCAAlgo``.
 
     Returns
     -------

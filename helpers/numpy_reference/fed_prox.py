@@ -6,7 +6,7 @@ from helpers.numpy_reference.linear import LinearHospitals
 
 
 def fed_prox(hospitals: LinearHospitals, x: np.ndarray, n_rounds: int, mu: float) -> np.ndarray:
-    r"""Average updates that a proximal term keeps near the global weights.
+    r"""Average updates whose proximal term keeps them near the global weights.
 
     The gradient of :math:`\frac{\mu}{2} \lVert y - x \rVert^2` is :math:`\mu (y - x)`.
 

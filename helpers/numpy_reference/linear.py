@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# Of each hospital the films as rows, (n, d), and the labels, (n,).
+# For each hospital the films as rows, (n, d), and the labels, (n,).
 Films = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
@@ -12,14 +12,14 @@ class LinearHospitals:
     r"""Hospitals that fit :math:`a^\top w + b` to labels by stochastic gradient descent.
 
     The loss of a batch is the mean of :math:`(a^\top w + b - y)^2`, and its gradient is written by
-    hand. Weights are one row :math:`x = (w, b)`.
+    hand. The weights are one vector :math:`x = (w, b)`.
 
     Parameters
     ----------
     films : sequence of (numpy.ndarray, numpy.ndarray)
-        Of each hospital the films as rows, (n, d) float64, and the labels, (n,) float64.
+        For each hospital the films as rows, (n, d) float64, and the labels, (n,) float64.
     batches : sequence of callable
-        Of each hospital a function without arguments: the batches of its next round, a list of
+        For each hospital a function without arguments: the batches of its next round, a list of
         arrays of indices.
     rate : float
         Learning rate.
@@ -27,10 +27,10 @@ class LinearHospitals:
         Clip the gradient of each film to this norm (Abadi et al. 2016, Algorithm 1, without
         noise).
     batch_size : int, optional
-        What sums over a batch are divided by; by default the size of the batch.
+        Divisor of sums over a batch; by default the size of the batch.
     uniform : bool, default=False
         Whether hospitals count equally in an average, as in the papers of Scaffold and of the
-        server optimizers; else by their films, as in SubstraFL.
+        server optimizers; otherwise by their films, as in SubstraFL.
 
     Attributes
     ----------
@@ -74,9 +74,9 @@ class LinearHospitals:
         k : int
             The hospital.
         start : numpy.ndarray, shape (d + 1,)
-            The weights to start from.
+            The initial weights.
         correction : callable, optional
-            What is added to the gradient of an update, as a function of the weights.
+            Function of the weights whose value is added to the gradient of an update.
 
         Returns
         -------
@@ -102,7 +102,7 @@ class LinearHospitals:
         Parameters
         ----------
         values : sequence of numpy.ndarray
-            One for each hospital that counts.
+            One for each hospital in the average.
         places : sequence of int, optional
             Which hospitals these are; all by default.
 
@@ -116,7 +116,7 @@ class LinearHospitals:
 
 
 def train_alone(hospitals: LinearHospitals, k: int, x: np.ndarray, n_rounds: int) -> np.ndarray:
-    """Train at one hospital, round after round.
+    """Train at one hospital alone for several rounds.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ def newton_raphson(
     Parameters
     ----------
     films : sequence of (numpy.ndarray, numpy.ndarray)
-        Of each hospital the films as rows, (n, d), and the labels, (n,).
+        For each hospital the films as rows, (n, d), and the labels, (n,).
     x : numpy.ndarray, shape (d + 1,)
         Initial weights, the bias last.
     n_rounds : int

@@ -14,7 +14,7 @@ def robust_fed_avg(
     average: Callable[[list[np.ndarray]], np.ndarray],
     hostile: Collection[int] = (),
 ) -> np.ndarray:
-    """Put a robust average in the place of the mean.
+    """Average with a robust average in place of the mean.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def robust_fed_avg(
     average : callable
         Takes a list of updates, and returns their average.
     hostile : collection of int, default=()
-        Hospitals that send their update with the wrong sign, and 100-fold.
+        Hospitals that send their update multiplied by -100.
 
     Returns
     -------
@@ -46,10 +46,10 @@ def trimmed(updates: list[np.ndarray], n_trimmed: int) -> np.ndarray:
     Parameters
     ----------
     updates : list of numpy.ndarray, shape (n_weights,)
-        One of each hospital.
+        One for each hospital.
     n_trimmed : int
-        How many values are left out at either end. All but the middle one, or two, leave the
-        median of Option I.
+        How many values are left out at each end. If only the middle one or two are left, the
+        result is the median of Option I.
 
     Returns
     -------

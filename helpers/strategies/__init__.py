@@ -1,4 +1,4 @@
-"""Strategies that SubstraFL lacks: what the aggregation makes of the hospitals' updates."""
+"""Strategies that SubstraFL lacks: who trains, and how the hospitals' updates are combined."""
 
 from helpers.strategies.cyclic import CyclicTransfer as CyclicTransfer
 from helpers.strategies.metering import Metered as Metered

@@ -1,7 +1,7 @@
-"""Cyclic weight transfer: one model that goes round, trained by hospital after hospital.
+"""Cyclic weight transfer: one model travels in a circle, trained by one hospital after another.
 
-Nothing is averaged, and no one aggregates. What a hospital learns reaches the next one at once, and
-what the first ones have learned may be forgotten by the time the last one has trained.
+Nothing is averaged, and nobody aggregates. What one hospital learns reaches the next at once, and
+what the first hospitals taught may be forgotten by the time the last one has trained.
 """
 
 from collections.abc import Callable
@@ -40,10 +40,10 @@ class CyclicTransfer(Strategy):
 
     .. math:: w^0 = w_t, \quad w^k = O_k(w^{k-1}), \quad w_{t+1} = w^K.
 
-    The weights that come from the last hospital are then handed on to the others, without any
-    training, so that after round :math:`t` every hospital keeps, and is evaluated with, the model
-    that went round last. As with Federated Averaging, a hospital that only tests is given the
-    local state of the first one that trains.
+    The weights of the last hospital are then passed on to the others, without training, so that
+    after round :math:`t` every hospital keeps, and is evaluated with, the same model. As with
+    Federated Averaging, a hospital that only tests gets the local state of the first one that
+    trains.
 
     A hospital sends weights to the one after it in the circle and to nobody else. Each round is
     :math:`2K - 1` tasks, one after the other; with the initializations, and with :math:`E`
@@ -54,14 +54,14 @@ class CyclicTransfer(Strategy):
     ----------
     algo : substrafl.algorithms.algo.Algo
         An algorithm that serves this strategy, :class:`helpers.algorithms.TFCyclicAlgo`. Besides
-        ``train`` it has ``receive``, which takes weights over and hands them on.
+        ``train`` it has ``receive``, which receives weights and passes them on.
     metric_functions : callable or list or dict of them, optional
         As in SubstraFL's ``FedAvg``.
 
     Notes
     -----
     ``download_algo_state`` with a ``round_idx`` finds two tasks at all hospitals but the last one,
-    and refuses. Ask the last hospital, or leave ``round_idx`` out to have the end of the run.
+    and refuses. Use the last hospital, or omit ``round_idx`` to get the end of the run.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class CyclicTransfer(Strategy):
         aggregation_node: Any = None,
         additional_orgs_permissions: set[str] | None = None,
     ) -> None:
-        """Send the weights round once, and then hand the result on to all but the last hospital.
+        """Send the weights round once, then pass the result on to all but the last hospital.
 
         Parameters
         ----------
@@ -120,7 +120,7 @@ class CyclicTransfer(Strategy):
                 authorized_ids={node.organization_id} | (additional_orgs_permissions or set()),
                 # The name is SubstraFL's: who may read what is sent, besides those above.
                 aggregation_id=train_data_nodes[(k + 1) % (last + 1)].organization_id,
-                # A simulation then keeps one state of each hospital and round, as others do.
+                # A simulation then keeps one state per hospital and round, as usual.
                 clean_models=clean_models or (is_simulated(node) and replaced),
             )
             if (method, k) == ("train", last):
@@ -133,7 +133,7 @@ class CyclicTransfer(Strategy):
         train_data_nodes: list[TrainDataNode],
         round_idx: int,
     ) -> None:
-        """Evaluate the model that went round last.
+        """Evaluate the model of the last round.
 
         Parameters
         ----------

@@ -1,7 +1,7 @@
 """Participation: hospitals that sit out a round.
 
-Not every hospital can train in every round: a machine is busy, a night is too short. One that sits
-out still takes the average over, so that all of them hold the same model after each round.
+Not every hospital can train in every round: a machine may be busy, or a night too short. One that
+sits out still receives the average, so that all hospitals have the same model after each round.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ def draw_participants(
 
     :math:`m = \max(1, \mathrm{round}(C K))` of :math:`K` hospitals are drawn without replacement
     (McMahan et al. 2017, Algorithm 1, where :math:`C` is the fraction), a half being rounded to the
-    even number. Every round is drawn by itself, from a generator of seed and round.
+    even number. Each round is drawn independently, from a generator seeded with seed and round.
 
     Parameters
     ----------
@@ -67,16 +67,16 @@ class Participation(WrappedStrategy):
     """Let only a part of the hospitals train in each round.
 
     A hospital that sits out does not train and sends nothing, and the average is that of the
-    others, weighted by *their* films. It receives each average all the same: its model, and the
-    memory of a server optimizer, stay in step, its optimizer and its films wait. What this models
-    is a hospital that cannot *train* for a while. One that cannot be reached would miss the
-    averages too, and would have to catch up.
+    others, weighted by *their* films. It still receives each average: its model, and the state of
+    a server optimizer, stay in step, while its optimizer and its index generator pause. This models
+    a hospital that cannot *train* for a while. One that cannot be reached would miss the averages
+    too, and would have to catch up.
 
-    Together with :class:`~helpers.strategies.SafeExchange`, this one goes inside:
+    With :class:`~helpers.strategies.SafeExchange`, this strategy goes inside:
     ``SafeExchange(Participation(FedAvg(…), 0.5))``.
 
     SubstraFL trains once before the first average and once after the last one. The first average is
-    over those drawn for round 0, and those drawn for the last round train in vain.
+    over those drawn for round 0, and the training of those drawn for the last round is not used.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class Participation(WrappedStrategy):
 
     def __init__(self, strategy: ComputePlanBuilder, fraction: float, seed: int = 0) -> None:
         super().__init__(strategy)
-        draw_participants(1, fraction, seed=seed)  # refuses what cannot be
+        draw_participants(1, fraction, seed=seed)  # refuses an invalid fraction
         if not hasattr(strategy.algo, "receive"):
             raise TypeError(
                 "Expected an algorithm that can receive an average without training, such as "
@@ -127,7 +127,7 @@ class Participation(WrappedStrategy):
         )
         if self.organizations.index(node.organization_id) in participants:
             return super().update_train_node(node, operation, **settings)
-        # The same operation, whatever another wrapping has made of it, but for what it calls.
+        # The same operation, whatever another wrapper has changed in it, but with another method.
         title = f"Receiving with {type(self.algo).__name__}"
         change_remote(operation, method="receive", title=title)
         local_state, _ = super().update_train_node(node, operation, **settings)
@@ -136,7 +136,7 @@ class Participation(WrappedStrategy):
     def update_aggregation_node(
         self, node: AggregationNodeProtocol, operation: RemoteOperation, **settings: Any
     ) -> Any:
-        """Leave those out of the average who sat out; see the base class."""
+        """Exclude the hospitals that sat out from the average; see the base class."""
         operation.shared_states = [
             state for state in operation.shared_states if state is not _SITS_OUT
         ]

@@ -1,9 +1,9 @@
 """Robust strategies: Federated Averaging with an average that a few hospitals cannot spoil.
 
 A hospital may send nonsense, because its scanner writes negatives, because a script is wrong, or on
-purpose. In a mean a single update has any influence it likes. These averages bound it. None is
-weighted by the number of films, which a hospital only claims; with honest hospitals of unequal
-size they are therefore not Federated Averaging, but an average over hospitals.
+purpose. In a mean the influence of a single update is unbounded; these averages bound it. None is
+weighted by the number of films, which is only a claim. With honest hospitals of unequal size they
+therefore differ from Federated Averaging: they average over hospitals.
 """
 
 import abc
@@ -50,7 +50,7 @@ def trimmed_mean(updates: np.ndarray, n_trimmed: int) -> np.ndarray:
     updates : numpy.ndarray, shape (n_hospitals, n_weights)
         One update a row.
     n_trimmed : int
-        How many values are left out at either end, fewer than half of the hospitals.
+        How many values are left out at each end, fewer than half of the hospitals.
 
     Returns
     -------
@@ -87,8 +87,8 @@ def choose_by_krum(updates: np.ndarray, n_hostile: int, n_chosen: int) -> list[i
     updates : numpy.ndarray, shape (n_hospitals, n_weights)
         One update a row.
     n_hostile : int
-        How many hospitals may send anything, :math:`f`. Krum is proved for
-        :math:`n \ge 2f + 3` hospitals: 5 for one that is hostile, 7 for two.
+        How many hospitals may be hostile, :math:`f`. Krum is proved for :math:`n \ge 2f + 3`
+        hospitals: 5 for one that is hostile, 7 for two.
     n_chosen : int
         How many are chosen: 1 is Krum, more is multi-Krum.
 
@@ -120,7 +120,7 @@ def choose_by_krum(updates: np.ndarray, n_hostile: int, n_chosen: int) -> list[i
             f"Expected n_chosen of 1 to {n_hospitals - n_hostile}, the hospitals that are not "
             f"hostile. Received {n_chosen}."
         )
-    # Differences, and not |a|² + |b|² - 2ab, which loses all digits of updates that are close.
+    # Differences, since |a|² + |b|² - 2ab loses all digits when updates are close.
     distances = np.array([((updates - update) ** 2).sum(axis=1) for update in updates])
     np.fill_diagonal(distances, np.inf)
     scores = np.sort(distances, axis=1)[:, : n_hospitals - n_hostile - 2].sum(axis=1)
@@ -128,7 +128,7 @@ def choose_by_krum(updates: np.ndarray, n_hostile: int, n_chosen: int) -> list[i
 
 
 class RobustFedAvg(FedAvg, abc.ABC):
-    """Base of the robust strategies: Federated Averaging but for the average itself.
+    """Base of the robust strategies: Federated Averaging with another average.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class RobustFedAvg(FedAvg, abc.ABC):
     metric_functions : callable or list or dict of them, optional
         As in SubstraFL's ``FedAvg``.
     **settings
-        What the child class needs in the aggregation task, where it is made again.
+        Arguments of the child class, which is recreated in the aggregation task.
     """
 
     def __init__(
@@ -239,7 +239,7 @@ class FedTrimmedMean(RobustFedAvg):
     algo, metric_functions
         As in SubstraFL's ``FedAvg``.
     n_trimmed : int, default=1
-        How many values are left out at either end: as many as there may be hostile hospitals.
+        How many values are left out at each end: as many as there may be hostile hospitals.
     """
 
     def __init__(
@@ -263,7 +263,7 @@ class MultiKrum(RobustFedAvg):
     algo, metric_functions
         As in SubstraFL's ``FedAvg``.
     n_hostile : int, default=1
-        How many hospitals may send anything; at least ``2 * n_hostile + 3`` take part.
+        How many hospitals may be hostile; at least ``2 * n_hostile + 3`` must take part.
     n_chosen : int, optional
         How many updates are averaged; by default all that are not hostile.
     """

@@ -1,4 +1,4 @@
-"""Safe exchange: any strategy, with shared states that travel as checked arrays, not as pickles."""
+"""Safe exchange: any strategy, with shared states sent as checked arrays and not as pickles."""
 
 import dataclasses
 import logging
@@ -32,22 +32,22 @@ class SafeExchange(WrappedStrategy):
 
     Shared states are written by :func:`helpers.exchange.pack_state`, and read by
     :func:`helpers.exchange.unpack_state` and :func:`helpers.exchange.find_faults`: no shared state
-    is unpickled, and what cannot be right is refused with hospital, tensor and reason. The numbers
-    stay the same, bit by bit. ``simulate`` does the same as ``execute``.
+    is unpickled, and impossible states are refused with hospital, tensor and reason. The numbers
+    stay the same, bit for bit. ``simulate`` does the same as ``execute``.
 
-    It does not hide anything from whoever aggregates. Two things still travel as pickles, as
-    everywhere in SubstraFL: the *functions*, and the *local state* of a training hospital, which a
-    hospital that only tests loads to have a model. Where that is too much trust, let every hospital
-    that tests train, too: it then loads its own.
+    Nothing is hidden from the aggregator. Two things still travel as pickles, as everywhere in
+    SubstraFL: the *functions*, and the *local state* of a training hospital, which a hospital that
+    only tests loads to have a model. Where that is too much trust, let every hospital that tests
+    train, too: it then loads its own.
 
     Parameters
     ----------
     strategy : substrafl.strategies.Strategy
         SubstraFL's, ours, or one that is wrapped already.
     on_fault : {"stop", "skip"}, default="stop"
-        What the aggregation does with a state that it refuses: stop the run, or go on without it.
-        What was skipped is in the task's log and in :func:`find_refused`. When nothing is left,
-        or a hospital refuses what the aggregation sends, the run stops in any case.
+        What the aggregation does with a refused state: stop the run, or continue without it. The
+        task's log and :func:`find_refused` list what was skipped. When nothing is left, or a
+        hospital refuses what the aggregation sends, the run stops in any case.
     max_norm_ratio, max_norm, max_sample_ratio
         See :class:`helpers.exchange.Limits`.
     state_classes : sequence of type, default=()
@@ -62,13 +62,12 @@ class SafeExchange(WrappedStrategy):
 
     Notes
     -----
-    Each hospital writes its organization id into what it sends. A name is a claim: whose state it
-    is that the aggregation receives is known when the plan is built, and a state that bears another
-    name is refused. Training is one function for each hospital, and aggregating one for each choice
-    of hospitals.
+    Each hospital writes its organization id into what it sends. A name is a claim: the plan fixes
+    whose states an aggregation receives, and a state with another name is refused. Training is one
+    function for each hospital, and aggregating one for each set of hospitals.
 
     The round of a state is that of the state before it, and one more after an aggregation; an
-    aggregation wants most of the states to agree on it. A hospital remembers no rounds.
+    aggregation requires most of the states to agree on it. A hospital does not store the round.
 
     Examples
     --------
@@ -97,13 +96,13 @@ class SafeExchange(WrappedStrategy):
             classes=(CyclicState, *state_classes),
             model_bytes=4 * getattr(strategy.algo.model, "count_params", int)(),
         )
-        # By id of a shared state. An id that is used again belongs to a state that is noted again.
+        # By id of a shared state. An id that Python reuses belongs to a newly recorded state.
         self._senders = {}
 
     def update_train_node(
         self, node: TrainDataNodeProtocol, operation: RemoteDataOperation, **settings: Any
     ) -> tuple[LocalStateRef, Any]:
-        """Have a hospital read and write packed states."""
+        """Make a hospital read and write packed states."""
         exchange = dataclasses.replace(self._exchange, writer=node.organization_id)
         if not is_simulated(node):
             change_remote(operation, remote_class=exchange)
@@ -118,7 +117,7 @@ class SafeExchange(WrappedStrategy):
     def update_aggregation_node(
         self, node: AggregationNodeProtocol, operation: RemoteOperation, **settings: Any
     ) -> Any:
-        """Have the aggregation read, check and write packed states."""
+        """Make the aggregation read, check and write packed states."""
         states = operation.shared_states or ()
         senders = tuple(self._senders.get(id(state), "an unknown sender") for state in states)
         exchange = dataclasses.replace(self._exchange, senders=senders, writer=_AGGREGATION)
@@ -144,8 +143,7 @@ def find_refused(client: substra.Client, compute_plan_key: str) -> pd.DataFrame:
     client : substra.Client
         Of the aggregating organization, or of one that may read the averages.
     compute_plan_key : str
-        The plan; its models must have been kept (``clean_models=False``), or only those of the
-        last round are there.
+        The plan; without ``clean_models=False`` only the models of the last round are left.
 
     Returns
     -------
@@ -172,10 +170,10 @@ _AGGREGATION = "the aggregation"
 
 @dataclasses.dataclass(frozen=True)
 class _Exchange:
-    """How one party reads and writes; it stands where SubstraFL expects its remote class.
+    """How one party reads and writes; used where SubstraFL expects its remote class.
 
-    Substra registers a function once for all tasks whose operations are equal. These are, as long
-    as they are equal here.
+    Substra registers a function once for all tasks whose operations are equal; so these compare by
+    their settings.
     """
 
     names: tuple
@@ -204,7 +202,7 @@ class _Exchange:
         """Read a state that a hospital receives; return it with its round."""
         state, manifest = self.read(data, _AGGREGATION)
         origin = manifest.organization or _AGGREGATION
-        # One state has no others to be compared with; it is checked for itself all the same.
+        # A single state has no others to be compared with; it is still checked by itself.
         faults = find_faults({origin: (state, manifest)}, self.limits)
         if faults:
             raise UpdateError(*faults)
@@ -236,7 +234,7 @@ class _Exchange:
 
 
 class _PackedMethod(RemoteMethod):
-    """SubstraFL's remote method, but for how it reads and writes shared states."""
+    """SubstraFL's remote method with another way to read and write shared states."""
 
     def __init__(self, instance, method_name, method_parameters, exchange):
         super().__init__(instance, method_name, method_parameters)

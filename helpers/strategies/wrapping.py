@@ -1,9 +1,9 @@
-"""Wrapped strategy: a strategy that looks after each task of another one, whatever that one does.
+"""Wrapped strategy: a strategy that can change every task of another one, whatever that one does.
 
-A SubstraFL strategy hands its operations to nodes: real ones note them as tasks, simulated ones run
-them at once. A wrapping strategy hands thin stand-ins of these nodes to the strategy inside it, and
-so sees, and may change, every operation and its outcome. Nothing of the strategy inside is copied
-or overridden: any strategy can be wrapped, a wrapping one too.
+A SubstraFL strategy passes its operations to nodes: real ones record them as tasks, simulated ones
+run them at once. A wrapping strategy passes proxies of these nodes to the strategy inside it, and
+so sees, and may change, every operation and its result. Nothing of the strategy inside is copied
+or overridden: any strategy can be wrapped, even a wrapping one.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from substrafl.nodes import (
 from substrafl.nodes.references.local_state import LocalStateRef
 from substrafl.remote.operations import RemoteDataOperation, RemoteOperation
 
-# A node of either kind: of tasks, of a simulation, or a stand-in of these.
+# A node of tasks, a node of a simulation, or a proxy of either.
 Node = TrainDataNodeProtocol | AggregationNodeProtocol
 
 
@@ -29,12 +29,12 @@ class WrappedStrategy(ComputePlanBuilder):
     """Base of the strategies that wrap another one.
 
     A child class overrides :meth:`update_train_node`, :meth:`update_aggregation_node` or both, and
-    calls ``super()`` to have the operation done. Everything else, such as ``name``, ``algo``,
+    calls ``super()`` to run the operation. Everything else, such as ``name``, ``algo``,
     ``metric_functions``, ``evaluate`` or ``avg_shared_states``, is that of the strategy inside.
-    As it is, the class changes nothing.
+    The class itself changes nothing.
 
-    Tasks are made by the strategy inside and know nothing of the wrapping: what a hook changes
-    must be in the operation that it passes on.
+    Tasks are created by the strategy inside and are unaware of the wrapper: what a hook changes
+    must be part of the operation that it passes on.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class WrappedStrategy(ComputePlanBuilder):
 
     def __getattr__(self, name: str) -> Any:
         """Look up everything else in the strategy inside."""
-        # Copies and pickles look for attributes before there is a strategy inside.
+        # Copying and unpickling look attributes up before the strategy inside exists.
         if name.startswith("__") or "_strategy" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self._strategy, name)
@@ -82,14 +82,14 @@ class WrappedStrategy(ComputePlanBuilder):
     def update_train_node(
         self, node: TrainDataNodeProtocol, operation: RemoteDataOperation, **settings: Any
     ) -> tuple[LocalStateRef, Any]:
-        """Have a training hospital do an operation.
+        """Run an operation at a training hospital.
 
         Parameters
         ----------
         node : TrainDataNode, SimuTrainDataNode or WrappedNode
-            Where it is done; it has an ``organization_id``.
+            Where it runs; it has an ``organization_id``.
         operation : substrafl.remote.operations.RemoteDataOperation
-            What is done. A new operation is made for each call, which a child class may change.
+            The operation. It is new in every call, and a child class may change it.
         **settings
             What the strategy inside passes to ``node.update_states`` besides: ``local_state``,
             ``round_idx``, ``authorized_ids``, ``aggregation_id``, ``clean_models``.
@@ -106,14 +106,14 @@ class WrappedStrategy(ComputePlanBuilder):
     def update_aggregation_node(
         self, node: AggregationNodeProtocol, operation: RemoteOperation, **settings: Any
     ) -> Any:
-        """Have the aggregating organization do an operation.
+        """Run an operation at the aggregating organization.
 
         Parameters
         ----------
         node : AggregationNode, SimuAggregationNode or WrappedNode
-            Where it is done.
+            Where it runs.
         operation : substrafl.remote.operations.RemoteOperation
-            What is done; its ``shared_states`` are what :meth:`update_train_node` returned, in
+            The operation; its ``shared_states`` are what :meth:`update_train_node` returned, in
             the order of the strategy inside.
         **settings
             What the strategy inside passes to ``node.update_states`` besides: ``round_idx``,
@@ -134,7 +134,7 @@ class WrappedStrategy(ComputePlanBuilder):
         num_rounds: int,
         clean_models: bool = True,
     ) -> None:
-        """Let the strategy inside build its plan on stand-ins of the nodes.
+        """Let the strategy inside build its plan on proxies of the nodes.
 
         Parameters
         ----------
@@ -143,7 +143,7 @@ class WrappedStrategy(ComputePlanBuilder):
         aggregation_node : AggregationNode or None
             Where updates are averaged.
         evaluation_strategy : substrafl.evaluation_strategy.EvaluationStrategy or None
-            Passed on as it is.
+            Passed on unchanged.
         num_rounds : int
             Number of rounds.
         clean_models : bool, default=True
@@ -190,12 +190,12 @@ class WrappedStrategy(ComputePlanBuilder):
 
 
 class WrappedNode:
-    """Stand-in of a node: every operation goes through a hook, the rest is the node's own.
+    """Proxy of a node: every operation goes through a hook, everything else is the node's own.
 
     Parameters
     ----------
     node : TrainDataNode, AggregationNode, one of their simulations, or a WrappedNode
-        What it stands for.
+        The node that it wraps.
     update : callable
         Called as ``update(node, operation, **settings)`` in place of ``node.update_states``.
     """
@@ -213,12 +213,12 @@ class WrappedNode:
     def update_states(
         self, operation: RemoteOperation | RemoteDataOperation, **settings: Any
     ) -> Any:
-        """Do an operation.
+        """Run an operation.
 
         Parameters
         ----------
         operation : substrafl.remote.operations.RemoteOperation
-            Or RemoteDataOperation: what is done.
+            Or RemoteDataOperation: the operation.
         **settings
             As the node takes them.
 
@@ -231,7 +231,7 @@ class WrappedNode:
 
 
 def is_simulated(node: Node) -> bool:
-    """Return whether a node runs operations at once, in this process, instead of noting tasks.
+    """Return whether a node runs operations at once, in this process, instead of recording tasks.
 
     Parameters
     ----------

@@ -14,6 +14,7 @@ from helpers.evaluation import (
     bootstrap_patients,
     compare_at_hospitals,
     describe_change,
+    describe_sides,
     interval_of,
     resample_patients,
     side_of,
@@ -177,6 +178,11 @@ def test_resamples_that_cannot_be_fitted_do_not_count():
 def test_the_side_of_an_interval(limits, side):
     assert side_of(Interval(0.0, *limits)) == side
     assert side_of(Interval(0.5, *(limit + 0.5 for limit in limits)), bar=0.5) == side
+
+
+def test_the_sides_of_several_intervals():
+    rows = pd.DataFrame({"value": 0.5, "low": [0.1, 0.6, 0.4], "high": [0.4, 0.9, math.nan]})
+    assert describe_sides(rows, bar=0.5) == "above 1, below 1, undecided 1"
 
 
 def test_models_are_compared_hospital_by_hospital(rng):

@@ -15,6 +15,7 @@ from helpers.data.synthetic import tabulate_films
 from helpers.fairness import (
     correct_holm,
     count_groups,
+    describe_planted,
     explain_association,
     find_associations,
     measure_imbalance,
@@ -263,3 +264,22 @@ def test_as_many_films_as_nihs_show_all_that_was_planted_and_nothing_else(task):
     assert explain_association(by_view, "view", ("AP", "PA"), within="hospital")["verdict"] == (
         "vanishes"
     )
+
+
+@pytest.mark.parametrize("kind", [bool, float])
+def test_what_was_planted_is_compared_with_what_was_found(kind):
+    audited = pd.DataFrame(
+        {
+            "first": ["sex", "age_band", "view", "sex"],
+            "second": ["label", "label", "label", "view"],
+            "detectable": 0.1,
+            "found": np.array([True, False, True, False], dtype=kind),
+            "planted": np.array([True, True, False, True], dtype=kind),
+        }
+    )
+    effects = pd.Series([0.3, 0.2, 0.0, 0.05], audited.set_index(["first", "second"]).index)
+    assert describe_planted(audited, effects, "ours").splitlines() == [
+        "ours: missed of 3 planted: age band–label, sex–view.",
+        "ours: found though not planted: view–label.",
+        "ours: of 2 missed, left of their grey mark: 1.",
+    ]

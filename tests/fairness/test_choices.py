@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from helpers.evaluation import balanced_accuracy, bootstrap_difference
-from helpers.fairness import compare_choices, compare_gaps
+from helpers.fairness import compare_choices, compare_gaps, describe_gap
 
 BETWEEN = ("F", "M")
 
@@ -66,3 +66,13 @@ def test_what_is_compared_with_must_be_a_choice(films):
     labels, decided, sex, patients = films
     with pytest.raises(ValueError, match="Expected one of the choices"):
         compare_choices(labels, decided, "none", sex, patients, between=BETWEEN)
+
+
+def test_a_gap_in_words():
+    row = {"before": -0.2, "after": 0.1, "value": -0.1, "low": -0.2, "high": 0.1}
+    row |= {"first_change": 0.0, "second_change": -0.3, "reversed": 1.0, "levelled_down": 1.0}
+    assert describe_gap(pd.Series(row), "TPR", ("women", "men")).splitlines() == [
+        "gap of TPR -0.200 → +0.100, sign reversed, levelling down.",
+        "  Its size: -0.100 [-0.200, +0.100], undecided.",
+        "  TPR of women +0.000, of men -0.300.",
+    ]

@@ -50,7 +50,7 @@ WITHOUT_SCORES = {
     *("alpha", "by_group", "column", "columns", "counts", "draws", "films", "flags", "intercept"),
     *("against", "bar", "fitted_on", "fitted_strata", "interval", "judged_on", "judged_strata"),
     *("measure", "measured", "method", "n_exchanges", "of", "purpose", "rate", "scored"),
-    *("strata", "tolerance"),
+    *("strata", "tolerance", "audited", "effects", "intervals", "pairs", "row"),
     *("metrics", "minimum", "n_bins", "name", "optimizer", "p_values", "scheme", "seed"),
     *("sensitivity", "share", "slope", "specificity", "split", "table", "tables", "unit", "value"),
     *("values", "weights", "within", "high", "low", "above", "below", "arm", "gains", "n_draws"),
