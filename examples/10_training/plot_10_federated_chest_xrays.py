@@ -16,10 +16,9 @@ than by its own. A hospital that does not get above its floor has no reason to f
 # The radiographs of the hospitals
 # --------------------------------
 #
-# By default these are synthetic films, made by a phantom and written to disk as the NIH writes
-# theirs; ``CHEST_XRAYS=/path`` puts this page on your own. Every hospital has films to train on, to
-# validate with and to test with, and no patient is in two of them; see
-# :ref:`sphx_glr_auto_examples_20_data_plot_20_radiographs_to_hospitals.py`.
+# By default these are synthetic films; ``CHEST_XRAYS=/path`` puts this page on your own. Every
+# hospital has films to train on, to validate with and to test with, and no patient is in two of
+# them; see :ref:`sphx_glr_auto_examples_20_data_plot_20_radiographs_to_hospitals.py`.
 
 from helpers.data import count_hospitals, set_up_hospitals
 from helpers.studies import study_seed
@@ -35,12 +34,10 @@ count_hospitals(study.films, study.labels)
 # How a hospital trains
 # ---------------------
 #
-# The network is small and convolutional, with :term:`group normalization`. Its one output is a
-# :term:`logit`: positive means *abnormal, more likely than not*. In SubstraFL the training is an
-# *algorithm*. Ours inherits from :class:`~helpers.algorithms.TFFedAvgAlgo`, which does for Keras
-# what ``TorchFedAvgAlgo`` does for PyTorch: add the average that arrives, train for a number of
-# batches, share the difference, and set the weights back. Every task builds the algorithm again, by
-# ``__init__``; the model, too, is a *function* that builds it.
+# The network is small and convolutional. Its one output is a :term:`logit`: positive means
+# *abnormal, more likely than not*. In SubstraFL the training is an *algorithm*. Ours inherits from
+# :class:`~helpers.algorithms.TFFedAvgAlgo`: it adds the average, trains for a number of batches,
+# shares the difference, and sets the weights back. Every task calls ``__init__`` again.
 
 import functools
 
@@ -246,10 +243,7 @@ models = {"alone": alone, "federated": federated, "pooled": pooled}
 gains = compare_at_home(models, samples)
 live = tidy_gains(gains, seed=SEED, rounds={arm: stops[arm, "all"].round for arm in gains})
 SETTINGS = {"pixels": IMAGE_SIZE, "updates": N_UPDATES, "patience": PATIENCE}
-KEYS = ["arm", "hospital", "metric"]
-seeds = join_study(
-    "federated_chest_xrays", live, data=str(study.radiographs), by=KEYS, settings=SETTINGS
-)
+seeds = join_study("federated_chest_xrays", live, data=str(study.radiographs), settings=SETTINGS)
 results = seeds.table
 write_results(results, "federated_chest_xrays")
 print(seeds)
@@ -258,7 +252,7 @@ gains["federated"].round(3)
 # %%
 import matplotlib.pyplot as plt
 
-from helpers.plots import plot_films, plot_hospitals, plot_rounds
+from helpers.plots import plot_hospitals, plot_most_certain, plot_rounds
 
 _, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
 plot_rounds(curves, stops, ax=left).set_title("Validation films, and the rounds that are kept")
@@ -270,16 +264,10 @@ plt.show()
 # test patients of this run, and small marks are other seeds. Below are the test films of whose
 # answers the federated model is most certain: easy ones, by construction, and no clinical result.
 
-import numpy as np
-
 from helpers.openers.chest_xray_opener import ChestXrayOpener
 
 everyone = ChestXrayOpener().get_data([samples[hospital]["test"] for hospital in hospitals])
-probabilities = 1 / (1 + np.exp(-federated.predict(everyone)[:, 0]))
-shown = np.argsort(probabilities)[[0, 1, 2, -3, -2, -1]]
-findings = everyone["metadata"]["findings"].iloc[shown]
-titles = [f"p = {p:.2f}\n{name}" for p, name in zip(probabilities[shown], findings, strict=True)]
-plot_films(everyone["images"][shown], titles)
+plot_most_certain(everyone, federated.predict(everyone)[:, 0])
 plt.show()
 
 # %%
@@ -297,8 +285,7 @@ def say_verdicts(results):
 say_verdicts(results)
 
 # %%
-# A gain over the mean of single hospitals on the films of *others* is another number, and nobody's
-# gain. That the weights really travelled is what
+# That the weights really travelled is what
 # :ref:`sphx_glr_auto_examples_10_training_plot_20_how_the_weights_travel.py` shows. Other pages
 # register everything in one line, with :class:`helpers.local_mode.Federation`. For a deployed
 # network see :doc:`/from_pytorch`. Here the clients may go, with their files.

@@ -1,10 +1,12 @@
 """Films drawn side by side, and their grey levels."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from helpers.plots.style import hospital_colors
 
@@ -78,3 +80,30 @@ def plot_grey_levels(films: Mapping[str, np.ndarray], *, ax: Axes | None = None)
     ax.set(xlabel="grey level (0: black, 255: white)", ylabel="share of pixels", xlim=(0, 256))
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return ax
+
+
+def plot_most_certain(
+    opened: Mapping[str, Any], logits: ArrayLike, *, n_films: int = 3
+) -> np.ndarray:
+    """Draw the films of whose answers a model is most certain, with its answer and their findings.
+
+    Parameters
+    ----------
+    opened : dict
+        What the opener returned: ``images`` and ``metadata`` with ``findings``.
+    logits : array of float, shape (n,)
+        The model's answers.
+    n_films : int, default=3
+        Number of films for each of the two answers.
+
+    Returns
+    -------
+    numpy.ndarray of matplotlib.axes.Axes
+        As :func:`plot_films` returns them.
+    """
+    order = np.argsort(logits)
+    shown = np.concatenate([order[:n_films], order[-n_films:]])
+    probabilities = 1 / (1 + np.exp(-np.asarray(logits, dtype=float)[shown]))
+    findings = opened["metadata"]["findings"].iloc[shown]
+    titles = [f"p = {p:.2f}\n{name}" for p, name in zip(probabilities, findings, strict=True)]
+    return plot_films(opened["images"][shown], titles)
