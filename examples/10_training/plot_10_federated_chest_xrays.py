@@ -141,9 +141,8 @@ for hospital, client in clients.items():
 # The federated run
 # -----------------
 #
-# While it trains, the network is evaluated on *validation* films, every other round. The test films
-# wait until everything is chosen. ``Dependency`` names what the tasks need: the package ``helpers``
-# travels with the algorithm.
+# While it trains, the network is evaluated on *validation* films, every other round. ``Dependency``
+# names what the tasks need: the package ``helpers`` travels with the algorithm.
 
 from substrafl.dependency import Dependency
 from substrafl.evaluation_strategy import EvaluationStrategy
