@@ -77,6 +77,7 @@ nbsphinx_widgets_path = ""
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
+    "copyfile_regex": r"index\.rst",  # ours: one folder of pages, so that one queue runs them all
     "within_subsection_order": "FileNameSortKey",
     "doc_module": "helpers",
     "reference_url": {"helpers": None},

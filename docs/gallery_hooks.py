@@ -16,7 +16,7 @@ from sphinx.util.logging import getLogger
 logger = getLogger(__name__)
 
 # The page whose exported notebook is rendered as Substra's documentation would render it.
-FLAGSHIP = Path("auto_examples", "10_training", "plot_10_federated_chest_xrays.ipynb")
+FLAGSHIP = Path("auto_examples", "plot_11_federated_chest_xrays.ipynb")
 NOTEBOOK = Path("notebooks", "federated_chest_xrays.ipynb")
 # As Python prints it: "file.py:12: UserWarning: reason".
 PRINTED_WARNING = re.compile(r"[\w.]+:\d+: \w*Warning: .*")

@@ -166,8 +166,8 @@ def _say_reversed(verdict, table):
 def check_verdicts(app):
     """Warn of verdicts that do not follow from the results, which fails a build with ``-W``."""
     gallery = Path(app.srcdir, "auto_examples")
-    for page in sorted(gallery.rglob("plot_*.rst")):
-        script = Path(app.srcdir, "..", "examples", page.parent.name, f"{page.stem}.py")
+    for page in sorted(gallery.glob("plot_*.rst")):
+        script = Path(app.srcdir, "..", "examples", f"{page.stem}.py")
         table = script.parent / "results" / f"{page.stem.split('_', 2)[2]}.csv"
         if script.is_file():
             fault = find_fault(script.read_text("utf-8"), page.read_text("utf-8"), table)

@@ -51,7 +51,7 @@ def find_pages() -> list[Path]:
     list of pathlib.Path
         Their scripts.
     """
-    pages = sorted(EXAMPLES.glob("*/plot_*.py"))
+    pages = sorted(EXAMPLES.glob("plot_*.py"))
     return [page for page in pages if "join_study(" in page.read_text("utf-8")]
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted((ROOT / "examples").rglob("plot_*.py"))
-SECTIONS = sorted({path.parent for path in PAGES})
+PAGES = sorted((ROOT / "examples").glob("plot_*.py"))
 
 
 def _tracked_files():
@@ -42,14 +41,12 @@ def test_configuration_does_nothing_when_it_is_read(tmp_path, monkeypatch):
     assert settings["autodoc_preserve_defaults"] is True  # or the site shows where it was built
 
 
-def test_every_folder_of_the_gallery_has_a_header_of_one_sentence():
-    assert SECTIONS
-    for folder in SECTIONS:
-        assert re.fullmatch(r"[0-9]{2}_[a-z_]+", folder.name)
-        title, underline, *text = (folder / "GALLERY_HEADER.rst").read_text("utf-8").splitlines()
-        assert set(underline) == {"-"}
-        assert len(underline) == len(title)
-        assert " ".join(text).strip().endswith(".")
+def test_every_page_is_in_a_section_of_the_index():
+    assert PAGES
+    index = (ROOT / "examples" / "index.rst").read_text("utf-8")
+    patterns = re.findall(r"minigallery:: \.\./examples/(\S+)", index)
+    shown = [page for pattern in patterns for page in sorted((ROOT / "examples").glob(pattern))]
+    assert shown == PAGES  # each once, in the order of their numbers
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -58,12 +55,12 @@ def test_page_opens_with_a_title_and_has_a_number(page):
     opening = re.match(r'r?"""\n(?P<title>[^\n]+)\n(?P<underline>=+)\n\n', source)
     assert opening, "Expected a docstring that opens with a title and its underline."
     assert len(opening["underline"]) >= len(opening["title"])
-    assert re.fullmatch(r"plot_[1-9]0_[a-z0-9_]+", page.stem)
+    assert re.fullmatch(r"plot_[1-9]{2}_[a-z0-9_]+", page.stem)
+    assert len(source.splitlines()) <= 300
 
 
-@pytest.mark.parametrize("folder", SECTIONS, ids=lambda folder: folder.name)
-def test_numbers_of_pages_are_given_once(folder):
-    numbers = [page.name[5:7] for page in folder.glob("plot_*.py")]
+def test_numbers_of_pages_are_given_once():
+    numbers = [page.name[5:7] for page in PAGES]
     assert len(set(numbers)) == len(numbers)
 
 
@@ -87,11 +84,13 @@ def test_site_builds_in_a_folder_with_spaces_and_accents(tmp_path):
     (root / "docs" / "index.rst").write_text(
         "Site\n====\n\n.. toctree::\n\n   auto_examples/index\n", "utf-8"
     )
-    section = root / "examples" / SECTIONS[0].name
-    section.mkdir(parents=True)
-    for header in (Path("GALLERY_HEADER.rst"), Path(section.name, "GALLERY_HEADER.rst")):
-        shutil.copy(ROOT / "examples" / header, root / "examples" / header)
-    (section / "plot_10_page.py").write_text(
+    examples = root / "examples"
+    examples.mkdir(parents=True)
+    index = (
+        "Gallery\n=======\n\n.. minigallery:: ../examples/plot_1*.py\n\n.. toctree::\n   :glob:\n\n"
+    )
+    (examples / "index.rst").write_text(f"{index}   plot_*\n", "utf-8")
+    (examples / "plot_10_page.py").write_text(
         '"""\nPage\n====\n\nA figure.\n"""\nfrom matplotlib import pyplot\n\n'
         "pyplot.plot([1, 2])\npyplot.show()\n",
         "utf-8",
@@ -106,7 +105,7 @@ def test_site_builds_in_a_folder_with_spaces_and_accents(tmp_path):
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    page = root / "site" / "auto_examples" / section.name / "plot_10_page.html"
+    page = root / "site" / "auto_examples" / "plot_10_page.html"
     (picture,) = re.findall(r'<img src="([^"]+plot_10_page_001\.png)"', page.read_text("utf-8"))
     assert (page.parent / picture).is_file()
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted((ROOT / "examples").glob("*/plot_*.py"))
+PAGES = sorted((ROOT / "examples").glob("plot_*.py"))
 SOURCE = '''
 """A page."""
 import pandas as pd

@@ -21,7 +21,7 @@ same shapes. We expect the *seconds* to be within 20 % on a machine that does no
 # Hospitals and algorithm
 # -----------------------
 #
-# They are those of :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py`,
+# They are those of :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py`,
 # with fewer :term:`updates <update>` in a round: here we look at the time, and not at the score.
 
 import functools

@@ -365,5 +365,5 @@ say_verdicts()
 #
 # .. seealso::
 #
-#    :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py` trains through
+#    :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py` trains through
 #    real tasks; :func:`helpers.evaluation.bootstrap_difference` is the interval used here.

@@ -239,7 +239,7 @@ federation.close()
 # ---------------------
 #
 # A correct formula is not necessarily a useful one; that is the subject of
-# :ref:`sphx_glr_auto_examples_30_evaluation_plot_30_strategies_side_by_side.py`. The references are
+# :ref:`sphx_glr_auto_examples_plot_33_strategies_side_by_side.py`. The references are
 # ours, too: if we misread a paper in both places, this page would not notice, except where
 # SubstraFL's classes serve as a second reading. And a linear model has no batch normalization, no
 # dropout and no frozen layers; the tests cover those.

@@ -23,7 +23,7 @@ runs whatever it is sent; updates that are *plausible but hostile* are the subje
 # -------------------------
 #
 # The network and the :term:`algorithm` are those of
-# :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py`.
+# :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py`.
 
 from helpers.data import count_hospitals, set_up_hospitals
 
@@ -238,9 +238,9 @@ say_verdicts(results)
 # ========================  ======================  ==============  ===============
 #
 # Robust averages are the subject of
-# :ref:`sphx_glr_auto_examples_40_exchange_plot_20_hostile_hospitals.py`, and the curious
+# :ref:`sphx_glr_auto_examples_plot_42_hostile_hospitals.py`, and the curious
 # aggregator that of
-# :ref:`sphx_glr_auto_examples_40_exchange_plot_30_smaller_updates_and_a_curious_aggregator.py`.
+# :ref:`sphx_glr_auto_examples_plot_43_smaller_updates_and_a_curious_aggregator.py`.
 #
 # The last two rows are the largest remaining risk. A hospital that tests without training loads the
 # :term:`local state` of one that trains: a pickle, possibly a malicious one. Let only hospitals

@@ -18,7 +18,7 @@ than by its own. A hospital that does not get above its floor has no reason to f
 #
 # By default these are synthetic films; ``CHEST_XRAYS=/path`` puts this page on your own. Every
 # hospital has films to train on, to validate with and to test with, and no patient is in two of
-# them; see :ref:`sphx_glr_auto_examples_20_data_plot_20_radiographs_to_hospitals.py`.
+# them; see :ref:`sphx_glr_auto_examples_plot_22_radiographs_to_hospitals.py`.
 
 from helpers.data import count_hospitals, set_up_hospitals
 from helpers.studies import study_seed
@@ -285,7 +285,7 @@ say_verdicts(results)
 
 # %%
 # That the weights really travelled is what
-# :ref:`sphx_glr_auto_examples_10_training_plot_20_how_the_weights_travel.py` shows. Other pages
+# :ref:`sphx_glr_auto_examples_plot_12_how_the_weights_travel.py` shows. Other pages
 # register everything in one line, with :class:`helpers.local_mode.Federation`. For a deployed
 # network see :doc:`/from_pytorch`. Here the clients may go, with their files.
 

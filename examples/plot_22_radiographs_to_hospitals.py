@@ -286,7 +286,7 @@ say_verdicts(results)
 
 # %%
 # Whether it pays to train together is the question of
-# :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py`, which uses exactly
+# :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py`, which uses exactly
 # these samples.
 #
 # .. seealso::

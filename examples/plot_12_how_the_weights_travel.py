@@ -22,7 +22,7 @@ weights at the end of a task. For the broken network, we expect weights that nev
 # -----------------------
 #
 # The hospitals, the network and the algorithm are those of
-# :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py`.
+# :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py`.
 
 from helpers.data import set_up_hospitals
 from helpers.local_mode import start_server

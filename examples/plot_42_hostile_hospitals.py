@@ -47,7 +47,7 @@ films.groupby(["hospital", "split"]).size().unstack()
 
 # %%
 # The :term:`algorithm` is that of
-# :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py`. Models are scored on
+# :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py`. Models are scored on
 # the test films of all hospitals together: *everyone* is one more hospital, which only tests.
 
 import functools

@@ -290,7 +290,7 @@ say_verdicts(results)
 # %%
 # Nothing here shows how good the labels are, and nothing here is a clinical result. Next, the films
 # are assigned to hospitals:
-# :ref:`sphx_glr_auto_examples_20_data_plot_20_radiographs_to_hospitals.py`.
+# :ref:`sphx_glr_auto_examples_plot_22_radiographs_to_hospitals.py`.
 #
 # References
 # ----------

@@ -7,14 +7,9 @@ hospitals differ: they hold the hospitals back, correct them, or take an optimiz
 average. On the same hospitals and with the same number of updates, which of them is worth it, and
 what does it cost to send?
 
-We will:
-
-1. assign the same films to three hospitals in three ways, from very different shares of abnormal
-   films to equal ones,
-2. train with five strategies until the validation score no longer rises, each with three settings,
-   and let the validation films choose,
-3. count every byte that somebody else reads,
-4. compare on the test films over several seeds, with intervals.
+We will assign the same films to three hospitals in three ways, from very different shares of
+abnormal films to equal ones; train with five strategies until the validation score no longer rises;
+count every byte that somebody else reads; and compare on the test films over several seeds.
 
 We expect the strategies to end above a hospital alone, the floor, and at or below the pooled films,
 the ceiling. The corrections should help most where hospitals differ most.
@@ -160,7 +155,7 @@ from helpers.local_mode import Federation
 from helpers.strategies import Metered, Traffic
 
 set_logging_level(logging.ERROR)
-rows, curves = [], {}
+rows, curves, stops = [], {}, {}
 
 
 def run(federation, skew, arm, train_on):
@@ -181,7 +176,8 @@ def run(federation, skew, arm, train_on):
         best = find_best_round(curve, patience=PATIENCE)
         measured = {f"validation AUC at {setting}": best.value}
         if setting == chosen:
-            curves[skew, arm] = curve, best
+            if skew == COMPARED:
+                curves[arm, train_on[0]], stops[arm, train_on[0]] = curve, best
             sent = 0 if arm in ("alone", "pooled") else traffic.count(until=best.round) / 1e6
             measured |= {"auc": test[best.round], "megabytes": sent}
             measured["converged"] = float(best.stopped_at is not None)
@@ -202,25 +198,12 @@ for skew, (samples, counts) in prepared.items():
 
 import matplotlib.pyplot as plt
 
-from helpers.plots.style import ARM_STYLES, PALETTE
+from helpers.plots import plot_intervals, plot_rounds
 
-ARMS = list(CHOICES)
-colors = dict(zip(ARMS, ("black", *PALETTE), strict=False))
-_, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
-for (skew, arm), (curve, best) in curves.items():
-    if skew == COMPARED:
-        style = ARM_STYLES.get(arm, {"color": colors[arm]}) | {"marker": ""}
-        ax.plot(curve["round"], curve["value"], label=arm, **style)
-        ax.plot(best.round, best.value, "o", color=style["color"])
-ax.set(
-    xlabel="round", ylabel="validation AUC", title=f"{COMPARED}, seed {SEED}: rounds that are kept"
-)
-ax.legend(fontsize=8, loc="lower right")
+plot_rounds(curves, stops).set(title=f"Marks: rounds that are kept. {COMPARED}", ylim=(0.5, 1))
 plt.show()
 
 # %%
-# Dots are the rounds that are kept. A curve without a dot before its end had not converged.
-#
 # Over the seeds
 # --------------
 #
@@ -244,36 +227,22 @@ study = join_study(
 results = study.table
 write_results(results, "strategies_side_by_side")
 print(study)
-
-
 comparison = compare_seeds(results, "FedAvg", by=["skew"])
 sent = results[results["metric"] == "megabytes"].groupby(["skew", "arm"])["value"].mean()
 comparison.assign(megabytes=sent).round(3)
 
 # %%
-skews = list(comparison.index.unique("skew"))
-_, axes = plt.subplots(
-    1, len(skews), figsize=(3.4 * len(skews), 3.6), sharex=True, sharey=True, layout="constrained"
-)
-for ax, skew in zip(np.atleast_1d(axes), skews, strict=True):
-    gains = comparison.loc[skew].drop(index="FedAvg")
-    for place, (arm, row) in enumerate(gains.iterrows()):
-        color = ARM_STYLES.get(arm, {"color": colors[arm]})["color"]
-        ax.plot([row["low"], row["high"]], [place, place], color=color)
-        ax.plot(row["gain"], place, "o", color=color)
-    ax.axvline(0, color="0.6", linewidth=1, zorder=0)
-    ax.set_yticks(range(len(gains)), gains.index)
-    ax.set(title=skew, xlabel="test AUC less FedAvg")
-np.atleast_1d(axes)[0].invert_yaxis()
+gains = comparison.drop(index="FedAvg", level="arm").reset_index()
+gains = gains.rename(columns={"skew": "hospital", "gain": "value"})
+plot_intervals(gains, reference=0).set(xlabel="test AUC less FedAvg")
 plt.show()
 
 # %%
 # What this cannot show
 # ---------------------
 #
-# Three settings are a coarse choice, the films are synthetic and the network is small. In the
-# cyclic transfer the hospitals wait for each other, so that a round takes as long as all of them
-# together.
+# Three settings are a coarse choice, the films are synthetic and the network is small. In cyclic
+# transfer the hospitals wait for each other: a round takes as long as all of them together.
 #
 # Conclusion
 # ----------
@@ -323,7 +292,7 @@ say_verdicts(results)
 # What carries over is how to compare: the same films, the same updates, settings and rounds chosen
 # on validation films, a floor and a ceiling, and paired differences with intervals. Whether each
 # strategy computes what its paper says is another question:
-# :ref:`sphx_glr_auto_examples_90_appendix_plot_10_exactness.py` answers it.
+# :ref:`sphx_glr_auto_examples_plot_91_exactness.py` answers it.
 #
 # References
 # ----------

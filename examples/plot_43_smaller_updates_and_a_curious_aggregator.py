@@ -22,7 +22,7 @@ that sends all numbers in full. A loss of less than .02 is *small*.
 # Five hospitals
 # --------------
 #
-# They are those of :ref:`sphx_glr_auto_examples_40_exchange_plot_20_hostile_hospitals.py`: patients
+# They are those of :ref:`sphx_glr_auto_examples_plot_42_hostile_hospitals.py`: patients
 # assigned at random, all of them honest.
 
 from helpers.data import (
@@ -260,7 +260,7 @@ say_verdicts(results)
 # One seed: differences of a few hundredths mean nothing. A low correlation is no protection: the
 # values that *top 1 %* sends are exact. One film in an update of one step, with a dense first
 # layer, is the easiest case for a curious aggregator.
-# :ref:`sphx_glr_auto_examples_40_exchange_plot_40_privacy_by_noise.py` shows what a bound on what
+# :ref:`sphx_glr_auto_examples_plot_44_privacy_by_noise.py` shows what a bound on what
 # an update reveals costs.
 #
 # References

@@ -32,7 +32,7 @@ study = set_up_hospitals("any finding vs none", seed=SEED)
 count_hospitals(study.films, study.labels)
 
 # %%
-# It is trained as in :ref:`sphx_glr_auto_examples_10_training_plot_10_federated_chest_xrays.py`.
+# It is trained as in :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py`.
 
 import functools
 import logging
