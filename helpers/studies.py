@@ -207,7 +207,7 @@ def compare_with_study(
 
     With :math:`n` seeds of mean :math:`m` and standard deviation :math:`s` the next one lies, for
     normally distributed results, within
-    :math:`m ± t_{n-1}\, s \sqrt{1 + 1/n}` with the chosen probability.
+    :math:`m \pm t_{n-1}\, s \sqrt{1 + 1/n}` with the chosen probability.
 
     Parameters
     ----------

@@ -128,7 +128,7 @@ def tidy_gains(
     Returns
     -------
     pandas.DataFrame
-        The columns of :data:`helpers.results.COLUMNS`, ``low`` and ``high``: a score of each model
+        The columns of a page's results, ``low`` and ``high``: a score of each model
         and hospital, and the metric ``"gain"`` with its limits.
     """
     parts = []
