@@ -1,5 +1,7 @@
 """The pages' network: size, output, normalization; frozen layers, given weights."""
 
+import functools
+
 import cloudpickle
 import keras
 import numpy as np
@@ -8,7 +10,7 @@ from keras import layers
 
 from helpers.algorithms.loss_checks import has_logits
 from helpers.exchange import exchanged_variables, get_parameters
-from helpers.models import build_cnn, freeze_layers, start_from
+from helpers.models import augment, build_cnn, freeze_layers, start_from
 
 
 def test_size_and_output():
@@ -95,3 +97,38 @@ def test_weights_of_another_model_are_refused():
         start_from(build_two_blocks, [weights[0], np.zeros(3), *weights[2:]])()
     with pytest.raises(ValueError, match=r"NaN or infinity in the arrays number \[1\]"):
         start_from(build_two_blocks, [weights[0], np.float32([np.nan, 0]), *weights[2:]])
+
+
+def test_augmentation_changes_films_only_while_it_trains():
+    build = functools.partial(build_cnn, 16, (8, 8), dropout=0.0)
+    model, plain = augment(build)(), build()
+    plain.set_weights([w for w in model.get_weights() if w.dtype == np.float32])
+    films = np.random.default_rng(0).random((4, 16, 16, 1), dtype=np.float32)
+    np.testing.assert_array_equal(model(films, training=False), plain(films))
+    np.testing.assert_array_equal(model.predict(films, verbose=0), plain.predict(films, verbose=0))
+    twice = [np.asarray(model(films, training=True)) for _ in range(2)]
+    assert (twice[0] != twice[1]).all()
+    assert (twice[0] != np.asarray(plain(films))).all()
+    own = get_parameters(exchanged_variables(model))
+    assert [value.shape for value in own.values()] == [
+        value.shape for value in get_parameters(exchanged_variables(plain)).values()
+    ]
+    assert cloudpickle.loads(cloudpickle.dumps(augment(build)))().count_params() == (
+        plain.count_params()
+    )
+
+
+def test_augmented_films_stay_within_their_range():
+    model = augment(functools.partial(build_cnn, 16, (8, 8)), 0.5)()
+    random = keras.Model(model.input, model.get_layer("contrast").output)
+    films = np.random.default_rng(0).integers(2, size=(64, 16, 16, 1)).astype(np.float32)
+    changed = np.asarray(random(films, training=True))
+    assert np.isfinite(changed).all()
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+
+
+@pytest.mark.parametrize("amount", [0, -0.1, 0.6, float("nan")])
+def test_an_amount_out_of_range_is_refused(amount):
+    with pytest.raises(ValueError, match=r"amount in \(0, 0.5\]"):
+        augment(build_cnn, amount)

@@ -1,6 +1,7 @@
 """Training in one call: the same scores as the steps of which it is made."""
 
 import keras
+import numpy as np
 import pytest
 from substrafl.index_generator import NpIndexGenerator
 from substrafl.strategies import FedAvg
@@ -9,6 +10,7 @@ from helpers.algorithms import TFFedAvgAlgo
 from helpers.data import ChestXrayDataset
 from helpers.evaluation import auc
 from helpers.local_mode import Federation, train_and_score, train_best
+from helpers.models import augment
 from helpers.openers.chest_xray_opener import ChestXrayOpener
 from helpers.results import score_films
 
@@ -59,3 +61,27 @@ def test_the_best_round_is_kept(tiny_samples):
             assert score == rows[trained.best.round]
         assert list(trained.algos) == list(tiny_samples)
         assert trained.algo is trained.algos[next(iter(tiny_samples))]
+
+
+def mean_logit(data_from_opener, predictions):
+    return float(np.mean(predictions, dtype=float))
+
+
+@pytest.mark.slow
+def test_augmentation_is_the_same_in_tasks_and_in_memory(tiny_samples):
+    algo = TFFedAvgAlgo(
+        model=augment(_build),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        optimizer=keras.optimizers.SGD(0.1),
+        index_generator=NpIndexGenerator(batch_size=4, num_updates=2, seed=0),
+        dataset=ChestXrayDataset,
+        seed=0,
+    )
+    strategy = FedAvg(algo=algo, metric_functions={"mean": mean_logit})
+    plain = FedAvg(algo=_algo(), metric_functions={"mean": mean_logit})
+    with Federation(tiny_samples) as federation:
+        _, tasks = federation.execute(strategy, num_rounds=2)
+        _, memory = federation.simulate(strategy, num_rounds=2)
+        _, other = federation.simulate(plain, num_rounds=2)
+    assert tasks.equals(memory)
+    assert not memory.equals(other)
