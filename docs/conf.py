@@ -27,6 +27,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "gallery_hooks",
     "benchmark_page",
+    "landing_page",
     "mathml",
     "verdicts",
 ]
@@ -34,6 +35,7 @@ templates_path = ["_templates"]
 exclude_patterns = [
     "_build",
     "_templates",
+    "auto_examples/index.rst",  # all pages in one section; ours is gallery.rst
     "auto_examples/**.ipynb",  # sphinx-gallery's downloads, which nbsphinx would claim as pages
     "sg_execution_times.rst",  # loads a script from the network
 ]
@@ -77,7 +79,6 @@ nbsphinx_widgets_path = ""
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "copyfile_regex": r"index\.rst",  # ours: one folder of pages, so that one queue runs them all
     "within_subsection_order": "FileNameSortKey",
     "doc_module": "helpers",
     "reference_url": {"helpers": None},
