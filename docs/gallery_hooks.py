@@ -104,7 +104,7 @@ def report_warnings(app):
 
 def setup(app):
     """Connect the hooks to the build."""
-    # Progress bars belong into a terminal, not into a page; tqdm reads this when it is imported.
+    # Progress bars belong in a terminal, not in a page; tqdm reads this when it is imported.
     os.environ.setdefault("TQDM_DISABLE", "1")
     # A package of the theme makes every logger speak, and Substra says goodbye for each client.
     logging.getLogger("substra").setLevel(logging.WARNING)

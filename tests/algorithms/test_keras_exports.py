@@ -29,7 +29,7 @@ SIZE, UPDATES = 8, 3
 # A lost setting moves weights of order 1 by more than VISIBLE; rounding stays far below TOLERANCE.
 TOLERANCE, VISIBLE = 1e-6, 1e-5
 
-# Values that no rule could guess. They are made anew for each training, which must share nothing.
+# Values that no rule could guess. They are made again for each training, which must share nothing.
 OFF_DEFAULT = {
     "axis": lambda: 1,
     "clipnorm": lambda: 0.1,
