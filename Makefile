@@ -31,7 +31,7 @@ endif
 endif
 endif
 
-.PHONY: help install html html-noplot test stress lint benchmark studies upstream clean rebuild
+.PHONY: help install html page html-noplot test stress lint benchmark studies upstream clean rebuild
 
 help:  ## List the targets
 	@echo 'Usage: make TARGET [PYTHON=python3.12] [O="options"] [PATTERN=page]'
@@ -47,6 +47,11 @@ install: $(VENV)/.installed  ## Build .venv from the pinned requirements
 html: install  ## Run the whole gallery and build the site in docs/_build/html
 	$(SPHINX) $(PAGES) docs docs/_build/html $(O)
 	@echo "The site is ready: docs/_build/html/index.html"
+
+page: install  ## Run the pages that PATTERN names and say where they are: make page PATTERN=leakage
+	@test -n '$(PATTERN)' || { echo 'Name a page: make page PATTERN=leakage' >&2; exit 2; }
+	$(SPHINX) $(PAGES) docs docs/_build/html $(O)
+	@ls docs/_build/html/auto_examples/plot_*.html | grep -E -- '$(PATTERN)'
 
 html-noplot: install  ## Build the site without running the pages
 	$(SPHINX) -D plot_gallery=0 docs docs/_build/html $(O)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TARGETS = ["help", "install", "html", "html-noplot", "test", "stress", "lint", "benchmark"]
+TARGETS = ["help", "install", "html", "page", "html-noplot", "test", "stress", "lint", "benchmark"]
 TARGETS += ["studies", "upstream", "clean"]
 OUTER = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "PYTHON", "O", "PATTERN"}
 
