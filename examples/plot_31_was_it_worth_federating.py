@@ -10,14 +10,14 @@ We will:
 
 1. give every hospital four models: its own, trained **alone**; the **federated** one; the
    federated one **fine-tuned** on its own films; and the one trained on the **pooled** films,
-2. judge all of them on each hospital's own test patients, with three scores and intervals,
-3. look at differences between models on the *same* patients, which is what an answer needs,
+2. judge all of them on each hospital's own test patients, with intervals,
+3. measure differences between models on the *same* patients, which answer the question,
 4. test every hospital's own model at all the others,
-5. compare what a hospital gains with its size.
+5. compare the gain of a hospital with its size.
 
 *Alone* is the floor: a hospital that does not get above it has no reason to take part. *Pooled*
 is the ceiling, and nobody could reach it. We expect small hospitals to gain more than large ones,
-as they have fewer films of their own, and fine-tuning to gain something more.
+as they have fewer films of their own, and fine-tuning to add a little to the federated model.
 """
 
 # %%
@@ -25,300 +25,236 @@ as they have fewer films of their own, and fine-tuning to gain something more.
 # -------------------------
 
 from helpers.data import count_hospitals, set_up_hospitals
+from helpers.studies import study_seed
 
-TASK = "any finding vs none"
-IMAGE_SIZE = 48  # pixels, to keep the run short
+IMAGE_SIZE = 48  # pixels, to keep the run short; 224 or more in a real study
+SEED = study_seed()  # 0, unless `make studies` runs this page
 
-study = set_up_hospitals(TASK, seed=0)
+study = set_up_hospitals("any finding vs none", seed=SEED)
 samples = study.prepare(IMAGE_SIZE)
 hospitals = list(samples)
 counts = count_hospitals(study.films, study.labels)
 counts.pivot_table(index="hospital", columns="split", values=["films", "patients"], sort=False)
 
 # %%
-# The test patients of a hospital are few: the intervals below will say how few.
+# A hospital has few test patients; the intervals below show how much that matters.
 #
 # Four ways to a model
 # --------------------
 #
-# All of them train the same network with the same optimizer. A hospital makes the same number of
-# updates alone and in the federation; fine-tuning adds one round of them; the pooled run makes as
-# many as all hospitals together. Every score depends on the seed, so each is trained with three.
+# All setups train the same small network with the same optimizer, number of rounds and number of
+# updates per hospital; the :term:`pooled` run makes as many updates as all hospitals together. The
+# round that is kept is the best on validation films: those of the hospital for its own models,
+# those of all hospitals for the common ones. Test films are scored once, with the round that was
+# kept. Fine-tuning starts from the federated weights, by :func:`~helpers.models.start_from`, and
+# takes smaller steps in additional rounds; round 0 is the federated model itself.
 
 import functools
 
 import keras
 from substrafl.index_generator import NpIndexGenerator
 
+from helpers.algorithms import TFFedAvgAlgo
 from helpers.data import ChestXrayDataset
-from helpers.models import build_cnn
+from helpers.models import build_cnn, start_from
 
-SEEDS = (0, 1, 2)
-N_ROUNDS, N_UPDATES = 7, 20  # to keep the run short; more rounds get further
-BUILD = functools.partial(build_cnn, IMAGE_SIZE)
+N_ROUNDS, MORE_ROUNDS = 24, 8  # the second for fine-tuning; to keep the run short
+EVAL_EVERY, PATIENCE = 2, 3  # patience in evaluations
+N_UPDATES = 12  # batches of 32 films in a round, at each hospital
+BUILD = functools.partial(build_cnn, IMAGE_SIZE, filters=(8, 16, 32, 32))
 
 
-def settings(seed, *, model=BUILD, n_updates=N_UPDATES, learning_rate=2e-3):
-    return {
-        "model": model,
-        "loss": keras.losses.BinaryCrossentropy(from_logits=True),
-        "optimizer": keras.optimizers.Adam(learning_rate),
-        "index_generator": NpIndexGenerator(batch_size=32, num_updates=n_updates, seed=seed),
-        "dataset": ChestXrayDataset,
-        "seed": seed,
-    }
+def make_algo(model=BUILD, n_updates=N_UPDATES, learning_rate=4e-3):
+    return TFFedAvgAlgo(
+        model=model,
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        optimizer=keras.optimizers.Adam(learning_rate),
+        index_generator=NpIndexGenerator(batch_size=32, num_updates=n_updates, seed=SEED),
+        dataset=ChestXrayDataset,
+        seed=SEED,
+    )
 
 
 # %%
-# One node is added that no federation has, with everybody's films, for the ceiling. All trainings
-# are simulated in this process. SubstraFL trains a federated hospital once more than it averages.
+# Federated averaging over a single node is ordinary training at that node. A node with everybody's
+# films, which no federation has, is added for the ceiling. All trainings are simulated in this
+# process. SubstraFL trains once more than it averages.
 
 import logging
 
+import pandas as pd
 from substrafl.logger import set_logging_level
-from substrafl.strategies import FedAvg, SingleOrganization
+from substrafl.strategies import FedAvg
 
-from helpers.algorithms import TFFedAvgAlgo, TFSingleOrganizationAlgo
 from helpers.evaluation import auc
-from helpers.local_mode import Federation
-from helpers.models import start_from
+from helpers.local_mode import Federation, train_best
 
 set_logging_level(logging.ERROR)
 pool = {"train": [samples[hospital]["train"] for hospital in hospitals]}
-federation = Federation({**samples, "pool": pool})
 
 
-def train(strategy, *, at, num_rounds=N_ROUNDS):
-    how = {"test_on": hospitals[:1], "num_rounds": num_rounds, "eval_every": num_rounds}
-    states, _ = federation.simulate(strategy, train_on=at, **how)
-    return states.state[-1].algo.model.get_weights()
+def train(algo, at, valid_on=(), num_rounds=N_ROUNDS, eval_every=EVAL_EVERY):
+    strategy = FedAvg(algo=algo, metric_functions={"auc": auc})
+    how = {"num_rounds": num_rounds, "eval_every": eval_every, "patience": PATIENCE}
+    return train_best(federation, strategy, train_on=at, valid_on=valid_on or at, **how)
 
 
-def train_one(at, algo, num_rounds=N_ROUNDS):
-    strategy = SingleOrganization(algo=algo, metric_functions={"auc": auc})
-    return train(strategy, at=[at], num_rounds=num_rounds)
-
-
-models = {}  # (arm, trained at, seed) -> weights
-for seed in SEEDS:
-    strategy = FedAvg(algo=TFFedAvgAlgo(**settings(seed)), metric_functions={"auc": auc})
-    models["federated", "all", seed] = train(strategy, at=hospitals)
-    more = TFSingleOrganizationAlgo(**settings(seed, n_updates=N_UPDATES * len(hospitals)))
-    models["pooled", "all", seed] = train_one("pool", more)
-    algo = TFSingleOrganizationAlgo(**settings(seed))
+with Federation({**samples, "pool": pool}) as federation:
+    runs = {("alone", hospital): train(make_algo(), [hospital]) for hospital in hospitals}
+    runs["federated", "all"] = train(make_algo(), hospitals)
+    start = start_from(BUILD, runs["federated", "all"].algo.model)
     for hospital in hospitals:
-        models["alone", hospital, seed] = train_one(hospital, algo)
+        algo = make_algo(start, learning_rate=1e-3)
+        runs["fine-tuned", hospital] = train(algo, [hospital], (), MORE_ROUNDS, eval_every=1)
+    algo = make_algo(n_updates=N_UPDATES * len(hospitals))
+    runs["pooled", "all"] = train(algo, ["pool"], valid_on=hospitals)
+
+pd.DataFrame({run: vars(trained.best) for run, trained in runs.items()}).T
 
 # %%
-# Fine-tuning is an ordinary training at one hospital that starts from the federated weights, by
-# :func:`~helpers.models.start_from`. It is short, and takes small steps.
-
-for seed in SEEDS:
-    start = start_from(BUILD, models["federated", "all", seed])
-    algo = TFSingleOrganizationAlgo(**settings(seed, model=start, learning_rate=5e-4))
-    for hospital in hospitals:
-        models["fine-tuned", hospital, seed] = train_one(hospital, algo, num_rounds=1)
-federation.close()
-once = N_UPDATES * N_ROUNDS
-print(
-    f"{len(models)} models; updates: alone {once}, fine-tuned {once + N_UPDATES} on own films, ",
-    end="",
-)
-print(f"pooled {once * len(hospitals)}")
-
-# %%
-# What happens inside a hospital
-# ------------------------------
+# The value is the validation AUC. Where ``stopped_at`` is missing, it was still rising.
 #
-# Scores of single films are about patients, and stay where they are. A hospital keeps for each
-# model a table with a row for each seed and a column for each test film, and shares **numbers about
-# all of its films**: how many it has, three scores for each model, and their intervals.
+# Intervals, and differences on the same patients
+# -----------------------------------------------
 #
-# The scores are the :term:`AUC`; the balanced accuracy at probability one half; and the sensitivity
-# at a threshold that calls at least 90 % of the healthy films healthy. That threshold is chosen on
-# the test films themselves, which is good enough to compare models, and too good as an estimate.
+# Scores of single films are data of patients and do not leave the hospital. It shares **numbers
+# about all of its films**: the :term:`AUC` of each model, differences between models, and their
+# intervals. Films of one patient resemble each other, so the :term:`bootstrap` draws *patients*,
+# each with all films.
 
-import numpy as np
-import pandas as pd
+from helpers.evaluation import tidy_gains
+from helpers.results import compare_at_home, score_everywhere
 
-from helpers.evaluation import (
-    balanced_accuracy,
-    bootstrap_difference,
-    bootstrap_patients,
-    sensitivity_at_specificity,
-)
-from helpers.openers.chest_xray_opener import ChestXrayOpener
-
-METRICS = {
-    "auc": auc,
-    "balanced_accuracy": balanced_accuracy,
-    "sensitivity_at_90": sensitivity_at_specificity,
-}
+MEAN = "mean of the hospitals"  # weights hospitals equally
 N_RESAMPLES = 300  # to keep the run short; 2,000 in a real study
-trained = list(dict.fromkeys((arm, trained_at) for arm, trained_at, _ in models))
 
+scores = score_everywhere(runs, samples, seed=SEED, n=N_RESAMPLES)
+own = scores[scores["metric"] == "auc"]
+ARMS = list(own["arm"].unique())
+own.pivot(index="hospital", columns="arm", values="value")[ARMS].round(3)
 
-test = {name: ChestXrayOpener().get_data([samples[name]["test"]]) for name in hospitals}
-patients = {name: data["metadata"]["patient"].to_numpy() for name, data in test.items()}
-model = BUILD()
+# %%
+# A patient who is hard for one model tends to be hard for the others. Two models are therefore
+# judged on the same resampled patients, and we look at the difference.
 
-
-def predict(weights, data):
-    model.set_weights(weights)
-    dataset = ChestXrayDataset(data, is_inference=True)
-    return model.predict_on_batch(dataset[np.arange(len(dataset))])[:, 0]
-
-
-logits = {
-    (arm, trained_at, hospital): np.stack(
-        [predict(models[arm, trained_at, seed], data) for seed in SEEDS]
-    )
-    for arm, trained_at in trained
-    for hospital, data in test.items()
+models = {
+    arm: {name: (runs.get((arm, name)) or runs[arm, "all"]).algo for name in hospitals}
+    for arm in ARMS
 }
+over_alone = compare_at_home(models, samples, n=N_RESAMPLES)
+models.pop("alone")
+over_federated = compare_at_home(models, samples, against="federated", n=N_RESAMPLES)
+
+gains = tidy_gains(over_alone, seed=SEED, rounds={})
+gains = gains[(gains["metric"] == "gain") | (gains["hospital"] == MEAN)]
+more = tidy_gains(over_federated, seed=SEED, rounds={})
+more = more[more["metric"] == "gain"].assign(metric="gain over federated")
 
 # %%
-# What leaves, first part: every model's score for each seed, on every hospital's test films. It
-# is the page's tidy table.
+# Another :term:`seed` assigns other patients to the test films and draws other initial weights:
+# ``make studies`` runs this page with five seeds, and their results are added to the table here.
 
-from helpers.results import COLUMNS, write_results
+from helpers.evaluation import count_rising
+from helpers.results import tidy_facts, write_results
+from helpers.studies import average_seeds, compare_seeds, join_study
 
-results = pd.DataFrame(
-    [
-        (seed, N_ROUNDS, arm, hospital, "test", name, metric(test[hospital], row), trained_at)
-        for (arm, trained_at, hospital), rows in logits.items()
-        for seed, row in zip(SEEDS, rows, strict=True)
-        for name, metric in METRICS.items()
-    ],
-    columns=[*COLUMNS, "trained_at"],
-)
+films = counts[counts["split"] == "train"].set_index("hospital")["films"]
+of_federated = over_alone["federated"].loc[hospitals, "gain"]
+alone = scores[scores["arm"] == "alone"].groupby("metric")["value"].mean()
+facts = {
+    ("alone", "mean auc elsewhere"): alone["auc elsewhere"],
+    ("alone", "at home less elsewhere"): alone["auc"] - alone["auc elsewhere"],
+    ("federated", "rank correlation"): of_federated.corr(films[hospitals], method="spearman"),
+}
+rising = count_rising(trained.best for trained in runs.values())
+facts |= {(arm, "runs"): number for arm, number in rising.items()}
+live = pd.concat([scores, gains, more, tidy_facts(facts, seed=SEED)], ignore_index=True)
+live = live.fillna({"trained_at": "all"})
+named = ["arm", "trained_at", "hospital", "metric"]
+used = {"pixels": IMAGE_SIZE, "updates": N_UPDATES, "patience": PATIENCE}
+used |= {"rounds": N_ROUNDS, "more rounds": MORE_ROUNDS}
+films_of = str(study.radiographs)
+seeds = join_study("was_it_worth_federating", live, data=films_of, settings=used, by=named)
+results = seeds.table
 write_results(results, "was_it_worth_federating")
-own = results[results["trained_at"].isin(["all"]) | (results["trained_at"] == results["hospital"])]
-ARMS = ["alone", "federated", "fine-tuned", "pooled"]
-table = own.pivot_table(
-    index=["metric", "hospital"], columns="arm", values="value", sort=False
-).loc[list(METRICS), ARMS]
-table.round(3)
+print(seeds)
+compare_seeds(results, "alone").round(3)
 
 # %%
-# These are means over the seeds, each hospital on its own test patients. They are no reason to pick
-# winners yet.
-#
-# Intervals over patients
-# -----------------------
-#
-# Films of one patient resemble each other, so that the bootstrap draws *patients*, each with all
-# films. It draws the seeds as well, but three of them are too few to show how much seeds differ:
-# the intervals are somewhat too narrow.
+# These are means of the hospitals, with intervals of Student's t over the seeds; a single seed has
+# none. Hospital by hospital:
 
-
-def rows_of(arm, hospital):
-    trained_at = "all" if arm in ("federated", "pooled") else hospital
-    return logits[arm, trained_at, hospital]
-
-
-def interval(name, arm, hospital, *, baseline=None):
-    rows = [rows_of(one, hospital) for one in (arm, baseline) if one]
-    measure = bootstrap_difference if baseline else bootstrap_patients
-    return measure(
-        METRICS[name], test[hospital]["labels"], *rows, patients[hospital], n=N_RESAMPLES
-    )
-
-
-def tabulate(name, arms, baseline=None):
-    return pd.DataFrame(
-        [
-            (arm, hospital, *interval(name, arm, hospital, baseline=baseline))
-            for arm in arms
-            for hospital in hospitals
-        ],
-        columns=["arm", "hospital", "value", "low", "high"],
-    )
-
-
-intervals = {name: tabulate(name, ARMS) for name in METRICS}
-
-# %%
 import matplotlib.pyplot as plt
 
 from helpers.plots import plot_gains, plot_intervals, plot_transfer
 
-_, axes = plt.subplots(1, 3, figsize=(11, 4.2), sharey=True, layout="constrained")
-for ax, name in zip(axes, METRICS, strict=True):
-    chance = 0.1 if name == "sensitivity_at_90" else 0.5
-    plot_intervals(intervals[name], reference=chance, ax=ax).set_xlabel(name.replace("_", " "))
-    ax.get_legend().set_visible(ax is axes[0])
-plt.show()
-
-# %%
-# Each row is a hospital, from top to bottom its four models; bars are 95 % intervals. They are
-# wide, since test patients are few, and nearly all bars of a hospital overlap. That does *not* mean
-# that the models are equally good: a patient who is hard for one model tends to be hard for the
-# others, so that all bars of a hospital shift together.
-#
-# Differences on the same patients
-# --------------------------------
-#
-# Therefore each resample judges two models on the same patients, and we look at the difference.
-
-PAIRS = {"federated": "alone", "fine-tuned": "federated", "pooled": "federated"}
-differences = {
-    f"{arm} − {baseline}": tabulate("auc", [arm], baseline) for arm, baseline in PAIRS.items()
+means = average_seeds(results, named)
+views = {f"patients, seed {SEED}": live}
+if len(seeds.seeds) > 1:
+    views[f"{len(seeds.seeds)} seeds"] = means
+PANELS = {  # title: (arms, metric)
+    "AUC": (ARMS, "auc"),
+    "federated − alone": (["federated"], "gain"),
+    "fine-tuned − federated": (["fine-tuned"], "gain over federated"),
+    "pooled − federated": (["pooled"], "gain over federated"),
 }
-
-_, axes = plt.subplots(1, 3, figsize=(11, 3.4), sharex=True, sharey=True, layout="constrained")
-for ax, (name, table) in zip(axes, differences.items(), strict=True):
-    plot_intervals(table, reference=0, ax=ax).set(title=name, xlabel="difference in AUC")
+size = {"figsize": (12, 3.6 * len(views)), "layout": "constrained"}
+_, grid = plt.subplots(len(views), len(PANELS), squeeze=False, sharey=True, **size)
+for axes, (over, view) in zip(grid, views.items(), strict=True):
+    at_hospitals = view[view["hospital"].isin(hospitals)]
+    for ax, (title, (arms, metric)) in zip(axes, PANELS.items(), strict=True):
+        shown = at_hospitals[at_hospitals["arm"].isin(arms) & (at_hospitals["metric"] == metric)]
+        plot_intervals(shown, reference=0.5 if metric == "auc" else 0, ax=ax)
+        ax.set(title=title, xlabel=f"intervals over {over}")
 plt.show()
 
 # %%
-# Right of zero the first model of the title is better. Where the bar crosses zero, these patients
-# and seeds do not decide. One bar in twenty misses zero by chance alone.
+# Each row is a hospital, bars are 95 % intervals. On the left, bars that overlap do *not* mean that
+# the models are equally good: look at the differences. Right of zero the first model of the title
+# is better. Where the bar crosses zero, these patients (or seeds) do not decide. One bar in twenty
+# misses zero by chance alone, and a bar over patients is about a single training.
 #
 # Trained here, tested there
 # --------------------------
 #
-# The models that hospitals trained alone can be tested at the others, too. The diagonal of the left
-# table is what a hospital sees when it validates its own model; off the diagonal is what happens
-# when that model moves to another hospital.
+# On the diagonal of the left table is what a hospital sees when it tests its own model. The other
+# entries show what happens when that model moves to another hospital.
 
-scores = results[(results["metric"] == "auc") & (results["arm"] != "fine-tuned")]
-origin = scores["trained_at"].where(scores["arm"] == "alone", scores["arm"])
-matrix = scores.assign(trained_at=origin).pivot_table(
-    index="trained_at", columns="hospital", values="value", sort=False
-)
-matrix = matrix.loc[[*hospitals, "federated", "pooled"], hospitals]
-sizes = counts[counts["split"] == "train"].set_index("hospital")["films"]
-own_gains = tabulate("auc", ["federated", "fine-tuned"], "alone")
+tested = means[means["metric"].isin(["auc", "auc elsewhere"]) & (means["arm"] != "fine-tuned")]
+tested = tested.assign(origin=tested["trained_at"].where(tested["arm"] == "alone", tested["arm"]))
+matrix = tested.pivot(index="origin", columns="hospital", values="value")
+last = list(views.values())[-1]
+gained = last[(last["metric"] == "gain") & last["hospital"].isin(hospitals)]
 
 _, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
-plot_transfer(matrix, home=hospitals, ax=left).set_title("AUC, mean of the seeds")
-plot_gains(own_gains, sizes, ax=right).set(ylabel="AUC gained over alone", title="Gain and size")
+plot_transfer(matrix.loc[[*hospitals, "federated", "pooled"], hospitals], home=hospitals, ax=left)
+left.set_title("AUC, mean of the seeds")
+plot_gains(gained[gained["arm"] != "pooled"], films[hospitals], ax=right)
+right.set(ylabel="AUC gained over alone", title="Gain and size")
 plt.show()
 
 # %%
-# On the left, compare a column's entries: they are about the same patients. On the right, a slope
-# downwards would say that small hospitals gain most. Four points make no law.
+# On the left, compare the entries of a column: they are about the same patients. On the right, a
+# downward slope would mean that small hospitals gain most. Four points do not make a rule.
 #
 # What left the hospitals
 # -----------------------
 #
 # Weights, during the training; and for this page:
 
-shared = {
+comparisons = len(over_alone) + len(over_federated)
+for what, number in {
     "numbers of films and patients": counts[["films", "patients", "positive"]].size,
-    "scores, one for each model, seed, metric and test hospital": len(results),
-    "limits of intervals": 2
-    * sum(map(len, [*intervals.values(), *differences.values(), own_gains])),
-}
-for what, number in shared.items():
-    print(f"{number:>4} {what}")
+    "validation scores": sum(len(trained.curve) for trained in runs.values()),
+    "test scores and differences, each with two limits": live["hospital"].isin(hospitals).sum(),
+    "resampled differences, for intervals of means": N_RESAMPLES * len(hospitals) * comparisons,
+}.items():
+    print(f"{number:>5} {what}")
 
 # %%
-# No score of a single film is among them. Even so, a number about a handful of patients says much
-# about each: a hospital with few test patients may rather keep it to itself. What this page cannot
-# show is the future, or other settings: with more rounds, both the federation and a hospital alone
-# might get further.
+# No score of a single film is among them. Even so, a number about a handful of patients reveals
+# much about each: a hospital with few test patients may prefer not to share it. This page cannot
+# show what more rounds would change: a setup whose validation score was still rising might improve.
 #
 # Conclusion
 # ----------
@@ -326,44 +262,35 @@ for what, number in shared.items():
 # These sentences are made from the numbers above. The gain is defined as on the main page: over the
 # hospital's *own* model, on its *own* test films.
 
-from helpers.evaluation import describe_gains, gain_at_home
-
-gains = {
-    arm: gain_at_home(
-        auc,
-        test,
-        {hospital: rows_of(arm, hospital) for hospital in hospitals},
-        {hospital: rows_of("alone", hospital) for hospital in hospitals},
-        patients,
-        n=N_RESAMPLES,
-    )
-    for arm in ("federated", "fine-tuned")
-}
+from helpers.evaluation import describe_change, describe_gains, describe_rising, seed_interval
 
 
-def say_verdicts():
-    for arm, table in gains.items():
-        print(describe_gains(table, arm))
-    alone = matrix.loc[hospitals].to_numpy()
-    elsewhere = alone[~np.eye(len(hospitals), dtype=bool)].mean()
-    at_home = np.diag(alone).mean()
-    print(f"A hospital's own model has {at_home:.3f} at home and {elsewhere:.3f} elsewhere: a gain")
-    print(f"over the latter would be larger by {at_home - elsewhere:+.3f}, and is nobody's gain.")
-    federated = gains["federated"]["gain"][hospitals]
-    correlation = federated.corr(sizes[hospitals], method="spearman")
+def say_verdicts(results):
+    for arm in ("federated", "fine-tuned"):
+        print(describe_gains(results, arm))
+    at_mean = results[results["hospital"] == MEAN]
+    words = {"below": "worse", "above": "better"}
+    for arm, rows in at_mean[at_mean["metric"] == "gain over federated"].groupby("arm"):
+        first = rows.sort_values("seed")[["value", "low", "high"]].iloc[0]
+        print(f"{arm} less federated, on average: {describe_change(*first, **words)}.")
+        if len(rows) > 1:
+            over = describe_change(*seed_interval(rows["value"]), **words)
+            print(f"  Over {len(rows)} seeds: {over}.")
+    mean = results.groupby("metric")["value"].mean()
+    own = at_mean[(at_mean["arm"] == "alone") & (at_mean["metric"] == "auc")]["value"].mean()
+    other, moved = mean["mean auc elsewhere"], mean["at home less elsewhere"]
+    print(f"A hospital's own model has {own:.3f} at home and {other:.3f} elsewhere.")
+    print(f"A gain over the latter would be larger by {moved:+.3f}, and is nobody's gain.")
+    correlation = mean["rank correlation"]
     held = "yes" if correlation < -0.8 else "NO"
-    print(
-        f"Small hospitals gain more, as we expected: {held} (rank correlation {correlation:+.2f})."
-    )
+    print(f"Small hospitals gain more, as expected: {held}, rank correlation {correlation:+.2f}.")
+    print(describe_rising(results))
 
 
-say_verdicts()
+say_verdicts(results)
 
 # %%
-# "Was it worth it" has as many answers as there are hospitals, and it takes no more than a few
-# numbers from everyone to give each its own.
-#
-# .. seealso::
-#
-#    :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py` trains through
-#    real tasks; :func:`helpers.evaluation.bootstrap_difference` is the interval used here.
+# "Was it worth it" has as many answers as there are hospitals. A few numbers from everyone are
+# enough to give each its own. The main page,
+# :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py`, trains through real
+# tasks; :func:`helpers.evaluation.bootstrap_difference` describes the intervals over patients.

@@ -2,10 +2,10 @@
 BatchNorm across hospitals
 ==========================
 
-A BatchNorm layer brings every feature to mean 0 and variance 1 before it goes on
-:footcite:p:`ioffe2015`. While it trains it takes both from the batch; afterwards from **moving
-statistics** of all the films that passed. Two scanners differ in just these numbers. What should
-become of them when hospitals train one network together?
+A BatchNorm layer normalizes every feature to mean 0 and variance 1 :footcite:p:`ioffe2015`. In
+training it takes both numbers from the :term:`batch`; afterwards from **moving statistics** of all
+films that it has seen, see :term:`batch normalization statistics`. Two scanners differ in just
+these numbers. How should they be treated when hospitals train one network together?
 
 We will:
 
@@ -14,40 +14,42 @@ We will:
 3. train the same network with each, from the same start,
 4. look at the hospitals one by one, and at one that **only tests**: whose statistics does it get?
 
-We expect a choice that keeps statistics at home to serve the hospitals that train, and a stranger
-only as well as the statistics that it happens to get. GroupNorm has no statistics: we expect the
-smallest gap between the two from it. The floor is the network that each hospital trains alone; the
-ceiling is the one trained on the pooled films.
+We expect a choice that keeps statistics local to serve the hospitals that train, and the hospital
+that only tests, the *stranger*, only as well as the statistics that it happens to get.
+:term:`Group normalization <group normalization>` has no statistics: we expect the smallest gap
+between the two from it. The floor is the network that each hospital trains alone; the ceiling is
+the one trained on the :term:`pooled` films.
 """
 
 # %%
 # Hospitals with scanners of their own
 # ------------------------------------
 #
-# The films are those of the other pages, at half their size so that ten runs fit on one page.
-# The last hospital does not train.
+# The films are those of the other pages. The last hospital does not train.
 
 from helpers.data import set_up_hospitals
+from helpers.studies import study_seed
 
-TASK = "any finding vs none"
-IMAGE_SIZE = 32  # pixels, to keep the run short; 64 and more in a real study
-SEED = 0
+IMAGE_SIZE = 32  # pixels, to keep the run short; 224 or more in a real study
+SEED = study_seed()  # 0, unless `make studies` runs this page
 
-study = set_up_hospitals(TASK, seed=SEED)
+study = set_up_hospitals("any finding vs none", seed=SEED)
 samples = study.prepare(IMAGE_SIZE)
-hospitals = list(samples)
-trainers, stranger = hospitals[:-1], hospitals[-1]
+*trainers, stranger = hospitals = list(samples)
 study.films.groupby(["hospital", "split"]).size().unstack()
 
 # %%
 # Scanners differ already, but mildly. To see the effect in a short run we exaggerate: each hospital
-# gets a power of the pixel values. A power keeps the order of grey levels, so that nothing is lost
-# to the eye; mean and variance, which are what BatchNorm looks at, change a lot.
+# raises its pixel values to a power. The order of grey levels stays, so a reader loses nothing;
+# the mean and the variance, which BatchNorm uses, change a lot. The figure shows one film of each
+# hospital, as the network receives it.
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 from helpers.data import ChestXrayDataset
 from helpers.openers.chest_xray_opener import ChestXrayOpener
+from helpers.plots import plot_films
 
 CURVES = dict(zip(hospitals, np.geomspace(0.4, 2.5, len(hospitals)), strict=True))
 
@@ -64,38 +66,27 @@ class ScannerDataset(ChestXrayDataset):
         return x if self._is_inference else (x, batch[1])
 
 
-# %%
-# One film of each hospital, as its network sees it:
-
-import matplotlib.pyplot as plt
-
-from helpers.plots import plot_films
-
 of_hospital = {
     hospital: ScannerDataset(ChestXrayOpener().get_data([splits["train"]]), is_inference=True)
     for hospital, splits in samples.items()
 }
 pixels = {hospital: dataset[np.arange(100)] for hospital, dataset in of_hospital.items()}
-titles = [
-    f"{hospital}\nmean {x.mean():.2f}, deviation {x.std():.2f}" for hospital, x in pixels.items()
-]
-shown = np.stack([x[0] for x in pixels.values()])
-plot_films(np.uint8(255 * shown), titles)
+titles = [f"{name}\nmean {x.mean():.2f}, deviation {x.std():.2f}" for name, x in pixels.items()]
+plot_films(np.uint8([255 * x[0] for x in pixels.values()]), titles)
 plt.show()
 
 # %%
 # Five choices
 # ------------
 #
-# :class:`~helpers.algorithms.BatchNorm` names them. Two are SubstraFL's: to average the
-# statistics or not. ``LOCAL`` is FedBN :footcite:p:`li2021`, where nothing of these layers leaves
-# a hospital. ``FROZEN`` never touches them again after the start. ``GROUP`` replaces each layer by
-# GroupNorm :footcite:p:`wu2018`, which takes mean and variance from the film itself.
+# :class:`~helpers.algorithms.BatchNorm` names them. Two are SubstraFL's: ``AVERAGED`` averages
+# statistics, ``STATISTICS_LOCAL`` does not. ``LOCAL`` is :term:`FedBN` :footcite:p:`li2021`, where
+# nothing of these layers leaves a hospital. ``FROZEN`` does not change them after the start.
+# ``GROUP`` replaces each layer by GroupNorm :footcite:p:`wu2018`, which takes mean and variance
+# from the film itself.
 #
-# Frozen statistics need a start that has some. We let the films of one hospital run through the
-# network, which trains no weight but fills the statistics, and all choices :func:`start
-# <helpers.models.start_from>` there. In a real study this would be a network that was trained
-# before.
+# Frozen layers need initial statistics. The films of one hospital pass through the network, without
+# training; all choices start there. A real study would start from a pretrained network.
 
 import keras
 
@@ -106,20 +97,19 @@ def build():
     model = build_cnn(IMAGE_SIZE, (16, 32, 32), normalization="batch")
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.8  # Keras' 0.99 needs hundreds of batches to forget the start
+            layer.momentum = 0.8  # with Keras' 0.99 the start counts for hundreds of batches
     return model
 
 
 keras.utils.set_random_seed(SEED)
-first_model = build()
-draw = np.random.default_rng(SEED)
+first_model, draw = build(), np.random.default_rng(SEED)
+films = of_hospital[trainers[0]]
 for _ in range(30):
-    x = of_hospital[trainers[0]][draw.choice(len(of_hospital[trainers[0]]), 32)]
-    first_model(x, training=True)
+    first_model(films[draw.choice(len(films), 32)], training=True)
 build_started = start_from(build, first_model)
 
 # %%
-# What each of them sends in a round, and what it keeps to itself:
+# Each choice sends some of the network's numbers in a round, and keeps the others local:
 
 import pandas as pd
 
@@ -129,13 +119,9 @@ from helpers.exchange import get_parameters
 
 def count_numbers(choice):
     model = choice.change(build_started)()
-    sent = get_parameters(choice.exchanged_variables(model))
-    n_sent = sum(value.size for value in sent.values())
-    return {
-        "tensors sent": len(sent),
-        "numbers sent": n_sent,
-        "kept": model.count_params() - n_sent,
-    }
+    sent = [value.size for value in get_parameters(choice.exchanged_variables(model)).values()]
+    kept = model.count_params() - sum(sent)
+    return {"tensors sent": len(sent), "numbers sent": sum(sent), "numbers kept": kept}
 
 
 pd.DataFrame({str(choice): count_numbers(choice) for choice in BatchNorm}).T
@@ -144,7 +130,10 @@ pd.DataFrame({str(choice): count_numbers(choice) for choice in BatchNorm}).T
 # The same training with each
 # ---------------------------
 #
-# One argument changes. ``Federation.simulate`` runs without tasks, with the same results.
+# All setups have the same number of rounds and of updates per hospital, the pooled run as many
+# updates as all hospitals together. The round that is kept is the best on the validation films of
+# the hospitals that train. Test films are scored once, with that round: each hospital uses its own
+# network, the stranger that of the **first** hospital that trains, as in SubstraFL.
 
 import logging
 
@@ -154,178 +143,156 @@ from substrafl.strategies import FedAvg
 
 from helpers.algorithms import TFFedAvgAlgo
 from helpers.evaluation import auc
-from helpers.local_mode import Federation
-from helpers.results import tidy_scores
+from helpers.local_mode import Federation, train_best
 
 set_logging_level(logging.ERROR)
-N_ROUNDS = 8
-N_UPDATES = 15  # batches of 32 films in a round, at each hospital
+N_ROUNDS, EVAL_EVERY, PATIENCE = 20, 2, 3  # patience in evaluations; to keep the run short
+N_UPDATES = 12  # batches of 16 films in a round, at each hospital
 
 pool = {"train": [samples[hospital]["train"] for hospital in trainers]}
-federation = Federation(samples | {"pool": pool})
-results = []
+test = {name: ChestXrayOpener().get_data([samples[name]["test"]]) for name in hospitals}
+kept, rows = {}, []  # trainings; arm, hospital, AUC
 
 
-def train(arm, batch_norm, train_on=trainers, n_updates=N_UPDATES, trained_at="all"):
+def train(arm, batch_norm, train_on=trainers, valid_on=trainers, n_updates=N_UPDATES):
     algo = TFFedAvgAlgo(
         model=build_started,
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         optimizer=keras.optimizers.Adam(2e-3),
-        index_generator=NpIndexGenerator(batch_size=32, num_updates=n_updates, seed=SEED),
+        index_generator=NpIndexGenerator(batch_size=16, num_updates=n_updates, seed=SEED),
         dataset=ScannerDataset,
         batch_norm=batch_norm,
         seed=SEED,
     )
-    states, scores = federation.simulate(
-        FedAvg(algo=algo, metric_functions={"auc": auc}),
-        train_on=train_on,
-        test_on=hospitals,
-        num_rounds=N_ROUNDS,
-        eval_every=N_ROUNDS,
-    )
-    results.append(tidy_scores(scores, arm=arm, seed=SEED, trained_at=trained_at))
-    return states
+    strategy = FedAvg(algo=algo, metric_functions={"auc": auc})
+    how = {"num_rounds": N_ROUNDS, "eval_every": EVAL_EVERY, "patience": PATIENCE}
+    trained = train_best(federation, strategy, train_on=train_on, valid_on=valid_on, **how)
+    kept[arm, train_on[0] if arm == "alone" else "all"] = trained
+    for hospital, data in test.items():
+        if arm != "alone" or hospital in (*train_on, stranger):
+            algo = trained.algos.get(hospital, trained.algos[train_on[0]])
+            rows.append((arm, hospital, auc(data, algo.predict(data))))
 
 
-states = {choice: train(str(choice), choice) for choice in BatchNorm}
+with Federation(samples | {"pool": pool}) as federation:
+    for hospital in trainers:
+        train("alone", "averaged", [hospital], [hospital])
+    for choice in BatchNorm:
+        train(str(choice), choice)
+    train("pooled", "averaged", ["pool"], n_updates=N_UPDATES * len(trainers))
+    train("other order", "local", trainers[::-1])
+
+pd.DataFrame({run: vars(trained.best) for run, trained in kept.items()}).T
 
 # %%
-# Floor and ceiling use BatchNorm as anybody would who has all the films in one place.
+# The value is the validation AUC. Where ``stopped_at`` is missing, it was still rising.
+#
+# Does order matter?
+# ------------------
+#
+# Under FedBN scales and shifts differ from hospital to hospital, so the order of the hospitals
+# decides whose layers the stranger gets. The last run is FedBN again, with another hospital first.
+# At the hospitals that train, only the last digit of a sum depends on the order. Training amplifies
+# it, and another round may be kept. Treat their change as the **noise** of a single run.
 
-train("pooled", "averaged", ["pool"], N_UPDATES * len(trainers))
-for hospital in trainers:
-    train("alone", "averaged", [hospital], trained_at=hospital)
+scores = pd.DataFrame(rows, columns=["arm", "hospital", "auc"])
+table = scores.pivot_table(index="arm", columns="hospital", values="auc", sort=False)[hospitals]
+moved = (table.loc["other order"] - table.loc["local"]).abs()
+moved.to_frame("change with the order").round(3)
 
 # %%
 # Hospital by hospital
 # --------------------
 #
-# Each row is a choice, each point a hospital's own test films; the cross is the stranger. Of the
-# networks trained *alone*, a hospital that trains is shown its own, and the stranger their mean.
+# Another :term:`seed` assigns other patients and draws other batches: ``make studies`` runs this
+# page with five seeds, and their results are added here. Scores and gains over alone have intervals
+# of Student's t over the seeds; a single seed has none.
 
-from helpers.plots import hospital_colors
-from helpers.results import write_results
+from helpers.evaluation import count_rising, describe_rising
+from helpers.results import tidy_values, write_results
+from helpers.studies import average_seeds, compare_seeds, join_study
 
-results_table = pd.concat(results, ignore_index=True)
-last = results_table[results_table["round"] == N_ROUNDS]
-is_own = (last["trained_at"] == "all") | (last["trained_at"] == last["hospital"])
-own = last[is_own | (last["hospital"] == stranger)]
-table = own.pivot_table(index="arm", columns="hospital", values="value", sort=False)[hospitals]
-table = table.loc[["alone", *map(str, BatchNorm), "pooled"]]
+TRAIN, STRANGER = "those that train", "stranger"
+table[TRAIN], table[STRANGER] = table[trainers].mean(axis="columns"), table[stranger]
+facts = {
+    "gap": table[TRAIN] - table[STRANGER],
+    "change": {TRAIN: moved[trainers].max(), STRANGER: moved[stranger]},
+    "runs": count_rising(trained.best for trained in kept.values()),
+}
+live = [tidy_values({"auc": own}, seed=SEED, hospital=name) for name, own in table.items()]
+live = pd.concat([*live, tidy_values(facts, seed=SEED)], ignore_index=True)
+live["round"] = live["arm"].map({a: run.best.round for (a, at), run in kept.items() if at == "all"})
+used = {"pixels": IMAGE_SIZE, "updates": N_UPDATES, "patience": PATIENCE, "rounds": N_ROUNDS}
+films_of = str(study.radiographs)
+seeds = join_study("batch_norm_across_hospitals", live, data=films_of, settings=used)
+results = seeds.table
+write_results(results, "batch_norm_across_hospitals")
+print(seeds)
+both = results[results["hospital"].isin([TRAIN, STRANGER])]
+compare_seeds(both, "alone", by=["hospital"]).round(3)
 
-colors = hospital_colors(hospitals)
-_, ax = plt.subplots(figsize=(8, 4.2), layout="constrained")
-for hospital in hospitals:
-    marker = "x" if hospital == stranger else "o"
-    name = f"{hospital}, only tests" if hospital == stranger else hospital
-    ax.scatter(table[hospital], table.index, color=colors[hospital], marker=marker, label=name)
-ax.scatter(table[trainers].mean(axis="columns"), table.index, color="black", marker="|", s=250)
-ax.axvline(0.5, color="0.8", zorder=0)
-ax.invert_yaxis()
-ax.set(xlabel="AUC after the last round (black bar: mean of those that train)")
-ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+# %%
+# Points are scores on a hospital's own test films, bars are intervals over the seeds. *Alone* shows
+# each hospital's own network, and the stranger the mean of them.
+
+from helpers.plots import plot_choices
+
+means = average_seeds(results[results["hospital"].isin(hospitals)])
+ax = plot_choices(means, ["alone", *map(str, BatchNorm), "pooled"], stranger=stranger)
+ax.set_xlabel("test AUC, mean of the seeds")
 plt.show()
 
 # %%
-# The same in numbers, with the gap between the hospitals that train and the stranger:
-
-summary = pd.DataFrame(
-    {"those that train": table[trainers].mean(axis="columns"), "stranger": table[stranger]}
-)
-summary["gap"] = summary["those that train"] - summary["stranger"]
-choices = summary.loc[list(map(str, BatchNorm))]
-summary.round(3)
-
-# %%
-# Differences of a few hundredths are nothing here: one seed, one split, about a hundred test films
-# of each hospital. A gap under GroupNorm has another reason than statistics: an unusual display
-# curve changes the contrasts *within* a film, and the network has not seen the like. No
-# normalization of features undoes that.
+# With one seed, differences of a few hundredths mean nothing: a hospital has few test films. A gap
+# under GroupNorm is not caused by statistics, but by contrasts *within* a film, which the curves
+# change, too. This page cannot show the effect of pretraining, larger images or more rounds.
 #
-# Whose statistics does a stranger get?
-# -------------------------------------
-#
-# SubstraFL gives a node that only tests the local state of the **first** hospital that trains.
-# Under FedBN the trained scales and shifts differ from hospital to hospital; where they are
-# averaged they do not:
-
-
-def spread(choice):
-    """Largest difference between hospitals, for each kind of weight of the first such layer."""
-    memory = states[choice]
-    rounds = zip(memory.round_idx, memory.state, strict=True)
-    models = [state.algo.model for number, state in rounds if number == N_ROUNDS]
-    norms = [{w.name: w.numpy() for w in m.get_layer("block1_norm").weights} for m in models]
-    return {name: np.ptp([norm[name] for norm in norms], axis=0).max() for name in norms[0]}
-
-
-pd.DataFrame({str(choice): spread(choice) for choice in BatchNorm}).T.round(4)
-
-# %%
-# So under FedBN the *order* of the hospitals decides whose layers the stranger gets. Here is the
-# same run again, with another hospital first:
-
-train("local, other order", "local", trainers[::-1])
-again = results[-1]
-again = again[again["round"] == N_ROUNDS].set_index("hospital")["value"]
-both = pd.DataFrame({f"{trainers[0]} first": table.loc["local"], f"{trainers[-1]} first": again})
-moved = (both.iloc[:, 1] - both.iloc[:, 0]).loc[hospitals]
-print(f"the stranger, {stranger}, moved by {moved[stranger]:+.3f}")
-print(f"those that train moved by up to {moved[trainers].abs().max():.3f}")
-both.loc[hospitals].round(3)
-
-# %%
-# Those that train move, too, although nothing in their training depends on the order, except the
-# last digit of a sum. Training amplifies it: where two pixels under a pooling window are equal, a
-# last digit decides which one learns. Treat this change as the noise of a single run, and read the
-# table above with it in mind.
-#
-# A hospital that joins later has to be asked for more than its test films: it can estimate
-# statistics from films without labels, or train for a round.
-
-federation.close()
-write_results(pd.concat(results, ignore_index=True), "batch_norm_across_hospitals")
-
-# %%
 # Conclusion
 # ----------
 #
-# These sentences are made from the numbers above. *Noise* is what the other order changed at the
-# hospitals that train.
+# These sentences are made from the numbers above. *Noise* is the largest change with the order at
+# the hospitals that train.
 
 
-def say_verdicts():
-    noise = moved[trainers].abs().max()
-    trained, met, gap = (choices[name] for name in ("those that train", "stranger", "gap"))
-    print(f"Best for those that train: {trained.idxmax()}, {trained.max():.3f}; noise {noise:.3f}.")
-    print(
-        f"Best for the stranger: {met.idxmax()}, {met.max():.3f}; "
-        f"worst: {met.idxmin()}, {met.min():.3f}."
-    )
-    group = str(BatchNorm.GROUP)
+def say_best(arm, scores):
+    value, low, high = scores.loc[arm, ["value", "low", "high"]]
+    return f"{arm}, {value:.3f}" + ("" if pd.isna(low) else f" [{low:.3f}, {high:.3f}]")
+
+
+def say_verdicts(results):
+    names, group = [str(choice) for choice in BatchNorm], str(BatchNorm.GROUP)
+    means = average_seeds(results).set_index(["metric", "hospital", "arm"]).sort_index()
+    trained, met = means.loc["auc"].loc[TRAIN], means.loc["auc"].loc[STRANGER]
+    gap = means.loc["gap"].loc["all"]["value"][names]
+    noise, moved = means.loc["change"].loc["all"]["value"][[TRAIN, STRANGER]]
+    of, unseen = trained["value"][names], met["value"][names]
+    alone, pooled = trained["value"][["alone", "pooled"]]
+    print(f"Best for those that train: {say_best(of.idxmax(), trained)}; noise {noise:.3f}.")
+    print(f"Best for the stranger: {say_best(unseen.idxmax(), met)}; ", end="")
+    print(f"worst: {say_best(unseen.idxmin(), met)}.")
     held = "as expected" if gap.idxmin() == group else f"NOT as expected: {gap.idxmin()} has less"
     print(f"GroupNorm has a gap of {gap[group]:+.3f}, {held} ({gap.min():+.3f}).")
-    alone = summary.loc["alone", "those that train"]
-    below = trained.index[trained < alone]
-    print(
-        f"Alone has {alone:.3f} at home and beats {len(below)} of {len(trained)} choices: ", end=""
-    )
-    print(f"{', '.join(below) or 'none'}.")
+    of_choices = results[results["arm"].isin(names)]
+    p = compare_seeds(of_choices, group, metric="gap")["p"].dropna()  # empty for a single seed
+    print(f"  Of {len(p)} gaps with intervals {(p < 0.05).sum()} differ from it after correction.")
+    below = ", ".join(name for name in names if of[name] < alone)
+    above = ", ".join(name for name in names if of[name] > pooled)
+    n_below = f"{(of < alone).sum()} of {len(names)} choices"
+    print(f"Alone has {alone:.3f} at home and beats {n_below}: {below or 'none'}.")
+    print(f"Pooled has {pooled:.3f}; above this ceiling: {above or 'none'}.")
+    held = "more" if moved > noise else "NOT more"
+    print(f"Another order changes FedBN at the stranger by {moved:.3f}, {held} than the noise.")
+    print(describe_rising(results), f"Seeds: {results['seed'].nunique()}.")
 
 
-say_verdicts()
+say_verdicts(results)
 
 # %%
-# Say which choice was made: *federated averaging with BatchNorm* can mean at least four different
-# things. SubstraFL's default averages scales and shifts and keeps statistics at home. FedBN is made
-# for hospitals that differ and are all known. Frozen layers need a start that was worth keeping.
-# GroupNorm has no statistics to decide about, for which reason the other pages use it; whether it
-# serves a stranger is another question, which the table answers for these films.
-#
-# .. seealso::
-#
-#    :class:`~helpers.algorithms.BatchNorm` for each choice in a sentence, and
-#    :func:`helpers.models.freeze_layers`, which leaves any layer out of the exchange.
+# State which choice was made: *federated averaging with BatchNorm* can mean at least four things.
+# SubstraFL's default averages scales and shifts and keeps statistics local. FedBN is made for
+# hospitals that differ and are all known; one that joins later can estimate statistics from films
+# without labels, or train for a round. GroupNorm has no statistics to decide about, so the other
+# pages use it; whether it serves a stranger is another question.
 #
 # References
 # ----------

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from substra.sdk.models import Performances
 
-from helpers.evaluation import auc, gain_at_home
+from helpers.evaluation import auc, bootstrap_patients, gain_at_home
 from helpers.openers.chest_xray_opener import ChestXrayOpener
 
 COLUMNS = ("seed", "round", "arm", "hospital", "split", "metric", "value")
@@ -187,31 +187,74 @@ def score_films(algo: Any, samples: Mapping[str, Mapping[str, Path]], split: str
     return opened["metadata"].assign(score=algo.predict(opened)[:, 0])
 
 
+def score_everywhere(
+    runs: Mapping[tuple[str, str], Any],
+    samples: Mapping[str, Mapping[str, Path]],
+    *,
+    seed: int,
+    **options: Any,
+) -> pd.DataFrame:
+    """Score models on the test films of all hospitals, with intervals over patients.
+
+    Parameters
+    ----------
+    runs : dict of (str, str) to helpers.local_mode.Trained
+        Arm, the hospital that trained it or ``"all"``, and the training.
+    samples : dict of str to dict of str to path
+        Hospital, split and folder, as :func:`helpers.data.prepare_samples` returns them.
+    seed : int
+        Seed of the runs.
+    **options
+        ``n`` and ``level`` of :func:`helpers.evaluation.bootstrap_patients`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of ``COLUMNS``, ``low``, ``high`` and ``trained_at``. The metric is ``"auc"``
+        for a common model and at the hospital that trained it, elsewhere ``"auc elsewhere"``.
+    """
+    rows = []
+    for hospital, own in samples.items():
+        data = ChestXrayOpener().get_data([own["test"]])
+        for (arm, trained_at), trained in runs.items():
+            scores, patients = trained.algo.predict(data), data["metadata"]["patient"]
+            interval = bootstrap_patients(auc, data, scores[:, 0], patients, **options)
+            metric = "auc" if trained_at in ("all", hospital) else "auc elsewhere"
+            about = (seed, trained.best.round, arm, hospital, "test", metric)
+            rows.append((*about, *interval, trained_at))
+    return pd.DataFrame(rows, columns=[*COLUMNS, "low", "high", "trained_at"])
+
+
 def compare_at_home(
-    models: Mapping[str, Any], samples: Mapping[str, Mapping[str, Path]], **options: Any
+    models: Mapping[str, Any],
+    samples: Mapping[str, Mapping[str, Path]],
+    *,
+    against: str = "alone",
+    **options: Any,
 ) -> dict[str, pd.DataFrame]:
     """Measure what models gain over those that the hospitals train alone, on their own test films.
 
     Parameters
     ----------
     models : dict of str to helpers.algorithms.TFAlgo or dict of str to helpers.algorithms.TFAlgo
-        What a model is called, and the trained algorithm, or one for each hospital. ``"alone"`` is
-        what the others are compared with.
+        What a model is called, and the trained algorithm, or one for each hospital.
     samples : dict of str to dict of str to path
         Hospital, split and folder, as :func:`helpers.data.prepare_samples` returns them.
+    against : str, default="alone"
+        The model that the others are compared with.
     **options
         ``n``, ``seed`` and ``level`` of :func:`helpers.evaluation.gain_at_home`.
 
     Returns
     -------
     dict of str to pandas.DataFrame
-        For each model but ``"alone"`` what :func:`helpers.evaluation.gain_at_home` returns, of
+        For each model but ``against`` what :func:`helpers.evaluation.gain_at_home` returns, of
         the AUC.
 
     Raises
     ------
     KeyError
-        If there is no model ``"alone"``, or none of a hospital.
+        If there is no model ``against``, or none of a hospital.
     """
     test = {name: ChestXrayOpener().get_data([own["test"]]) for name, own in samples.items()}
     patients = {name: data["metadata"]["patient"] for name, data in test.items()}
@@ -222,9 +265,9 @@ def compare_at_home(
         }
         for arm, algo in models.items()
     }
-    alone = scores.pop("alone")
+    theirs = scores.pop(against)
     return {
-        arm: gain_at_home(auc, test, ours, alone, patients, **options)
+        arm: gain_at_home(auc, test, ours, theirs, patients, **options)
         for arm, ours in scores.items()
     }
 

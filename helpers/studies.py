@@ -249,6 +249,37 @@ def compare_with_study(
     return pd.DataFrame({"live": table["live"], "low": low, "high": high, "within": within})
 
 
+def average_seeds(
+    results: pd.DataFrame, by: Sequence[str] = ("arm", "hospital", "metric")
+) -> pd.DataFrame:
+    """Average each quantity over the seeds, with its interval.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+        A tidy table.
+    by : sequence of str, default=("arm", "hospital", "metric")
+        Columns that name a quantity.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of ``by``, in the order of the table; ``value``, ``low`` and ``high`` of
+        :func:`helpers.evaluation.seed_interval`, NaN for a single seed.
+
+    Examples
+    --------
+    >>> scores = pd.DataFrame({"seed": [0, 1], "arm": "alone", "value": [0.7, 0.8]})
+    >>> print(average_seeds(scores, ["arm"]).round(2).to_string(index=False))
+      arm  value  low  high
+    alone   0.75 0.11  1.39
+    """
+    by = list(by)
+    groups = results.groupby(by, sort=False)["value"]
+    rows = [(*names, *seed_interval(values)) for names, values in groups]
+    return pd.DataFrame(rows, columns=[*by, "value", "low", "high"])
+
+
 def compare_seeds(
     results: pd.DataFrame, baseline: str, *, by: Sequence[str] = (), metric: str = "auc"
 ) -> pd.DataFrame:

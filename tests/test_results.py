@@ -1,6 +1,7 @@
 """Tidy tables: columns, files, the comparison of arms."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,8 @@ import pytest
 from helpers.results import (
     COLUMNS,
     compare_arms,
+    compare_at_home,
+    score_everywhere,
     score_films,
     tidy_facts,
     tidy_scores,
@@ -81,6 +84,43 @@ def test_all_hospitals_films_are_scored_in_their_order(tiny_samples):
     folder = next(iter(tiny_samples.values()))["test"]
     first = np.load(Path(folder) / "images.npy")
     assert scored["score"][: len(first)].tolist() == first.mean(axis=(1, 2))[:, 0].tolist()
+
+
+class _Negative(_Mean):
+    """A network that answers the opposite."""
+
+    def predict(self, data_from_opener):
+        return -super().predict(data_from_opener)
+
+
+def test_models_are_scored_everywhere_with_intervals(tiny_samples):
+    home, *others = tiny_samples
+    best = SimpleNamespace(round=6)
+    runs = {
+        ("alone", home): SimpleNamespace(algo=_Mean(), best=best),
+        ("federated", "all"): SimpleNamespace(algo=_Negative(), best=best),
+    }
+    table = score_everywhere(runs, tiny_samples, seed=3, n=20)
+    assert list(table) == [*COLUMNS, "low", "high", "trained_at"]
+    assert (set(table["seed"]), set(table["round"])) == ({3}, {6})
+    by_arm = {arm: rows.set_index("hospital") for arm, rows in table.groupby("arm")}
+    metrics = dict.fromkeys(others, "auc elsewhere") | {home: "auc"}
+    assert by_arm["alone"]["metric"].to_dict() == metrics
+    assert set(by_arm["federated"]["metric"]) == {"auc"}
+    both = by_arm["alone"]["value"] + by_arm["federated"]["value"]
+    assert both.tolist() == pytest.approx([1] * len(tiny_samples))
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+
+
+def test_gains_are_over_the_model_that_is_named(tiny_samples):
+    models = {"alone": _Mean(), "federated": dict.fromkeys(tiny_samples, _Negative())}
+    over_alone = compare_at_home(models, tiny_samples, n=20)
+    over_federated = compare_at_home(models, tiny_samples, against="federated", n=20)
+    assert list(over_alone) == ["federated"]
+    assert list(over_federated) == ["alone"]
+    gains = over_alone["federated"]["gain"]
+    assert over_federated["alone"]["gain"].tolist() == pytest.approx((-gains).tolist())
 
 
 def test_single_numbers_get_the_same_columns_and_limits_if_one_has_them():

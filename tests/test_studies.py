@@ -10,6 +10,7 @@ from scipy import stats
 from helpers import studies
 from helpers.evaluation import seed_interval
 from helpers.studies import (
+    average_seeds,
     compare_seeds,
     compare_with_study,
     gather_study,
@@ -170,6 +171,20 @@ def test_arms_are_compared_within_their_seed_and_skew():
         assert row["p"] == pytest.approx(min(1, 2 * found.pvalue))
         assert row["score"] == pytest.approx(np.mean(PAIRED[skew, "Scaffold"]))
     assert table.xs("FedAvg", level="arm")["gain"].isna().all()
+
+
+def test_quantities_are_averaged_in_the_order_of_the_table():
+    table = average_seeds(_table(VALUES, [0, 1, 2, 3]), BY)
+    assert list(table) == [*BY, "value", "low", "high"]
+    assert table["arm"].tolist() == ["federated", "alone"]
+    for row, values in zip(table.itertuples(), VALUES.values(), strict=True):
+        assert (row.value, row.low, row.high) == pytest.approx(seed_interval(values))
+
+
+def test_the_average_of_one_seed_has_no_limits():
+    table = average_seeds(_table({"alone": [0.7]}, [0]))
+    assert table["value"].tolist() == [0.7]
+    assert table[["low", "high"]].isna().all(axis=None)
 
 
 def test_without_columns_there_is_one_comparison():

@@ -9,6 +9,8 @@ from helpers.evaluation.calibration import fit_hospitals as fit_hospitals
 from helpers.evaluation.calibration import fit_platt as fit_platt
 from helpers.evaluation.calibration import fit_temperature as fit_temperature
 from helpers.evaluation.early_stopping import BestRound as BestRound
+from helpers.evaluation.early_stopping import count_rising as count_rising
+from helpers.evaluation.early_stopping import describe_rising as describe_rising
 from helpers.evaluation.early_stopping import find_best_round as find_best_round
 from helpers.evaluation.early_stopping import train_until_best as train_until_best
 from helpers.evaluation.federated_fits import FederatedFit as FederatedFit

@@ -1,6 +1,6 @@
 """Early stopping: the round whose model is kept, chosen by the hospitals' validation films."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +101,55 @@ def find_best_round(
         if waited == patience:
             return BestRound(int(best[0]), float(best[1]), int(number))
     return BestRound(int(best[0]), float(best[1]), None)
+
+
+def count_rising(stops: Iterable[BestRound]) -> dict[str, int]:
+    """Count runs, and those that were too short for their patience to run out.
+
+    Parameters
+    ----------
+    stops : iterable of BestRound
+        One for each run.
+
+    Returns
+    -------
+    dict of str to int
+        ``"all"`` runs, and those that were ``"still rising"``.
+
+    Examples
+    --------
+    >>> count_rising([BestRound(4, 0.8, 10), BestRound(12, 0.9, None)])
+    {'all': 2, 'still rising': 1}
+    """
+    rising = [stop.stopped_at is None for stop in stops]
+    return {"all": len(rising), "still rising": sum(rising)}
+
+
+def describe_rising(results: pd.DataFrame) -> str:
+    """Say how many runs were still rising when the rounds ended, for a verdict.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+        A tidy table whose rows of the metric ``"runs"`` are those of :func:`count_rising`, by arm;
+        seeds are added.
+
+    Returns
+    -------
+    str
+        A sentence.
+
+    Examples
+    --------
+    >>> counts = {"arm": ["all", "still rising"], "metric": "runs", "value": [2, 1]}
+    >>> describe_rising(pd.DataFrame(counts))
+    'Validation AUC still rose when the rounds ended: 1 of 2 runs.'
+    """
+    runs = results[results["metric"] == "runs"].groupby("arm")["value"].sum()
+    return (
+        "Validation AUC still rose when the rounds ended: "
+        f"{runs['still rising']:.0f} of {runs['all']:.0f} runs."
+    )
 
 
 def train_until_best(

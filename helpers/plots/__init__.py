@@ -1,6 +1,7 @@
 """Plots: tables and films drawn on Matplotlib axes, with one color for each hospital."""
 
 from helpers.plots.calibration import plot_calibration as plot_calibration
+from helpers.plots.comparison import plot_choices as plot_choices
 from helpers.plots.comparison import plot_exactness as plot_exactness
 from helpers.plots.comparison import plot_gains as plot_gains
 from helpers.plots.comparison import plot_intervals as plot_intervals

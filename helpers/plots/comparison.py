@@ -47,6 +47,49 @@ def plot_intervals(
     return ax
 
 
+def plot_choices(
+    intervals: pd.DataFrame,
+    arms: Sequence[str],
+    *,
+    stranger: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw scores with intervals: a row for each arm, a point for each hospital.
+
+    Parameters
+    ----------
+    intervals : pandas.DataFrame
+        Columns ``arm``, ``hospital``, ``value``, ``low`` and ``high``; limits that are NaN are not
+        drawn.
+    arms : sequence of str
+        Which, from top to bottom.
+    stranger : str, optional
+        A hospital that only tests: its points are crosses.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(8, 0.6 * len(arms) + 0.6), layout="constrained")[1]
+    colors = hospital_colors(intervals["hospital"])
+    shifts = dict(zip(colors, np.linspace(-0.3, 0.3, len(colors) + 2)[1:-1], strict=True))
+    for name, color in colors.items():
+        own = intervals[intervals["hospital"] == name].set_index("arm").loc[list(arms)]
+        places = np.arange(len(arms)) + shifts[name]
+        label = _readable(name) + (", only tests" if name == stranger else "")
+        marker = "x" if name == stranger else "o"
+        ax.plot(own["value"], places, color=color, marker=marker, linestyle="none", label=label)
+        ax.hlines(places, own["low"], own["high"], color=color, alpha=0.5)
+    ax.set_yticks(range(len(arms)), [_readable(arm) for arm in arms])
+    ax.set(ylim=(len(arms) - 0.5, -0.5))
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
 def plot_transfer(
     scores: pd.DataFrame, *, home: Sequence[str] = (), ax: Axes | None = None
 ) -> Axes:

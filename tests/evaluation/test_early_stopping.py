@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.evaluation import find_best_round, train_until_best
+from helpers.evaluation import (
+    BestRound,
+    count_rising,
+    describe_rising,
+    find_best_round,
+    train_until_best,
+)
+from helpers.results import tidy_values
 
 VALUES = [0.50, 0.60, 0.70, 0.69, 0.70, 0.68, 0.90]  # of rounds 0, 2, … 12
 
@@ -88,3 +95,10 @@ def test_training_ends_at_the_last_round_that_is_allowed():
 def test_a_step_of_nothing_is_refused():
     with pytest.raises(ValueError, match="step to be at least 1"):
         train_until_best(lambda n: (None, _curve()), step=0, max_rounds=3)
+
+
+def test_runs_that_were_too_short_are_counted_and_seeds_are_added():
+    counts = count_rising([BestRound(2, 0.7, None), BestRound(4, 0.8, 10), BestRound(6, 0.9, None)])
+    assert counts == {"all": 3, "still rising": 2}
+    results = pd.concat([tidy_values({"runs": counts}, seed=seed) for seed in (0, 1)])
+    assert describe_rising(results).endswith("ended: 4 of 6 runs.")

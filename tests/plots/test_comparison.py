@@ -5,6 +5,7 @@ import pytest
 
 from helpers.plots import (
     hospital_colors,
+    plot_choices,
     plot_exactness,
     plot_gains,
     plot_intervals,
@@ -89,3 +90,16 @@ def test_differences_are_drawn_beside_what_is_allowed():
     assert drawn.get_offsets()[:, 0].tolist() == [1e-11, 1e-3]
     colors = drawn.get_facecolors()
     assert not (colors[0] == colors[1]).all()
+
+
+def test_choices_have_a_row_each_and_a_stranger_is_a_cross(intervals):
+    ax = plot_choices(intervals, ["federated", "alone"], stranger="B")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["federated", "alone"]
+    lines = {line.get_label(): line for line in ax.lines}
+    assert list(lines["North A"].get_xdata()) == [0.8, 0.6]
+    assert lines["North A"].get_marker() == "o"
+    assert lines["B, only tests"].get_marker() == "x"
+    assert lines["B, only tests"].get_color() == hospital_colors(["North_A", "B"])["B"]
+    bars = [segment for lines in ax.collections for segment in lines.get_segments()]
+    limits = {tuple(bar[:, 0]) for bar in bars if len(bar)}
+    assert limits == {(0.7, 0.9), (0.5, 0.7), (0.6, 0.8)}
