@@ -55,7 +55,7 @@ def test_page_opens_with_a_title_and_has_a_number(page):
     opening = re.match(r'r?"""\n(?P<title>[^\n]+)\n(?P<underline>=+)\n\n', source)
     assert opening, "Expected a docstring that opens with a title and its underline."
     assert len(opening["underline"]) >= len(opening["title"])
-    assert re.fullmatch(r"plot_[1-9]{2}_[a-z0-9_]+", page.stem)
+    assert re.fullmatch(r"plot_[0-9][1-9]_[a-z0-9_]+", page.stem)
     assert len(source.splitlines()) <= 300
 
 

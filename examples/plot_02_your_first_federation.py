@@ -1,0 +1,294 @@
+"""
+Your first federation
+=====================
+
+Three hospitals want one network, and no :term:`film` may leave its :term:`hospital`. How can they
+train it together? This page assumes :ref:`sphx_glr_auto_examples_plot_01_your_first_network.py`,
+and nothing else. We will:
+
+1. write :term:`federated learning` in a few lines of NumPy and Keras, on one machine,
+2. draw what travels,
+3. do the same with Substra, compare every weight, and say what Substra adds.
+
+The floor is each hospital alone, the ceiling the :term:`pooled` films, which nobody could collect
+in reality. We expect the federation to lie between them, and both ways of writing it to give the
+same weights, up to rounding.
+"""
+
+# %%
+# Three hospitals
+# ---------------
+#
+# By default the films are synthetic. The hospitals differ in size, devices and patients.
+
+import numpy as np
+
+from helpers.data import ChestXrayDataset, set_up_hospitals
+from helpers.openers.chest_xray_opener import ChestXrayOpener
+
+IMAGE_SIZE, SEED = 32, 0  # pixels, to keep the run short; 224 or more in a real study
+folders = set_up_hospitals("any finding vs none", seed=SEED).prepare(IMAGE_SIZE)
+folders = {hospital: folders[hospital] for hospital in list(folders)[:3]}
+reader = ChestXrayOpener()
+to_train = {hospital: reader.get_data([own["train"]]) for hospital, own in folders.items()}
+test = {hospital: reader.get_data([own["test"]]) for hospital, own in folders.items()}
+films = {name: ChestXrayDataset(data, is_inference=False)[:] for name, data in to_train.items()}
+{hospital: len(labels) for hospital, (_, labels) in films.items()}
+
+# %%
+# Federated averaging
+# -------------------
+#
+# The network is the :term:`CNN` of the page before; its first step rescales grey levels. In each
+# :term:`round`, a hospital starts from the common :term:`weights <weight>`, trains on some
+# :term:`batches <batch>` of its own films, and returns the *change* of its weights, its
+# :term:`update`. The mean of the updates, weighted by the hospitals' numbers of films, is added to
+# the common weights: this is :term:`FedAvg` :footcite:p:`mcmahan2017`, and all of it. The
+# :term:`index generator` chooses the films of each batch; it is SubstraFL's, for the comparison.
+
+import keras
+import tensorflow as tf
+from keras import layers
+from substrafl.index_generator import NpIndexGenerator
+
+N_ROUNDS, N_UPDATES, RATE = 12, 20, 0.2
+
+
+def build_network():
+    filters = [layers.Conv2D(n, 3, strides=2, activation="relu") for n in (8, 16)]
+    filters += [layers.Conv2D(32, 3, activation="relu"), layers.GlobalMaxPooling2D()]
+    first = [keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1)), layers.Rescaling(4, -2)]
+    return keras.Sequential([*first, *filters, layers.Dense(1)])
+
+
+# TensorFlow must not rearrange our formulas, so that we can compare: it does not in our tasks.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+keras.utils.set_random_seed(SEED)
+network = build_network()
+start = network.get_weights()
+loss = keras.losses.BinaryCrossentropy(from_logits=True)
+network.compile(optimizer=keras.optimizers.SGD(RATE), loss=loss, jit_compile=False)
+
+
+def draw_batches(n_updates):
+    return NpIndexGenerator(batch_size=32, num_updates=n_updates, seed=SEED)
+
+
+def train(weights, x, y, batches):
+    network.set_weights(weights)
+    batches.reset_counter()
+    for batch in batches:
+        network.train_on_batch(x[batch], y[batch])
+    return [after - before for after, before in zip(network.get_weights(), weights, strict=True)]
+
+
+def federate(hospitals, n_updates=N_UPDATES):
+    weights, batches = start, {}
+    for name, (x, _) in hospitals.items():
+        batches[name] = draw_batches(n_updates)
+        batches[name].n_samples = len(x)
+    n_films = sum(len(x) for x, _ in hospitals.values())
+    for _ in range(N_ROUNDS):
+        mean = [0] * len(weights)
+        for name, (x, y) in hospitals.items():
+            update, share = train(weights, x, y, batches[name]), len(x) / n_films
+            mean = [so_far + share * own for so_far, own in zip(mean, update, strict=True)]
+        weights = [old + change for old, change in zip(weights, mean, strict=True)]
+    return weights
+
+
+federated = federate(films)
+
+# %%
+# One network object serves all hospitals: its weights are set before each training, and gradient
+# descent (SGD) keeps nothing else.
+#
+# What travels
+# ------------
+
+import matplotlib.pyplot as plt
+
+from helpers.plots import hospital_colors
+
+middle = {"ha": "center", "va": "center"}
+
+
+def draw_box(ax, x, y, text, edge="black", face="white"):
+    box = {"boxstyle": "round,pad=0.5", "facecolor": face, "edgecolor": edge, "linewidth": 2}
+    ax.text(x, y, text, **middle, bbox=box)
+
+
+def draw_arrow(ax, start, end, text, color="black"):
+    ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": color, "linewidth": 2})
+    ax.text(*np.mean([start, end], axis=0), text, **middle, backgroundcolor="white")
+
+
+_, ax = plt.subplots(figsize=(7, 4.6), layout="constrained")
+ax.set(xlim=(0, 9), ylim=(0, 6), title="Weights go down, updates go up, films stay")
+ax.set_axis_off()
+draw_box(ax, 4.5, 5.5, "add the weighted mean of the updates to the weights".center(66))
+for place, (hospital, color) in enumerate(hospital_colors(films).items()):
+    x = 1.5 + 3 * place
+    draw_box(ax, x, 2.4, hospital, edge=color)
+    draw_arrow(ax, (x - 0.5, 4.9), (x - 0.5, 2.9), "weights", color)
+    draw_arrow(ax, (x + 0.5, 2.9), (x + 0.5, 4.9), "update", color)
+    ax.text(x, 0.15, f"{len(films[hospital][0])} films", **middle)
+    picture = ax.inset_axes([x - 0.7, 0.4, 1.4, 1.4], transform=ax.transData)
+    picture.imshow(films[hospital][0][0, :, :, 0], cmap="gray", vmin=0, vmax=1)
+    picture.set_axis_off()
+plt.show()
+n_numbers = network.count_params()
+print(f"numbers with each arrow: {n_numbers:,}")
+
+# %%
+# Each arrow has as many numbers, however many films a hospital has; with its update a hospital
+# sends its number of films. SubstraFL sends the mean down instead of the weights, and each hospital
+# adds it, which comes to the same. For what an update reveals of the films see
+# :ref:`sphx_glr_auto_examples_plot_43_smaller_updates_and_a_curious_aggregator.py`.
+#
+# Floor and ceiling
+# -----------------
+#
+# With a single hospital the same function is ordinary training, which gives the floor, and with all
+# films in one place the ceiling. The pool makes as many updates as all hospitals together.
+
+from helpers.evaluation import auc, gain_at_home
+
+alone = {hospital: federate({hospital: own}) for hospital, own in films.items()}
+pool = [np.concatenate(parts) for parts in zip(*films.values(), strict=True)]
+pooled = federate({"pool": pool}, n_updates=N_UPDATES * len(films))
+
+
+def predict(weights, hospital):
+    network.set_weights(weights)
+    return network(ChestXrayDataset(test[hospital], is_inference=True)[:]).numpy()[:, 0]
+
+
+patients = {hospital: data["metadata"]["patient"] for hospital, data in test.items()}
+by_own = {hospital: predict(alone[hospital], hospital) for hospital in films}
+gains = {}
+for arm, weights in {"federated": federated, "pooled": pooled}.items():
+    by_all = {hospital: predict(weights, hospital) for hospital in films}
+    gains[arm] = gain_at_home(auc, test, by_all, by_own, patients)
+gains["federated"].rename(columns={"ours": "federated", "theirs": "alone"}).round(3)
+
+# %%
+# The same with Substra
+# ---------------------
+#
+# Above, one program holds the films of all hospitals. Substra separates them, and SubstraFL, its
+# library for federated learning, needs these lines. The :term:`algorithm` says how a hospital
+# trains, the :term:`strategy` what is averaged. :class:`~helpers.local_mode.Federation` sets up
+# the hospitals in :term:`local mode`, on this machine, and ``simulate`` runs all in this process.
+
+import logging
+
+from substrafl.logger import set_logging_level
+from substrafl.strategies import FedAvg
+
+from helpers.algorithms import TFFedAvgAlgo
+from helpers.local_mode import Federation
+from helpers.models import start_from
+
+set_logging_level(logging.ERROR)
+
+
+class FirstAlgo(TFFedAvgAlgo):
+    def __init__(self):
+        super().__init__(
+            model=start_from(build_network, start),
+            loss=loss,
+            optimizer=keras.optimizers.SGD(RATE),
+            index_generator=draw_batches(N_UPDATES),
+            dataset=ChestXrayDataset,
+            seed=SEED,
+        )
+
+
+strategy = FedAvg(algo=FirstAlgo(), metric_functions={"auc": auc})
+with Federation(folders) as federation:
+    states, scores = federation.simulate(strategy, num_rounds=N_ROUNDS, eval_every=N_ROUNDS)
+    algos = federation.algos(states)
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
+# %%
+# Both start from the same weights and take the same batches in the same order. At every hospital,
+# the network of the last round should be ours.
+
+differences = [
+    np.abs(ours - theirs).max()
+    for hospital in films
+    for ours, theirs in zip(federated, algos[hospital, N_ROUNDS].model.get_weights(), strict=True)
+]
+largest = max(np.abs(array).max() for array in federated)
+print(f"largest difference of a weight: {max(differences):.0e}; largest weight: {largest:.2f}")
+
+# %%
+# What Substra adds
+# -----------------
+#
+# Each hospital is an :term:`organization`, and acts through its :term:`client`. It registers its
+# films and an :term:`opener`, the script that reads them. Whatever happens is a :term:`task` at one
+# organization: train, average, evaluate. The :term:`permission` of a film, a model or an update
+# names the organizations that may use it, and Substra records every task.
+
+_, ax = plt.subplots(figsize=(7, 4.8), layout="constrained")
+ax.set(xlim=(0, 10), ylim=(0, 6.5), title="Films are only read by a task of their own organization")
+ax.set_axis_off()
+frames = dict(zip(films, ((0.1, 0.1, 5, 6.3), (7.1, 3.4, 2.8, 3), (7.1, 0.1, 2.8, 3)), strict=True))
+for name, (left, bottom, width, height) in frames.items():
+    color, place = hospital_colors(films)[name], (left, bottom)
+    ax.add_patch(plt.Rectangle(place, width, height, fill=False, edgecolor=color, linewidth=2))
+    ax.text(left + 0.2, bottom + height - 0.4, f"organization {name}")
+places = (3.8, 1.6), (8.5, 4.6), (8.5, 1.3)
+for y, text in ((5, "client"), (2.8, "opener"), (0.7, "films")):
+    draw_box(ax, 1, y, text)
+for x, y, text in ((3.8, 4.6, "average"), *[(x, y, "train") for x, y in places]):
+    draw_box(ax, x, y, f"task: {text}", face="#FFF3D6")
+draw_arrow(ax, (1, 4.5), (1, 3.3), "registers")
+draw_arrow(ax, (1, 1.2), (1, 2.3), "read by")
+draw_arrow(ax, (1.8, 2.7), (2.9, 1.9), "array")
+draw_arrow(ax, (3.8, 2.1), (3.8, 4.1), "update")
+draw_arrow(ax, (7.6, 4.6), (4.8, 4.6), "update,\nif permitted")
+draw_arrow(ax, (7.6, 1.5), (4.7, 4.1), "update,\nif permitted")
+plt.show()
+
+# %%
+# Conclusion
+# ----------
+#
+# These sentences are computed from the table of results.
+
+import pandas as pd
+
+from helpers.evaluation import describe_gains, tidy_gains
+from helpers.results import tidy_facts, write_results
+
+facts = {("Substra", "largest difference of a weight"): max(differences)}
+facts["Substra", "largest weight"] = largest
+facts["federated", "numbers in an update"] = n_numbers
+tidy = tidy_gains(gains, seed=SEED, rounds=dict.fromkeys(("alone", *gains), N_ROUNDS))
+results = pd.concat([tidy, tidy_facts(facts, seed=SEED)])
+write_results(results, "your_first_federation")
+
+
+def say_verdicts(results):
+    for arm in ("federated", "pooled"):
+        print(describe_gains(results, arm))
+    value = results.groupby(["arm", "metric"])["value"].max()
+    difference = value["Substra", "largest difference of a weight"]
+    allowed = 1e-5 * value["Substra", "largest weight"]
+    word = "agree up to rounding" if difference <= allowed else "do NOT agree"
+    print(f"By hand and with Substra, the weights {word}: largest difference {difference:.0e}.")
+
+
+say_verdicts(results)
+
+# %%
+# This is one seed, few rounds, and no clinical result. Nothing ran in a real task yet: that is the
+# topic of :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py`.
+#
+# References
+# ----------
+#
+# .. footbibliography::
