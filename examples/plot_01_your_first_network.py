@@ -233,7 +233,7 @@ plt.show()
 # The :doc:`/data_sheet` lists collections of radiographs. More are at `PhysioNet
 # <https://physionet.org>`__, the `Cancer Imaging Archive <https://www.cancerimagingarchive.net>`__,
 # Kaggle and Hugging Face. Read first the licence, who made the labels, and whether patients are
-# numbered. As an exercise, take Fashion-MNIST, which Keras downloads; these lines change:
+# numbered. As an exercise, train both Keras networks on Fashion-MNIST, which Keras downloads:
 #
 # .. code-block:: python
 #

@@ -239,7 +239,7 @@ frames = dict(zip(films, ((0.1, 0.1, 5, 6.3), (7.1, 3.4, 2.8, 3), (7.1, 0.1, 2.8
 for name, (left, bottom, width, height) in frames.items():
     color, place = hospital_colors(films)[name], (left, bottom)
     ax.add_patch(plt.Rectangle(place, width, height, fill=False, edgecolor=color, linewidth=2))
-    ax.text(left + 0.2, bottom + height - 0.4, f"organization {name}")
+    ax.text(left + 0.2, bottom + height - 0.4, f"organization {name}", fontsize=9)
 places = (3.8, 1.6), (8.5, 4.6), (8.5, 1.3)
 for y, text in ((5, "client"), (2.8, "opener"), (0.7, "films")):
     draw_box(ax, 1, y, text)
