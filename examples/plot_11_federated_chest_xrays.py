@@ -232,7 +232,7 @@ pooled = train_at(pool, "pooled", "all", list(valid_nodes.values()), N_UPDATES *
 # Every hospital is judged on its **own** test films. The gain is the difference to the model that
 # it can make by itself, on the same patients, with a 95 % interval over patients. Another seed
 # assigns other patients to the test films and draws other initial weights: ``make studies`` runs
-# this page with five seeds, and their results are added here.
+# this page with more seeds, and their results are added here.
 
 from helpers.evaluation import describe_gains, tidy_gains
 from helpers.results import compare_at_home, write_results
