@@ -328,10 +328,11 @@ def compare_seeds(
         )
         for part, columns in zip((scores, gains), names, strict=True)
     )
+    differences["p"] = np.nan
     if scores.shape[1] > 1:
         p_values = stats.ttest_1samp(gains.to_numpy(), 0, axis=1).pvalue
         differences["p"] = correct_holm(p_values)
-    return means.join(differences.assign(p=differences.get("p", np.nan)))
+    return means.join(differences)
 
 
 def describe_machine() -> dict[str, Any]:
