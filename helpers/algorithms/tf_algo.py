@@ -98,7 +98,8 @@ class TFAlgo(Algo):
     do not differ.
     """
 
-    # Attributes that a child class keeps between tasks, besides those of _get_state_to_save.
+    # Attributes that a class keeps between tasks, besides those of _get_state_to_save and of the
+    # classes that it inherits from.
     _own_state = ()
     _with_batch_norm_parameters = False
 
@@ -376,7 +377,7 @@ class TFAlgo(Algo):
             "disable_gpu": self.disable_gpu,
             "random_state": get_random_state(),
             "traces": self._traces,
-        } | {name: getattr(self, name) for name in self._own_state}
+        } | {name: getattr(self, name) for name in self._state_names()}
 
     def _update_from_checkpoint(self, path):
         """Load a file of :meth:`save_local_state`, and return the entries that are not used yet.
@@ -393,9 +394,14 @@ class TFAlgo(Algo):
         self._index_generator = checkpoint.pop("index_generator")
         set_random_state(checkpoint.pop("random_state"))
         self._traces = checkpoint.pop("traces")
-        for name in self._own_state:
+        for name in self._state_names():
             setattr(self, name, checkpoint.pop(name))
         return checkpoint
+
+    @classmethod
+    def _state_names(cls):
+        """List the own state of every class in the order of inheritance."""
+        return [name for base in cls.__mro__ for name in vars(base).get("_own_state", ())]
 
     def save_local_state(self, path: Path) -> None:
         """Write the local state, which is not part of any update.

@@ -24,7 +24,7 @@ class WatchedFedAvgAlgo(TFFedAvgAlgo):
         tensors.
     """
 
-    _own_state = (*TFFedAvgAlgo._own_state, "distances")
+    _own_state = ("distances",)
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

@@ -22,7 +22,7 @@ from substrafl.strategies import FedAvg, Scaffold
 from substrafl.strategies.schemas import FedAvgAveragedState
 from tensorflow.python.eager import context
 
-from helpers.algorithms import TFAlgo, TFFedAvgAlgo
+from helpers.algorithms import TFAlgo, TFFedAvgAlgo, TFScaffoldAlgo
 from helpers.data.dataset import ChestXrayDataset
 from helpers.exchange import exchanged_variables, get_parameters
 
@@ -475,3 +475,19 @@ def test_gpu_memory_grows_and_the_gpu_can_be_disabled(monkeypatch):
     assert algo._device == "/CPU:0"
     algo.disable_gpu = False
     assert algo._device == "/GPU:0"
+
+
+def test_a_child_class_names_its_own_state_and_keeps_that_of_its_parents(linear, tmp_path):
+    """A child that only adds cannot lose what its parents keep from one task to the next."""
+
+    class Counting(TFScaffoldAlgo):
+        _own_state = ("count",)
+        count = 0
+
+    algo = Counting(**linear())
+    algo.count = 3
+    algo._client_control_variate = ["of the parent"]
+    algo.save_local_state(tmp_path / "state")
+    loaded = Counting(**linear()).load_local_state(tmp_path / "state")
+    assert loaded.count == 3
+    assert loaded._client_control_variate == ["of the parent"]

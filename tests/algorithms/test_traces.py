@@ -132,7 +132,7 @@ def test_a_value_of_python_stays_as_it_was_traced_and_a_variable_does_not(data, 
     """As with any tf.function; and it is the same for one object, as a simulation has it."""
 
     class Decaying(TFFedAvgAlgo):
-        _own_state = (*TFFedAvgAlgo._own_state, "factor")
+        _own_state = ("factor",)
         factor = 1.0
 
         def __init__(self):
