@@ -27,8 +27,10 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "gallery_hooks",
     "benchmark_page",
+    "build_progress",
     "landing_page",
     "mathml",
+    "page_cards",
     "verdicts",
 ]
 templates_path = ["_templates"]
@@ -79,7 +81,7 @@ nbsphinx_widgets_path = ""
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "build_progress.longest_first",  # in which pages run
     "doc_module": "helpers",
     "reference_url": {"helpers": None},
     "backreferences_dir": "generated/backreferences",
@@ -87,7 +89,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "ignore_repr_types": r"Path",  # where a page wrote its table
     "parallel": min(4, os.cpu_count() or 1),  # pages that run tasks or measure time opt out
-    "reset_modules": ("matplotlib", "gallery_hooks.reset_run"),
+    "reset_modules": ("matplotlib", "gallery_hooks.reset_run", "build_progress.report_page"),
     "reset_modules_order": "both",
     "abort_on_example_error": True,
     "min_reported_time": 1,

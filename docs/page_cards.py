@@ -1,0 +1,101 @@
+"""Cards: the pages of the gallery with their questions, how long they take, and for whom they are.
+
+A card's question, level and tags stand in ``gallery.rst``. Its title, picture and duration are
+those of the page. ``_static/page_cards.js`` makes buttons of the levels and tags.
+"""
+
+import ast
+import re
+from pathlib import Path
+
+from docutils.parsers.rst import directives
+from sphinx_design.grids import GridItemCardDirective
+
+GALLERY = "auto_examples"
+LEVELS = ("beginner", "intermediate", "advanced")
+# At the end of a page as sphinx-gallery writes it.
+DURATION = re.compile(r"running time of the script:\*\* \((\d+) minutes ([\d.]+) seconds\)")
+
+
+def read_title(script):
+    """Read the title of a page, the first line of its docstring.
+
+    Parameters
+    ----------
+    script : path
+        The page.
+
+    Returns
+    -------
+    str
+        The title.
+    """
+    return ast.get_docstring(ast.parse(Path(script).read_text("utf-8"))).splitlines()[0]
+
+
+def read_duration(page):
+    """Read how long a page took in this build.
+
+    Parameters
+    ----------
+    page : path
+        The page as sphinx-gallery wrote it.
+
+    Returns
+    -------
+    str
+        Seconds or minutes with their unit; empty if the page was not run.
+
+    Examples
+    --------
+    >>> read_duration("a page that was not built")
+    ''
+    """
+    page = Path(page)
+    found = DURATION.search(page.read_text("utf-8")) if page.is_file() else None
+    if not found:
+        return ""
+    seconds = 60 * int(found[1]) + float(found[2])
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
+
+
+class PageCard(GridItemCardDirective):
+    """The card of one page: ``.. page-card:: plot_12_page`` with its question as content."""
+
+    required_arguments = 1
+    optional_arguments = 0
+    option_spec = {
+        "level": lambda value: directives.choice(value, LEVELS),
+        "tags": directives.unchanged_required,
+    }
+
+    def run_with_defaults(self):
+        """Build the card out of what the page and the directive say."""
+        page, source = self.arguments[0], Path(self.env.srcdir)
+        built = source / GALLERY / f"{page}.rst"
+        self.env.note_dependency(str(built))
+        groups = [self.options["level"], *self.options["tags"].split(", ")]
+        facts = [read_duration(built), *groups]
+        self.arguments = [read_title(source / ".." / "examples" / f"{page}.py")]
+        self.options = {
+            "img-top": f"/{GALLERY}/images/thumb/sphx_glr_{page}_thumb.png",
+            "link": f"{GALLERY}/{page}",
+            "link-type": "doc",
+            "link-alt": self.arguments[0],
+            "footer": " · ".join(filter(None, facts)),
+            "class-item": ["page-card", *(f"tag-{group.replace(' ', '-')}" for group in groups)],
+        }
+        return super().run_with_defaults()
+
+
+def add_buttons(app, pagename, *_):
+    """Load the buttons' script on the one page that has cards."""
+    if pagename == "gallery":
+        app.add_js_file("page_cards.js", loading_method="defer")
+
+
+def setup(app):
+    """Add the directive and its buttons."""
+    app.add_directive("page-card", PageCard)
+    app.connect("html-page-context", add_buttons)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

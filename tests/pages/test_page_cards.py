@@ -1,0 +1,52 @@
+"""The cards of the gallery: what they say is what the page says."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CARDS = re.findall(
+    r"page-card:: (\S+)\n +:level: (.*)\n +:tags: (.*)\n\n +(.*)\n",
+    (ROOT / "docs" / "gallery.rst").read_text("utf-8"),
+)
+
+
+@pytest.fixture(scope="module")
+def page_cards():
+    spec = importlib.util.spec_from_file_location("page_cards", ROOT / "docs" / "page_cards.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("minutes", "seconds", "said"), [(0, "7.400", "7 s"), (0, "59.1", "59 s"), (2, "31.0", "3 min")]
+)
+def test_the_duration_is_that_of_the_run(page_cards, tmp_path, minutes, seconds, said):
+    page = tmp_path / "page.rst"
+    page.write_text(f"**Total running time of the script:** ({minutes} minutes {seconds} seconds)")
+    assert page_cards.read_duration(page) == said
+
+
+def test_a_page_that_was_not_run_has_no_duration(page_cards, tmp_path):
+    page = tmp_path / "page.rst"
+    page.write_text("A page.")
+    assert page_cards.read_duration(page) == ""
+    assert page_cards.read_duration(tmp_path / "none.rst") == ""
+
+
+def test_every_card_asks_a_question_and_names_its_level_and_tags(page_cards):
+    assert len(CARDS) == len(list((ROOT / "examples").glob("plot_*.py")))
+    for page, level, tags, question in CARDS:
+        assert question.endswith("?"), page
+        assert level in page_cards.LEVELS, page
+        assert all(re.fullmatch(r"[a-z]+( [a-z]+)*", tag) for tag in tags.split(", ")), page
+    tags = [tag for card in CARDS for tag in card[2].split(", ")]
+    assert {tag for tag in tags if tags.count(tag) == 1} <= {"local mode"}  # or a button is useless
+
+
+def test_the_title_is_that_of_the_page(page_cards):
+    page = ROOT / "examples" / "plot_12_how_the_weights_travel.py"
+    assert page_cards.read_title(page) == "How the weights travel"
