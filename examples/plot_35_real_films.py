@@ -196,9 +196,9 @@ def say_verdicts(results):
     for name in results["collection"].unique():
         rows = results[results["collection"] == name]
         seeds = rows.pivot_table(index="seed", columns="arm", values="value")
-        mean = seeds.mean()
+        mean, plural = seeds.mean(), "s" * (len(seeds) > 1)
         print(
-            f"{name}, {len(seeds)} seeds: alone {mean['alone']:.3f}, federated "
+            f"{name}, {len(seeds)} seed{plural}: alone {mean['alone']:.3f}, federated "
             f"{mean['federated']:.3f}, pooled {mean['pooled']:.3f}."
         )
         for other in ("alone", "pooled"):

@@ -76,10 +76,10 @@ import pandas as pd
 from helpers.local_mode import count_tasks
 
 totals = {
-    n_hospitals: {f"{n} rounds": sum(count_tasks(n_hospitals, n).values()) for n in (1, 4, 16, 64)}
+    n_hospitals: {n: sum(count_tasks(n_hospitals, n).values()) for n in (1, 4, 16, 64)}
     for n_hospitals in (2, 4, 8, 16)
 }
-pd.DataFrame(totals).T.rename_axis("hospitals")
+pd.DataFrame(totals).T.rename_axis(index="hospitals", columns="rounds")
 
 # %%
 # These numbers are why a task must start quickly. If each of them imported TensorFlow first, as in
