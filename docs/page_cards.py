@@ -7,6 +7,7 @@ those of the page. ``_static/page_cards.js`` makes buttons of the levels and tag
 import ast
 import re
 from pathlib import Path
+from typing import ClassVar
 
 from docutils.parsers.rst import directives
 from sphinx_design.grids import GridItemCardDirective
@@ -64,7 +65,7 @@ class PageCard(GridItemCardDirective):
 
     required_arguments = 1
     optional_arguments = 0
-    option_spec = {
+    option_spec: ClassVar = {
         "level": lambda value: directives.choice(value, LEVELS),
         "tags": directives.unchanged_required,
     }
