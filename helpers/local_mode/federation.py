@@ -35,6 +35,7 @@ _HELPERS = Path(helpers.__file__).parent
 # task unpacks fewer files.
 _STAYS = (
     "course",
+    "display.py",
     "exactness.py",
     "local_mode",
     "plots",

@@ -1,0 +1,67 @@
+"""Display: tables and figures of a page, in the rendered page, a notebook, or a plain script."""
+
+import builtins
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+
+FOLDER = Path("results")
+_SAVED = "saved"
+
+
+def show(table: Any = None) -> Any:
+    """Show a table, or without one the figures that are open, wherever the page runs.
+
+    The gallery and a notebook show what a block ends with, and the figures that are open. A script
+    does neither: here the table is printed. Figures appear in windows if there is a display;
+    otherwise they are saved in ``results``, and it is said where.
+
+    Parameters
+    ----------
+    table : object, optional
+        What is shown, such as a DataFrame.
+
+    Returns
+    -------
+    object or None
+        The table in the gallery and in a notebook, so that it can end a block; otherwise None.
+    """
+    if not _is_script():
+        if table is None:
+            plt.show()
+        return table
+    if table is not None:
+        print(table if isinstance(table, str) else _as_text(table))
+    elif mpl.get_backend().lower() != "agg":
+        plt.show()
+    else:
+        _save_figures()
+    return None
+
+
+def _is_script():
+    """Whether this process runs a plain script: no gallery, no notebook, no prompt."""
+    return not (
+        "sphinx_gallery" in sys.modules or hasattr(builtins, "get_ipython") or hasattr(sys, "ps1")
+    )
+
+
+def _as_text(table):
+    """Write a whole table, whose middle Pandas would leave out."""
+    return table.to_string() if hasattr(table, "to_string") else repr(table)
+
+
+def _save_figures():
+    """Save the figures that are not saved yet; they stay open, which numbers them."""
+    FOLDER.mkdir(exist_ok=True)
+    stem = Path(sys.argv[0]).stem or "figure"
+    for number in plt.get_fignums():
+        figure = plt.figure(number)
+        if figure.get_gid() != _SAVED:
+            path = FOLDER / f"{stem}_{number}.png"
+            figure.savefig(path)
+            figure.set_gid(_SAVED)
+            print(f"Figure: {path}")
