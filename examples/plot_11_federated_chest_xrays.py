@@ -238,8 +238,7 @@ from helpers.evaluation import describe_gains, tidy_gains
 from helpers.results import compare_at_home, write_results
 from helpers.studies import join_study
 
-models = {"alone": alone, "federated": federated, "pooled": pooled}
-gains = compare_at_home(models, samples)
+gains = compare_at_home({"alone": alone, "federated": federated, "pooled": pooled}, samples)
 live = tidy_gains(gains, seed=SEED, rounds={arm: stops[arm, "all"].round for arm in gains})
 SETTINGS = {"pixels": IMAGE_SIZE, "updates": N_UPDATES, "patience": PATIENCE}
 seeds = join_study("federated_chest_xrays", live, data=str(study.radiographs), settings=SETTINGS)
@@ -284,13 +283,14 @@ def say_verdicts(results):
 say_verdicts(results)
 
 # %%
-# That the weights really travelled is what
-# :ref:`sphx_glr_auto_examples_plot_12_how_the_weights_travel.py` shows. Other pages
-# register everything in one line, with :class:`helpers.local_mode.Federation`. For a deployed
-# network see :doc:`/from_pytorch`. Here the clients may go, with their files.
+# :ref:`sphx_glr_auto_examples_plot_12_how_the_weights_travel.py` shows that the weights really
+# travelled. Other pages register everything in one line, with
+# :class:`helpers.local_mode.Federation`. For a deployed network see :doc:`/from_pytorch`. The model
+# is saved and runs :doc:`in your browser </try_it>`; the clients may go, with their files.
 
 from helpers.local_mode import remove_local_files
 
+federated.model.save("results/federated_chest_xrays.keras")
 remove_local_files(*clients.values())
 
 # %%
