@@ -31,4 +31,5 @@ from helpers.plots.tables import plot_label_shares as plot_label_shares
 from helpers.plots.tables import plot_shares as plot_shares
 from helpers.plots.timeline import plot_timeline as plot_timeline
 from helpers.plots.timeline import plot_timelines as plot_timelines
+from helpers.plots.travel import animate_weights as animate_weights
 from helpers.plots.weights import plot_distances as plot_distances
