@@ -41,8 +41,8 @@ def describe_figure(figure):
             raise ValueError("a panel has no description")
         if label and label != "<colorbar>":
             titles = (" ".join(ax.get_title(loc).split()) for loc in ("left", "center", "right"))
-            title = ", ".join(title for title in titles if title and title not in label)
-            said.append(f"{title}: {label}" if title else label)
+            title = ", ".join(title for title in titles if title)
+            said.append(label if label.startswith(title) else f"{title}: {label}")
     if not said:
         raise ValueError("it has no description")
     return " ".join(said)

@@ -179,7 +179,9 @@ for ax, name in zip(make_panels(len(collections), height=2.4), collections, stri
     ax.set_yticks(range(len(ARMS)), ARMS)
     ax.set(title=name.replace("_", " "), xlabel="test AUC", ylim=(2.5, -0.5))
     means = rows.groupby(["arm", "seed"])["value"].mean().groupby("arm").mean()
-    ax.set_label(f"Mean test AUC of {rows['seed'].nunique()} seeds: {describe_range(means)}.")
+    ax.set_label(
+        f"Mean test AUC of {rows['seed'].nunique()} seeds: {describe_range(means, '.3f')}."
+    )
 plt.show()
 
 # %%

@@ -59,9 +59,10 @@ def plot_films(
     named = [""] * len(films) if titles is None else [" ".join(name.split()) for name in titles]
     keys = [(f"picture {number}", name) for number, name in enumerate(named, 1)]
     levels = {key: np.mean(film) for key, film in zip(keys, films, strict=True)}
+    titled = f"{' to '.join(dict.fromkeys([named[0], named[-1]]))}, " if titles is not None else ""
     describe(
         axes[0] if given else axes[0].figure,
-        f"{count(len(films), 'picture')} side by side",
+        f"{titled}{count(len(films), 'picture')} side by side",
         f"mean grey levels of 255: {describe_range(levels, '.0f')}",
     )
     return axes[: len(films)]

@@ -52,7 +52,7 @@ def test_panels_are_described_in_their_order_each_after_its_title(figures):
     assert figures.describe_figure(figure) == "All."
 
 
-def test_a_title_that_is_in_the_description_is_not_said_twice(figures):
+def test_a_description_that_begins_with_the_title_does_not_say_it_twice(figures):
     figure, ax = plt.subplots()
     ax.set(label="Loss from 1 to 2.", title="Loss")
     assert figures.describe_figure(figure) == "Loss from 1 to 2."
