@@ -28,6 +28,7 @@ import numpy as np
 
 from helpers.data import set_up_hospitals
 from helpers.openers.chest_xray_opener import ChestXrayOpener
+from helpers.plots import describe_lines, make_panels
 
 IMAGE_SIZE, SEED = 32, 0  # pixels, to keep the run short; 224 or more in a real study
 study = set_up_hospitals("any finding vs none", seed=SEED)
@@ -38,10 +39,11 @@ images = {split: np.asarray(part["images"]) for split, part in opened.items()}
 print({split: films.shape for split, films in images.items()}, images["train"].dtype)
 
 film = images["train"][0, :, :, 0]
-_, (left, right) = plt.subplots(1, 2, figsize=(7, 3.7), layout="constrained")
+left, right = make_panels(2, height=3.3, n_columns=2)
 for ax, part, title in ((left, film, "A film …"), (right, film[12:20, 8:16], "… and 8 × 8 of it")):
     ax.imshow(part, cmap="gray", vmin=0, vmax=255)
     ax.set(title=title, xticks=[], yticks=[])
+    ax.set_label(f"{' × '.join(map(str, part.shape))} pixels from {part.min()} to {part.max()}.")
 left.add_patch(plt.Rectangle((7.5, 11.5), 8, 8, fill=False, edgecolor="#E69F00", linewidth=2))
 for (row, column), grey in np.ndenumerate(film[12:20, 8:16]):
     color = "white" if grey < 128 else "black"
@@ -199,11 +201,11 @@ for name, build in {"MLP": build_mlp, "CNN": build_cnn}.items():
     print(f"{name}: {network.count_params():,} weights")
 
 # %%
-_, axes = plt.subplots(2, 1, figsize=(6.5, 5.5), sharex=True, sharey=True, layout="constrained")
-for ax, (name, curve) in zip(axes, curves.items(), strict=True):
+for ax, (name, curve) in zip(make_panels(2, height=2.8, sharey=True), curves.items(), strict=True):
     ax.plot(curve["loss"], "k--", label="training films")
     ax.plot(curve["val_loss"], "k-", label="validation films")
     ax.set(ylim=0, xlabel="epoch", ylabel="loss", title=f"{name}: the loss on both sets of films")
+    describe_lines(ax)
 ax.legend()
 plt.show()
 
@@ -214,16 +216,14 @@ plt.show()
 
 from helpers.evaluation import auc, bootstrap_difference, bootstrap_patients, describe_change
 
-logits = {}
-_, ax = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
+logits, (ax,) = {}, make_panels(1, height=3.2)
 for (name, network), style in zip(networks.items(), ("k--o", "k-s"), strict=True):
     for n in range(5):
         moved = np.pad(x["test"], [(0, 0), (0, 0), (n, 0), (0, 0)], mode="edge")
         logits[name, n] = network(moved[:, :, :IMAGE_SIZE]).numpy()
     ax.plot([auc(opened["test"], logits[name, n]) for n in range(5)], style, label=name)
-ax.set(xlabel="shift (pixels)", ylabel="test AUC", title="Test films shifted by up to 4 pixels")
-ax.set(xticks=range(5), ylim=(0.5, 1))
-ax.legend()
+ax.set(xlabel="shift of the test films (pixels)", ylabel="test AUC", xticks=range(5), ylim=(0.5, 1))
+describe_lines(ax).legend()
 plt.show()
 
 # %%

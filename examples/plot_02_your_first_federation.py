@@ -108,7 +108,7 @@ federated = federate(films)
 
 import matplotlib.pyplot as plt
 
-from helpers.plots import hospital_colors
+from helpers.plots import hospital_colors, make_panels
 
 middle = {"ha": "center", "va": "center"}
 
@@ -123,10 +123,12 @@ def draw_arrow(ax, start, end, text, color="black"):
     ax.text(*np.mean([start, end], axis=0), text, **middle, backgroundcolor="white")
 
 
-_, ax = plt.subplots(figsize=(7, 4.6), layout="constrained")
+(ax,) = make_panels(1, height=4.4)
 ax.set(xlim=(0, 9), ylim=(0, 6), title="Weights go down, updates go up, films stay")
 ax.set_axis_off()
-draw_box(ax, 4.5, 5.5, "add the weighted mean of the updates to the weights".center(66))
+sizes = ", ".join(f"{len(x)} films of {hospital}" for hospital, (x, _) in films.items())
+ax.set_label(f"{sizes}; their updates are averaged in one place.")
+draw_box(ax, 4.5, 5.5, "add the weighted mean of the updates to the weights".center(60))
 for place, (hospital, color) in enumerate(hospital_colors(films).items()):
     x = 1.5 + 3 * place
     draw_box(ax, x, 2.4, hospital, edge=color)
@@ -137,8 +139,7 @@ for place, (hospital, color) in enumerate(hospital_colors(films).items()):
     picture.imshow(films[hospital][0][0, :, :, 0], cmap="gray", vmin=0, vmax=1)
     picture.set_axis_off()
 plt.show()
-n_numbers = network.count_params()
-print(f"numbers with each arrow: {n_numbers:,}")
+print(f"numbers with each arrow: {(n_numbers := network.count_params()):,}")
 
 # %%
 # Each arrow has as many numbers, however many films a hospital has; with its update a hospital
@@ -232,25 +233,30 @@ print(f"largest difference of a weight: {max(differences):.0e}; largest weight: 
 # organization: train, average, evaluate. The :term:`permission` of a film, a model or an update
 # names the organizations that may use it, and Substra records every task.
 
-_, ax = plt.subplots(figsize=(7, 4.8), layout="constrained")
-ax.set(xlim=(0, 10), ylim=(0, 6.5), title="Films are only read by a task of their own organization")
+(ax,) = make_panels(1, height=4.8)
+ax.set(xlim=(0, 10), ylim=(0, 8), title="Films are only read by tasks of their own organization")
 ax.set_axis_off()
-frames = dict(zip(films, ((0.1, 0.1, 5, 6.3), (7.1, 3.4, 2.8, 3), (7.1, 0.1, 2.8, 3)), strict=True))
-for name, (left, bottom, width, height) in frames.items():
-    color, place = hospital_colors(films)[name], (left, bottom)
-    ax.add_patch(plt.Rectangle(place, width, height, fill=False, edgecolor=color, linewidth=2))
-    ax.text(left + 0.2, bottom + height - 0.4, f"organization {name}", fontsize=9)
-places = (3.8, 1.6), (8.5, 4.6), (8.5, 1.3)
-for y, text in ((5, "client"), (2.8, "opener"), (0.7, "films")):
-    draw_box(ax, 1, y, text)
-for x, y, text in ((3.8, 4.6, "average"), *[(x, y, "train") for x, y in places]):
-    draw_box(ax, x, y, f"task: {text}", face="#FFF3D6")
-draw_arrow(ax, (1, 4.5), (1, 3.3), "registers")
-draw_arrow(ax, (1, 1.2), (1, 2.3), "read by")
-draw_arrow(ax, (1.8, 2.7), (2.9, 1.9), "array")
-draw_arrow(ax, (3.8, 2.1), (3.8, 4.1), "update")
-draw_arrow(ax, (7.6, 4.6), (4.8, 4.6), "update,\nif permitted")
-draw_arrow(ax, (7.6, 1.5), (4.7, 4.1), "update,\nif permitted")
+frames = (0.1, 0.9, 5.9, 7), (7.3, 4.7, 2.6, 3.2), (7.3, 0.9, 2.6, 3.2)  # left, bottom, size
+colors = hospital_colors(films).items()
+for (name, color), (left, bottom, *size) in zip(colors, frames, strict=True):
+    ax.add_patch(plt.Rectangle((left, bottom), *size, fill=False, edgecolor=color, linewidth=2))
+    ax.text(left + 0.2, bottom + size[1] - 0.5, name if left > 1 else f"organization {name}")
+places = (4.5, 2.6), (8.6, 6.1), (8.6, 2.3)
+for x, y, text in ((0.8, 0.3, "task"), (4.5, 6, "average"), *[(x, y, "train") for x, y in places]):
+    draw_box(ax, x, y, text, face="#FFE2A8")
+for y, text in ((6.4, "client"), (4.3, "opener"), (1.8, "films")):
+    draw_box(ax, 1.2, y, text)
+draw_arrow(ax, (1.2, 5.9), (1.2, 4.8), "registers")
+draw_arrow(ax, (1.2, 2.3), (1.2, 3.8), "read by")
+draw_arrow(ax, (2.1, 4), (3.7, 3), "array")
+draw_arrow(ax, (4.5, 3.1), (4.5, 5.5), "update")
+draw_arrow(ax, (8, 5.9), (6.9, 4.7), "")
+draw_arrow(ax, (8, 2.5), (6.9, 4), "")
+draw_arrow(ax, (6.2, 4.6), (5, 5.5), "")
+draw_box(ax, 6.6, 4.35, "permission", face="0.9")
+ax.text(1.5, 0.3, "runs at one organization, and is recorded by Substra", va="center")
+said = "the client registers an opener, which reads films for a task; updates need a permission"
+ax.set_label(f"Diagram of {len(films)} organizations: {said}.")
 plt.show()
 
 # %%

@@ -250,17 +250,17 @@ gains["federated"].round(3)
 # %%
 import matplotlib.pyplot as plt
 
-from helpers.plots import plot_hospitals, plot_most_certain, plot_rounds
+from helpers.plots import make_panels, plot_hospitals, plot_most_certain, plot_rounds
 
-_, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
-plot_rounds(curves, stops, ax=left).set_title("Validation films, and the rounds that are kept")
-plot_hospitals(results, ax=right).set_title("Gained over alone, on own test films")
+top, bottom = make_panels(2, height=4.2)
+plot_rounds(curves, stops, ax=top).set_title("Validation films, and the rounds that are kept")
+plot_hospitals(results, ax=bottom).set_title("Gained over alone, on own test films")
 plt.show()
 
 # %%
-# On the left, marks are the rounds that are kept. On the right, bars are 95 % intervals over the
-# test patients of this run, and small marks are other seeds. Below are the test films of whose
-# answers the federated model is most certain: easy ones, by construction, and no clinical result.
+# Above, marks are the rounds that are kept. Below, bars are 95 % intervals over the test patients
+# of this run, and small marks are other seeds. Next are the test films of whose answers the
+# federated model is most certain: easy ones, by construction, and no clinical result.
 
 from helpers.openers.chest_xray_opener import ChestXrayOpener
 

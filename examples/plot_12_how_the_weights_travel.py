@@ -145,12 +145,18 @@ print(f"tensors in which a hospital differs from {first} at the end of a task: {
 # ----------------------------------
 #
 # While a hospital trains, its weights move away from the global model. When the task ends they are
-# set back, and the next task adds the same average everywhere. Plotted over all updates, the
-# distance from the current global model is a sawtooth.
+# set back, and the next task adds the same average everywhere. In the picture, all weights of a
+# model are one point, projected on the plane on which the points of this run lie farthest apart.
 
 import matplotlib.pyplot as plt
 
-from helpers.plots import plot_distances
+from helpers.plots import animate_weights, plot_distances
+
+updates = {h: [sent[h, r].parameters_update for r in range(N_ROUNDS)] for h in hospitals}
+animate_weights([weights[first, r].values() for r in range(N_ROUNDS + 1)], updates)
+
+# %%
+# Over all updates, the distance from the current global model is a sawtooth:
 
 
 def steps_of(weights):
@@ -162,19 +168,17 @@ plot_distances(distances, steps_of(weights))
 plt.show()
 
 # %%
-# Every tooth starts at zero: no hospital carries its own model into the next round. The black
-# squares are the steps of the global model. They lie below the tips of the teeth to the extent that
-# updates in different directions cancel. The tooth after the last round is never used: SubstraFL
-# computes it, and no average follows.
+# Every tooth starts at zero: no hospital carries its own model into the next round. The squares are
+# the steps of the global model. They lie below the tips to the extent that updates in different
+# directions cancel. The last tooth is never used: no average follows.
 #
 # How much of it is drift?
 # ------------------------
 #
 # Hospitals differ, and pull the network in different directions. This is called drift
 # :footcite:p:`karimireddy2020`. But the gap in the figure is not drift alone. Each update is made
-# of a few random :term:`batches <batch>`, and the **noise of batches cancels as well**, even if all
-# hospitals have similar films. To see how much, we assign the same patients to the hospitals at
-# random, which makes them :term:`IID`, and train again.
+# of a few random :term:`batches <batch>`, and the **noise of batches cancels as well**. To see how
+# much, we assign the patients to the hospitals at random (:term:`IID`), and train again.
 
 from helpers.data import shuffle_hospitals
 
@@ -198,9 +202,8 @@ print(f"share of the updates that cancels, own patients:       {own:.3f}")
 print(f"share of the updates that cancels, patients at random: {random:.3f}")
 
 # %%
-# The second number is due to the noise of batches, and to chance in who the patients are. Only the
-# excess of the first over the second can be attributed to differences between hospitals. This
-# is one :term:`seed` and one random assignment, so a small excess means nothing.
+# The second number is due to the noise of batches and to chance. Only the excess of the first can
+# be due to differences between hospitals; with one :term:`seed`, a small excess means nothing.
 #
 # A network that is never updated
 # -------------------------------
@@ -229,18 +232,16 @@ for name, found, table in (("added", weights, scores), ("forgotten", forgetful, 
 pd.DataFrame(seen).rename_axis("round").round(3)
 
 # %%
-# An :term:`AUC` that does not rise could have other causes: a learning rate that is too low, or
-# labels without meaning. Weights that do not move could not. And one call finds the mistake
-# without any curve: *which tensors are bit for bit what they were?*
+# An :term:`AUC` that does not rise could have other causes, such as a low learning rate. Weights
+# that do not move could not. One call finds them: *which tensors are bit for bit what they were?*
 
 print("averages added:    ", unchanged_parameters(weights[first, 0], weights[first, 1]))
 kept = unchanged_parameters(forgetful[first, 0], forgetful[first, N_ROUNDS])
 print("averages forgotten:", kept[:3], "…")
 
 # %%
-# Getting, setting and averaging weights works here, and even the hospitals agree, since they all
-# keep the same first weights. Only a test of the whole chain, with real tasks, finds the mistake.
-# It is the first test of this project, ``tests/end_to_end/test_weights_travel.py``.
+# Getting, setting and averaging weights works here, and even the hospitals agree. Only a test of
+# the whole chain finds the mistake: our first, ``tests/end_to_end/test_weights_travel.py``.
 #
 # Conclusion
 # ----------
@@ -291,8 +292,7 @@ say_verdicts(results)
 # .. seealso::
 #
 #    :func:`helpers.exchange.check_parameters`, the check that each task makes on what it receives.
-#    Federated averaging is described in :footcite:t:`mcmahan2017`, and drift, with a remedy, in
-#    :footcite:t:`karimireddy2020`.
+#    Federated averaging is described in :footcite:t:`mcmahan2017`.
 #
 # References
 # ----------

@@ -68,7 +68,7 @@ names = {0: "No finding", 1: "Any finding"}
 TASKS[TASK]
 
 # %%
-# Twelve films of twelve patients: six with a finding, and six without.
+# Eight films of eight patients: four with a finding, and four without.
 
 import matplotlib.pyplot as plt
 
@@ -77,7 +77,7 @@ from helpers.plots import plot_films
 rng = np.random.default_rng(SEED)
 drawn = table.assign(number=patients).sample(frac=1, random_state=rng).drop_duplicates("number")
 order = labels[drawn.index].dropna()
-shown = [*order.index[order == 1][:6], *order.index[order == 0][:6]]
+shown = [*order.index[order == 1][:4], *order.index[order == 0][:4]]
 titles = ["\n".join(text.split("|")[:2]) for text in table["findings"][shown]]
 plot_films([radiographs.image(film) for film in shown], titles)
 plt.show()
@@ -95,33 +95,35 @@ plt.show()
 # films must be on the same side when films are set aside for testing.
 
 from helpers.data.summary import count_findings
+from helpers.plots import describe_range, make_panels
 
 findings = count_findings(table)
 films_per_patient = np.bincount(patients)
 print(f"{len(table):,} films of {len(films_per_patient):,} patients")
 
-_, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+top, bottom = make_panels(2, height=3.4)
 counts = np.bincount(np.minimum(films_per_patient, 8), minlength=9)[1:]
-left.bar([*"1234567", "8+"], counts, color="0.4")
-left.set(xlabel="films of a patient", ylabel="patients")
-right.barh(findings.index.str.replace("_", " "), findings["films"], color="0.75", label="all")
-right.barh(findings.index.str.replace("_", " "), findings["alone"], color="0.4", label="alone")
-right.invert_yaxis()
-right.set(xlabel="films")
-right.legend()
+top.bar([*"1234567", "8+"], counts, color="0.4")
+top.set(xlabel="films of a patient", ylabel="patients")
+top.set_label(f"{counts[0]:,} patients have one film, {counts[1:].sum():,} have several.")
+bottom.barh(findings.index.str.replace("_", " "), findings["films"], color="0.75", label="all")
+bottom.barh(findings.index.str.replace("_", " "), findings["alone"], color="0.4", label="alone")
+bottom.invert_yaxis()
+bottom.set(xlabel="films", label=f"Films: {describe_range(findings['films'], ',.0f')}.")
+bottom.legend()
 plt.show()
 
 # %%
-# On the left, everything beyond the first bar is a reason to :term:`split` by patient and not by
-# film. On the right, a film counts for each of its findings; the dark part has no other. *No
+# Above, everything beyond the first bar is a reason to :term:`split` by patient and not by film.
+# Below, a film counts for each of its findings; the dark part has no other. *No
 # Finding* means that nothing was reported, not that the patient was healthy :footcite:p:`wang2017`.
 #
 # Who is on the films
 # -------------------
 #
 # Now we compare the label with everything else that is known of a film. If the label were unrelated
-# to age, the outline on the left would follow the grey area. If it were unrelated to the others,
-# all dots on the right would be on the line, which is the share of findings in all films.
+# to age, the outline would follow the grey area. If it were unrelated to the others, all dots below
+# would be on the line, which is the share of findings in all films.
 
 import pandas as pd
 
@@ -136,16 +138,17 @@ shares = pd.concat(
 )
 shares.index = [f"{column} {value}" for column, value in shares.index]
 
-_, (left, right) = plt.subplots(1, 2, figsize=(9, 4.3), layout="constrained")
+medians = describe_range(table["age"].groupby(labels.map(names)).median(), ".0f")
+top, bottom = make_panels(2, height=3.8)
 for label, color, kind in ((0, "0.8", "stepfilled"), (1, "black", "step")):
     ages = table["age"][labels == label].dropna()
     weights = np.full(len(ages), 1 / max(len(ages), 1))
     bands = range(0, 101, 5)
-    left.hist(ages, bands, weights=weights, histtype=kind, color=color, label=names[label])
-left.set(xlabel=f"age, known for {table['age'].count():,} films", ylabel="share of films")
-left.set_ylim(0, None)
-left.legend(loc="upper left")
-plot_label_shares(shares, ax=right).axvline(labels.mean(), color="0.6", linewidth=1, zorder=0)
+    top.hist(ages, bands, weights=weights, histtype=kind, color=color, label=names[label])
+top.set(xlabel=f"age, known for {table['age'].count():,} films", ylabel="share of films", ylim=0)
+top.set_label(f"Histograms of age, medians {medians}.")
+top.legend(loc="upper left")
+plot_label_shares(shares, ax=bottom).axvline(labels.mean(), color="0.6", linewidth=1, zorder=0)
 plt.show()
 
 # %%
@@ -192,13 +195,13 @@ pixels = np.stack([resize_image(radiographs.image(film), SIZE) for film in chose
 positive = (labels[chosen] == 1).to_numpy(dtype=bool)
 averages = [pixels[~positive].mean(axis=0), pixels[positive].mean(axis=0)]
 
-_, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
+axes = make_panels(3, height=2.4, n_columns=3)
 plot_films(averages, [f"{name}, average" for name in names.values()], axes=axes[:2])
 difference = averages[1] - averages[0]
 limit = np.abs(difference).max()
 image = axes[2].imshow(difference, cmap="RdBu_r", vmin=-limit, vmax=limit)
-axes[2].set_title("Difference", fontsize=8)
-axes[2].set_axis_off()
+said = f"{difference.min():+.1f} to {difference.max():+.1f} grey levels of 255."
+axes[2].set(title="Difference", label=said, xticks=[], yticks=[])
 axes[2].figure.colorbar(image, label="grey levels, of 255")
 plt.show()
 
@@ -288,8 +291,7 @@ def say_verdicts(results):
 say_verdicts(results)
 
 # %%
-# Nothing here shows how good the labels are, and nothing here is a clinical result. Next, the films
-# are assigned to hospitals:
+# No label was checked here, and nothing is a clinical result. Next, films are given to hospitals:
 # :ref:`sphx_glr_auto_examples_plot_22_radiographs_to_hospitals.py`.
 #
 # References

@@ -85,7 +85,7 @@ import matplotlib.pyplot as plt
 from helpers.data.summary import share_labels
 from helpers.plots import hospital_colors, make_panels, plot_label_shares
 
-axes = make_panels(len(assignments), height=2.3)
+axes = make_panels(len(assignments), height=1.6)
 spread = {}
 for ax, (name, assigned) in zip(axes, assignments.items(), strict=True):
     shares = share_labels(assigned, labels, "hospital")
@@ -93,6 +93,7 @@ for ax, (name, assigned) in zip(axes, assignments.items(), strict=True):
     plot_label_shares(shares, colors=hospital_colors(shares.index), ax=ax)
     ax.axvline(labels.mean(), color="0.6", linewidth=1, zorder=0)
     ax.set_title(name, fontsize=10)
+    ax.label_outer()
 plt.show()
 
 # %%
@@ -162,8 +163,7 @@ else:
 
 from helpers.plots import plot_counts
 
-_, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
-plot_counts(counts, ax=ax)
+plot_counts(counts)
 plt.show()
 
 # %%
@@ -178,7 +178,7 @@ described = split.assign(
     label=labels.map({0: "no finding", 1: "any finding"}),
 )
 known = [c for c in ("view", "sex", "age_band") if described[c].notna().any()]
-axes = make_panels(1 + len(known), height=2.9)
+axes = make_panels(1 + len(known), height=2.7, n_columns=2)
 for ax, column in zip(axes, ["label", *known], strict=True):
     plot_shares(described, column, by="hospital", ax=ax)
 plt.show()
@@ -236,12 +236,12 @@ for name, data in opened.items():
 
 from helpers.plots import plot_films
 
-colors, rng = hospital_colors(hospitals), np.random.default_rng(SEED)
+rng = np.random.default_rng(SEED)
 without = {name: np.flatnonzero(data["labels"] == 0) for name, data in opened.items()}
-axes = make_panels(6 * len(hospitals), height=1.6, n_columns=6).reshape(-1, 6)
+axes = make_panels(6 * len(hospitals), height=1.25, n_columns=6).reshape(-1, 6)
 for row, (name, numbers) in zip(axes, without.items(), strict=True):
     plot_films(opened[name]["images"][np.sort(rng.permutation(numbers)[:6])], axes=row)
-    row[0].set_title(name.replace("_", " "), color=colors[name], loc="left", fontsize=10)
+    row[0].set_title(name.replace("_", " "), loc="left", fontsize=10)
 plt.show()
 
 # %%

@@ -186,7 +186,7 @@ compare_seeds(results, "alone").round(3)
 
 import matplotlib.pyplot as plt
 
-from helpers.plots import plot_gains, plot_intervals, plot_transfer
+from helpers.plots import make_panels, plot_gains, plot_intervals, plot_transfer
 
 means = average_seeds(results, named)
 views = {f"patients, seed {SEED}": live}
@@ -198,26 +198,26 @@ PANELS = {  # title: (arms, metric)
     "fine-tuned − federated": (["fine-tuned"], "gain over federated"),
     "pooled − federated": (["pooled"], "gain over federated"),
 }
-size = {"figsize": (12, 3.6 * len(views)), "layout": "constrained"}
-_, grid = plt.subplots(len(views), len(PANELS), squeeze=False, sharey=True, **size)
-for axes, (over, view) in zip(grid, views.items(), strict=True):
+grid = make_panels(len(PANELS) * len(views), height=2.7, n_columns=len(views), sharey=True)
+for axes, (over, view) in zip(grid.reshape(len(PANELS), -1).T, views.items(), strict=True):
     at_hospitals = view[view["hospital"].isin(hospitals)]
     for ax, (title, (arms, metric)) in zip(axes, PANELS.items(), strict=True):
         shown = at_hospitals[at_hospitals["arm"].isin(arms) & (at_hospitals["metric"] == metric)]
         plot_intervals(shown, reference=0.5 if metric == "auc" else 0, ax=ax)
-        ax.set(title=title, xlabel=f"intervals over {over}")
+        ax.set(title=title, xlabel=f"over {over}", label=f"Intervals over {over}: {ax.get_label()}")
+        ax.tick_params(labelleft=ax in grid[:: len(views)])
 plt.show()
 
 # %%
-# Each row is a hospital, bars are 95 % intervals. On the left, bars that overlap do *not* mean that
-# the models are equally good: look at the differences. Right of zero the first model of the title
-# is better. Where the bar crosses zero, these patients (or seeds) do not decide. One bar in twenty
+# Each row is a hospital, bars are 95 % intervals. On top, bars that overlap do *not* mean that the
+# models are equally good: look at the differences. Right of zero the first model of the title is
+# better. Where the bar crosses zero, these patients (or seeds) do not decide. One bar in twenty
 # misses zero by chance alone, and a bar over patients is about a single training.
 #
 # Trained here, tested there
 # --------------------------
 #
-# On the diagonal of the left table is what a hospital sees when it tests its own model. The other
+# On the diagonal of the table is what a hospital sees when it tests its own model. The other
 # entries show what happens when that model moves to another hospital.
 
 tested = means[means["metric"].isin(["auc", "auc elsewhere"]) & (means["arm"] != "fine-tuned")]
@@ -226,15 +226,15 @@ matrix = tested.pivot(index="origin", columns="hospital", values="value")
 last = list(views.values())[-1]
 gained = last[(last["metric"] == "gain") & last["hospital"].isin(hospitals)]
 
-_, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
-plot_transfer(matrix.loc[[*hospitals, "federated", "pooled"], hospitals], home=hospitals, ax=left)
-left.set_title("AUC, mean of the seeds")
-plot_gains(gained[gained["arm"] != "pooled"], films[hospitals], ax=right)
-right.set(ylabel="AUC gained over alone", title="Gain and size")
+top, bottom = make_panels(2, height=3.8)
+plot_transfer(matrix.loc[[*hospitals, "federated", "pooled"], hospitals], home=hospitals, ax=top)
+top.set_title("AUC, mean of the seeds")
+plot_gains(gained[gained["arm"] != "pooled"], films[hospitals], ax=bottom)
+bottom.set(ylabel="AUC gained over alone", title="Gain and size")
 plt.show()
 
 # %%
-# On the left, compare the entries of a column: they are about the same patients. On the right, a
+# In the table, compare the entries of a column: they are about the same patients. Below it, a
 # downward slope would mean that small hospitals gain most. Four points do not make a rule.
 #
 # What left the hospitals

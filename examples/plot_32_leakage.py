@@ -219,24 +219,29 @@ results = pd.concat(tables, ignore_index=True)
 # %%
 import matplotlib.pyplot as plt
 
-_, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+from helpers.plots import describe_lines, describe_range, make_panels
+
+top, bottom = make_panels(2, height=3.4, sharex=True)
 curves = results[results["metric"] == "auc"].groupby(["arm", "round"])["value"].mean()
-for arm, color in (("honest", "black"), ("leaky", "#D55E00")):
-    left.plot(curves[arm].index * N_UPDATES, curves[arm], color=color, marker="o", label=arm)
-left.axhline(0.5, color="0.8", linewidth=1, zorder=0)
-left.set(xlabel="updates", ylabel="test AUC, mean of the seeds")
-left.legend()
-for arm, shift, style in (("network", 0, "C3o-"), ("nearest films", 30, "ks")):
-    rows = results[(results["metric"] == "auc gained") & (results["arm"] == arm)]
+for arm, style in (("honest", "ko-"), ("leaky", "C3^--")):
+    top.plot(curves[arm].index * N_UPDATES, curves[arm], style, label=arm)
+top.axhline(0.5, color="0.8", linewidth=1, zorder=0)
+top.set_ylabel("test AUC, mean of the seeds")
+gains = results[results["metric"] == "auc gained"]
+for arm, shift, style in (("network", 0, "C3^-"), ("nearest films", 30, "ks")):
+    rows = gains[gains["arm"] == arm]
     bars = [rows["value"] - rows["low"], rows["high"] - rows["value"]]
-    right.errorbar(rows["round"] * N_UPDATES + shift, rows["value"], bars, fmt=style, label=arm)
-right.axhline(0, color="0.4", linewidth=1, zorder=0)
-right.set(xlabel="updates", ylabel="AUC gained by leakage")
-right.legend()
+    bottom.errorbar(rows["round"] * N_UPDATES + shift, rows["value"], bars, fmt=style, label=arm)
+bottom.axhline(0, color="0.4", linewidth=1, zorder=0)
+gained = gains[gains["round"] == N_ROUNDS].set_index("arm")["value"]
+bottom.set(xlabel="updates", ylabel="AUC gained by leakage")
+bottom.set_label(f"AUC gained by leakage at the end: {describe_range(gained, '+.2f')}.")
+describe_lines(top).legend()
+bottom.legend()
 plt.show()
 
 # %%
-# The right panel shows the distance between the curves, with its 95 % interval. Where the interval
+# The lower panel shows the distance between the curves, with its 95 % interval. Where the interval
 # contains zero, these patients and seeds do not decide whether leakage raised the :term:`AUC`.
 #
 # Why it may be little, and why that is no comfort
@@ -252,11 +257,10 @@ print(f"two successive films of a patient have the same label: {agree:.0%}")
 print(f"two films of any patients have the same label:         {p**2 + (1 - p) ** 2:.0%}")
 
 # %%
-# Larger networks, longer training and more films per patient can make leakage worse. The size of
-# the error is not known beforehand, and it cannot be seen in a score that contains it: only a split
-# by patient reveals it. So we exclude it, whether or not it mattered here. Answers leak in other
-# ways, too: a marker on the film, a machine used for sick patients only, or a threshold chosen on
-# the test films.
+# Larger networks, longer training and more films per patient can make leakage worse, and a score
+# that contains the error does not show it. So we exclude it, whether or not it mattered here.
+# Answers leak in other ways, too: a marker on the film, a machine used for sick patients only, or a
+# threshold chosen on the test films.
 #
 # Conclusion
 # ----------

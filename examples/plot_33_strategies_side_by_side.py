@@ -234,7 +234,7 @@ comparison.assign(megabytes=sent).round(3)
 # %%
 gains = comparison.drop(index="FedAvg", level="arm").reset_index()
 gains = gains.rename(columns={"skew": "hospital", "gain": "value"})
-plot_intervals(gains, reference=0).set(xlabel="test AUC less FedAvg")
+plot_intervals(gains, reference=0).set(title="Test AUC less FedAvg")
 plt.show()
 
 # %%

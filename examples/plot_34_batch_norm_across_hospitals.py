@@ -71,7 +71,7 @@ of_hospital = {
     for hospital, splits in samples.items()
 }
 pixels = {hospital: dataset[np.arange(100)] for hospital, dataset in of_hospital.items()}
-titles = [f"{name}\nmean {x.mean():.2f}, deviation {x.std():.2f}" for name, x in pixels.items()]
+titles = [f"{name}\nmean {x.mean():.2f},\ndeviation {x.std():.2f}" for name, x in pixels.items()]
 plot_films(np.uint8([255 * x[0] for x in pixels.values()]), titles)
 plt.show()
 

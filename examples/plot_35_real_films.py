@@ -162,12 +162,12 @@ results.pivot_table(index=["collection", "arm"], columns="seed", values="value",
 import matplotlib.pyplot as plt
 
 from helpers.evaluation import seed_interval
+from helpers.plots import describe_range, make_panels
 from helpers.plots.style import ARM_STYLES
 
 ARMS = ("alone", "federated", "pooled")
 collections = list(results["collection"].unique())
-_, axes = plt.subplots(1, len(collections), figsize=(5 * len(collections), 2.8), squeeze=False)
-for ax, name in zip(axes[0], collections, strict=True):
+for ax, name in zip(make_panels(len(collections), height=2.4), collections, strict=True):
     rows = results[results["collection"] == name]
     for place, arm in enumerate(ARMS):
         values = rows[rows["arm"] == arm].groupby("seed")["value"].mean()
@@ -178,7 +178,10 @@ for ax, name in zip(axes[0], collections, strict=True):
         ax.plot(values, [place] * len(values), marker="|", **style)
     ax.set_yticks(range(len(ARMS)), ARMS)
     ax.set(title=name.replace("_", " "), xlabel="test AUC", ylim=(2.5, -0.5))
-plt.tight_layout()
+    means = rows.groupby(["arm", "seed"])["value"].mean().groupby("arm").mean()
+    ax.set_label(
+        f"Mean test AUC of {rows['seed'].nunique()} seeds: {describe_range(means, '.3f')}."
+    )
 plt.show()
 
 # %%

@@ -181,13 +181,18 @@ attacked.round(3).astype(str) + "  " + attacked.map(judge, honest=honest)
 
 import matplotlib.pyplot as plt
 
-_, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
-attacked.plot.barh(ax=ax, width=0.7, color=["0.35", "tab:red"])
+from helpers.plots import describe_range, legend_below, make_panels
+
+(ax,) = make_panels(1, height=4.4)
+attacked.plot.barh(ax=ax, width=0.7, color=["0.35", "#D55E00"], edgecolor="white", legend=False)
+for bar in ax.containers[1]:
+    bar.set_hatch("//")
 ax.axvline(honest, color="black", linewidth=1, linestyle="--", label="all hospitals honest")
 ax.invert_yaxis()
 ax.set(xlabel="test AUC, films of all hospitals", ylabel="", xlim=(0.4, 1))
-place = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
-ax.legend(title="the attacker's update", fontsize=8, title_fontsize=8, **place)
+legend_below(ax, title="the attacker's update")
+said = "; ".join(f"{attack}: {describe_range(attacked[attack])}" for attack in attacked)
+ax.set_label(f"AUC of an honest run {honest:.2f}, with an update that is {said}.")
 plt.show()
 
 # %%

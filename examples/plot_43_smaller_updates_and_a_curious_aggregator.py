@@ -105,7 +105,8 @@ readings["an update of eight films"] = read_film(eight)
 
 titles = ["the film", *(f"from {name}".replace(", ", ",\n") for name in readings)]
 titles[-1] = "from an update\nof eight films"
-plot_films([np.uint8(255 * np.clip(f, 0, 1)) for f in (x[0], *readings.values())], titles)
+shown = [np.uint8(255 * np.clip(film, 0, 1)) for film in (x[0], *readings.values())]
+plot_films(shown, titles, n_columns=3)
 plt.show()
 
 # %%

@@ -208,22 +208,22 @@ aucs["mean"] = aucs.mean(axis="columns")
 aucs.round(3)
 
 # %%
-# The figure shows each hospital's AUC against its own :math:`\varepsilon`, for a film on the left
-# and for a patient on the right. Dotted lines are what a hospital reaches alone, where
+# The figure shows each hospital's AUC against its own :math:`\varepsilon`, for a film in the upper
+# panel and for a patient in the lower. Dotted lines are what a hospital reaches alone, where
 # :math:`\varepsilon = 0`; the dashed line is the mean with clipping alone; grey is chance. Below
 # its dotted line a hospital would do better alone.
 
 import matplotlib.pyplot as plt
 
-from helpers.plots import plot_privacy
+from helpers.plots import legend_below, make_panels, plot_privacy
 
-_, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
+axes = make_panels(2, height=3.8, sharey=True)
 for ax, (unit, who) in zip(axes, WHO.items(), strict=True):
     noisy = aucs.loc[[f"noise {noise}, by {who}" for noise in NOISES], hospitals]
     plot_privacy(spent[unit].T, noisy.set_axis(NOISES), aucs.loc["alone", hospitals], ax=ax)
     ax.axhline(aucs.loc[f"clipping alone, by {who}", "mean"], color="black", linestyle="--")
-    ax.set_xlabel(f"ε of one {who} (further right: less privacy)")
-axes[1].legend(fontsize=8)
+    ax.set(title=f"By {who}", xlabel=f"ε of one {who} (further right: less privacy)")
+legend_below(axes[1], n_columns=4)
 plt.show()
 
 # %%

@@ -123,7 +123,7 @@ def audit(columns, **how):
 
 found = audit(columns)
 with_hidden = audit(columns, minimum=MINIMUM)
-plot_effects(found).set_title("Our films, pairs within hospitals and with the hospital")
+plot_effects(found).set_title("Our films, pairs of columns")
 plt.show()
 
 # %%
@@ -188,7 +188,7 @@ from dataclasses import replace
 import numpy as np
 
 from helpers.fairness import explain_association, measure_odds_ratio
-from helpers.plots import plot_odds_ratios
+from helpers.plots import make_panels, plot_odds_ratios
 
 TWO = (
     replace(HOSPITALS[0], share=0.5, ap_share=0.2, illness=0.5),
@@ -202,7 +202,7 @@ cases = {
     "two hospitals": count_all(["view"], table=patients[~out], labels=sick),
 }
 
-_, axes = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+axes = make_panels(2, height=2.8)
 for ax, (title, counts) in zip(axes, cases.items(), strict=True):
     ratios = {"all films mixed": measure_odds_ratio(counts, "view", ("AP", "PA"))}
     for name, rows in counts.groupby("hospital"):

@@ -171,16 +171,16 @@ rates.join(after.rename_axis([None, None])).rename(columns=GAPS).round(3)
 
 import matplotlib.pyplot as plt
 
-from helpers.plots import plot_group_pairs
+from helpers.plots import make_panels, plot_group_pairs
 
-_, axes = plt.subplots(1, 2, figsize=(11, 5), layout="constrained", sharey=True)
+axes = make_panels(2, height=5)
 for ax, rate in zip(axes, ("true_positive_rate", "false_positive_rate"), strict=True):
     plot_group_pairs(pd.concat(groups), rate, ("F", "M"), ax=ax)
 plt.show()
 
 # %%
-# In the left panel, dots should lie far to the right; in the right panel, far to the left; and in
-# both, close together. A pair that is closer because the better group lost was levelled down.
+# In the upper panel, marks should lie far to the right; in the lower, far to the left; and in both,
+# close together. A pair that is closer because the better group lost was levelled down.
 #
 # The trade-off
 # -------------
@@ -192,7 +192,7 @@ from helpers.plots import plot_trade_off
 
 changes = compared.unstack("metric").drop(index=[FLOOR])
 limits = changes[["low", "high"]].swaplevel(axis=1)
-_, axes = plt.subplots(2, 1, figsize=(8.5, 8.5), layout="constrained")
+axes = make_panels(2, height=5.2)
 for ax, cost in zip(axes, ("true_positive_rate_gap", "selection_rate_gap"), strict=True):
     plot_trade_off(
         changes["value"].astype(float), cost=cost, gain="balanced_accuracy",

@@ -129,20 +129,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from helpers.evaluation import calibration_bins, calibration_error
-from helpers.plots import plot_calibration
+from helpers.plots import legend_below, make_panels, plot_calibration
 
 N_BINS = 5  # in the diagram and in the error: a hospital has few films
 own_rows = {name: (test["hospital"] == name).to_numpy() for name in hospitals}
 
-_, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained", sharey=True)
+axes = make_panels(2, height=3.8)
 for ax, arm in zip(axes, ("as it is", "Platt, each"), strict=True):
     bins = {
         name: calibration_bins(test["label"][own], predicted[arm][own], n_bins=N_BINS)
         for name, own in own_rows.items()
     }
     plot_calibration(bins, ax=ax).set_title(arm)
-axes[1].set_ylabel("")
-axes[1].legend(fontsize=8, markerscale=0.5)
+legend_below(axes[1], n_columns=4, markerscale=0.5)
 plt.show()
 
 # %%
@@ -238,16 +237,15 @@ pd.Series(by_chance, name="calibration error by chance").round(3)
 from helpers.plots import plot_intervals
 
 levels = results[results["hospital"].isin(hospitals)]
-_, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained", sharey=True)
+axes = make_panels(2, height=3)
 for ax, metric in zip(axes, ("specificity", "sensitivity"), strict=True):
     rows = levels[levels["metric"] == metric]
     plot_intervals(rows, reference=SPECIFICITY if metric == "specificity" else None, ax=ax)
-    ax.set(xlabel=metric, xlim=(0, 1.02))
-    ax.legend(fontsize=8, loc="lower left")
+    ax.set(title=metric, xlim=(0, 1.02))
 plt.show()
 
 # %%
-# On the left, marks should lie on the agreed line; on the right is the cost in :term:`sensitivity`.
+# Above, marks should lie on the agreed line; below is the cost in :term:`sensitivity`.
 # An own level follows a hospital's own patients, and depends on its few validation films, which the
 # intervals include.
 #

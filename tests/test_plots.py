@@ -24,6 +24,13 @@ def test_a_hospital_keeps_its_color():
     assert len(set(plots.hospital_colors("ABCDEFG").values())) == 7
 
 
+def test_hospitals_differ_without_their_colors():
+    styles = plots.hospital_styles("ABCDEFGH")
+    for what in ("marker", "linestyle"):
+        assert len({style[what] for style in styles.values()}) == 7
+    assert styles["A"] == styles["H"]  # they start again
+
+
 def test_films_fill_their_axes():
     axes = plots.plot_films([np.zeros((4, 4)), np.ones((4, 4, 1))], ["x", "y"], n_columns=1)
     assert [ax.get_title() for ax in axes] == ["x", "y"]
@@ -131,11 +138,12 @@ def test_folds_are_drawn_around_their_mean():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["view", "age"]
 
 
-def test_panels_fill_rows_and_the_rest_is_empty():
-    panels = plots.make_panels(3, height=2)
+def test_panels_are_below_each_other_or_fill_rows_and_the_rest_is_empty():
+    assert plots.make_panels(3, height=2)[0].figure.get_size_inches().tolist() == [6, 6]
+    panels = plots.make_panels(3, height=2, n_columns=2)
     assert len(panels) == 3
     figure = panels[0].figure
-    assert figure.get_size_inches().tolist() == [9, 4]
+    assert figure.get_size_inches().tolist() == [6, 4]
     assert [ax.axison for ax in figure.axes] == [True, True, True, False]
 
 

@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.legend import Legend
 
 from helpers.fairness import OddsRatio
 from helpers.plots import (
@@ -81,8 +80,8 @@ def test_trade_offs_have_intervals():
     across, up = (line.get_xydata().tolist() for line in ax.get_lines()[:2])
     assert across == [[0.0, 0.7], [0.3, 0.7]]
     assert up == [[0.1, 0.6], [0.1, 0.75]]
-    legends = [child for child in ax.get_children() if isinstance(child, Legend)]
-    assert [text.get_text() for text in legends[0].get_texts()] == ["a", "b c"]
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["w:", "a", "b c", "t:", "x", " "]  # two columns of the same length
 
 
 def test_pairs_show_the_gap_with_its_sign():

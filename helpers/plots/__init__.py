@@ -6,6 +6,8 @@ from helpers.plots.comparison import plot_exactness as plot_exactness
 from helpers.plots.comparison import plot_gains as plot_gains
 from helpers.plots.comparison import plot_intervals as plot_intervals
 from helpers.plots.comparison import plot_transfer as plot_transfer
+from helpers.plots.describe import describe_lines as describe_lines
+from helpers.plots.describe import describe_range as describe_range
 from helpers.plots.fairness import pareto_front as pareto_front
 from helpers.plots.fairness import plot_effects as plot_effects
 from helpers.plots.fairness import plot_group_pairs as plot_group_pairs
@@ -20,6 +22,8 @@ from helpers.plots.scores import plot_folds as plot_folds
 from helpers.plots.scores import plot_hospitals as plot_hospitals
 from helpers.plots.scores import plot_rounds as plot_rounds
 from helpers.plots.style import hospital_colors as hospital_colors
+from helpers.plots.style import hospital_styles as hospital_styles
+from helpers.plots.style import legend_below as legend_below
 from helpers.plots.style import make_panels as make_panels
 from helpers.plots.tables import plot_association as plot_association
 from helpers.plots.tables import plot_counts as plot_counts
@@ -27,4 +31,5 @@ from helpers.plots.tables import plot_label_shares as plot_label_shares
 from helpers.plots.tables import plot_shares as plot_shares
 from helpers.plots.timeline import plot_timeline as plot_timeline
 from helpers.plots.timeline import plot_timelines as plot_timelines
+from helpers.plots.travel import animate_weights as animate_weights
 from helpers.plots.weights import plot_distances as plot_distances

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from helpers.plots.style import hospital_colors, new_axes
+from helpers.plots.describe import count, describe, describe_range
+from helpers.plots.style import hospital_styles, new_axes, readable
 
 
 def plot_calibration(bins: Mapping[str, pd.DataFrame], *, ax: Axes | None = None) -> Axes:
@@ -22,24 +24,27 @@ def plot_calibration(bins: Mapping[str, pd.DataFrame], *, ax: Axes | None = None
     -------
     matplotlib.axes.Axes
         The axes: on the diagonal, findings are as frequent as predicted; above it they are more
-        frequent. Dots are as large as their number of films.
+        frequent. Marks are as large as their number of films.
     """
     ax = ax or new_axes()
-    colors = hospital_colors(bins)
+    styles = hospital_styles(bins)
     ax.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    off = {}
     for name, table in bins.items():
-        ax.plot(table["predicted"], table["observed"], color=colors[name], linewidth=1)
-        ax.scatter(
-            table["predicted"],
-            table["observed"],
-            s=3 * table["films"],
-            color=colors[name],
-            label=name.replace("_", " "),
-        )
+        color, marker, dash = styles[name].values()
+        x, y = table["predicted"], table["observed"]
+        ax.plot(x, y, color=color, linestyle=dash, linewidth=1)
+        sizes = 3 * table["films"]
+        ax.scatter(x, y, s=sizes, color=color, marker=marker, label=readable(name))
+        off[name] = np.average(y - x, weights=table["films"])
     ax.set(
         xlabel="predicted probability",
         ylabel="share of films with a finding",
         xlim=(0, 1),
         ylim=(-0.03, 1.03),
     )
-    return ax
+    return describe(
+        ax,
+        f"Reliability diagram of {count(len(bins), 'hospital')}",
+        f"observed less predicted share, mean of the films, {describe_range(off, '+.2f')}",
+    )

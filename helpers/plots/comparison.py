@@ -2,12 +2,19 @@
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from helpers.plots.style import ARM_STYLES, hospital_colors, new_axes
+from helpers.plots.describe import count, describe, describe_range, describe_sides
+from helpers.plots.style import (
+    ARM_STYLES,
+    hospital_colors,
+    hospital_styles,
+    legend_below,
+    new_axes,
+    readable,
+)
 
 
 def plot_intervals(
@@ -40,11 +47,13 @@ def plot_intervals(
         ax.plot(row.value, place, **_mark(row.arm, colors[row.hospital], arms))
     if reference is not None:
         ax.axvline(reference, color="0.6", linewidth=1, zorder=0)
-    ax.set_yticks(range(len(hospitals)), [_readable(name) for name in hospitals])
+    ax.set_yticks(range(len(hospitals)), [readable(name) for name in hospitals])
     ax.set(ylim=(len(hospitals) - 0.5, -0.5))
+    ax.locator_params(axis="x", nbins=5)
     if len(arms) > 1:
         _add_legend(ax, arms)
-    return ax
+    sides = "" if reference is None else describe_sides(*_limits(intervals), reference)
+    return describe(ax, f"{count(len(hospitals), 'row')} of points", *_say_arms(intervals), sides)
 
 
 def plot_choices(
@@ -64,7 +73,7 @@ def plot_choices(
     arms : sequence of str
         Which, from top to bottom.
     stranger : str, optional
-        A hospital that only tests: its points are crosses.
+        A hospital that only tests: its points are hollow.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure by default.
 
@@ -73,21 +82,32 @@ def plot_choices(
     matplotlib.axes.Axes
         The axes.
     """
-    if ax is None:
-        ax = plt.subplots(figsize=(8, 0.6 * len(arms) + 0.6), layout="constrained")[1]
-    colors = hospital_colors(intervals["hospital"])
-    shifts = dict(zip(colors, np.linspace(-0.3, 0.3, len(colors) + 2)[1:-1], strict=True))
-    for name, color in colors.items():
+    ax = ax or new_axes(height=0.6 * len(arms) + 1.2)
+    styles = hospital_styles(intervals["hospital"])
+    shifts = dict(zip(styles, np.linspace(-0.3, 0.3, len(styles) + 2)[1:-1], strict=True))
+    for name, style in styles.items():
+        look = style | {"linestyle": "none"}
+        if name == stranger:
+            look["markerfacecolor"] = "white"
         own = intervals[intervals["hospital"] == name].set_index("arm").loc[list(arms)]
         places = np.arange(len(arms)) + shifts[name]
-        label = _readable(name) + (", only tests" if name == stranger else "")
-        marker = "x" if name == stranger else "o"
-        ax.plot(own["value"], places, color=color, marker=marker, linestyle="none", label=label)
-        ax.hlines(places, own["low"], own["high"], color=color, alpha=0.5)
-    ax.set_yticks(range(len(arms)), [_readable(arm) for arm in arms])
+        label = readable(name) + (", only tests" if name == stranger else "")
+        ax.hlines(places, own["low"], own["high"], color=style["color"], alpha=0.5)
+        ax.plot(own["value"], places, label=label, **look)
+    ax.set_yticks(range(len(arms)), [readable(arm) for arm in arms])
     ax.set(ylim=(len(arms) - 0.5, -0.5))
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    return ax
+    legend_below(ax, n_columns=2)
+    table = intervals[intervals["arm"].isin(arms)].pivot(
+        index="arm", columns="hospital", values="value"
+    )
+    met = describe_range(table[stranger]) if stranger in table else ""
+    means = table.drop(columns=[stranger], errors="ignore").mean(axis="columns")
+    return describe(
+        ax,
+        f"Points of {count(len(styles), 'hospital')} in {count(len(arms), 'row')}",
+        f"means of a row {describe_range(means)}",
+        met and f"{readable(stranger)}, which only tests, {met}",
+    )
 
 
 def plot_transfer(
@@ -122,10 +142,14 @@ def plot_transfer(
             color="black" if value > 0.75 else "white",
             weight="bold" if at_home else "normal",
         )
-    ax.set_xticks(range(scores.shape[1]), [_readable(name) for name in scores.columns])
-    ax.set_yticks(range(len(scores)), [_readable(name) for name in scores.index])
+    ax.set_xticks(range(scores.shape[1]), [readable(name) for name in scores.columns])
+    ax.set_yticks(range(len(scores)), [readable(name) for name in scores.index])
     ax.set(xlabel="tested at", ylabel="trained at")
-    return ax
+    tested = {
+        f"{readable(row)} at {readable(column)}": value
+        for (row, column), value in scores.stack().items()
+    }
+    return describe(ax, f"Table of scores, trained at and tested at: {describe_range(tested)}")
 
 
 def plot_gains(gains: pd.DataFrame, sizes: pd.Series, *, ax: Axes | None = None) -> Axes:
@@ -153,22 +177,21 @@ def plot_gains(gains: pd.DataFrame, sizes: pd.Series, *, ax: Axes | None = None)
         place = sizes[row.hospital] + width * (arms.index(row.arm) - (len(arms) - 1) / 2)
         ax.plot([place] * 2, [row.low, row.high], color=colors[row.hospital], alpha=0.5)
         ax.plot(place, row.value, **_mark(row.arm, colors[row.hospital], arms))
-    for name, color in colors.items():
+    for name in colors:
         ax.annotate(
-            _readable(name),
+            readable(name),
             (sizes[name], 0),
             xycoords=("data", "axes fraction"),
             xytext=(-6, 4),
             textcoords="offset points",
             rotation=90,
             ha="right",
-            fontsize=8,
-            color=color,
         )
     ax.axhline(0, color="0.6", linewidth=1, zorder=0)
     ax.set(xlabel="training films of the hospital", ylabel="gain")
     _add_legend(ax, arms)
-    return ax
+    films = describe_range(sizes[list(colors)], ",.0f")
+    return describe(ax, f"Gain against training films, {films}", *_say_arms(gains, "+.2f"))
 
 
 def plot_exactness(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -187,21 +210,41 @@ def plot_exactness(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     matplotlib.axes.Axes
         The axes.
     """
-    if ax is None:
-        size = (8, 0.24 * len(table) + 1)
-        ax = plt.subplots(figsize=size, layout="constrained")[1]
+    ax = ax or new_axes(height=0.26 * len(table) + 1)
     places = np.arange(len(table))
     differences = table["difference"].clip(lower=1e-11)  # where zero is drawn
-    colors = np.where(table["holds"], "#0072B2", "#D55E00")
-    ax.scatter(differences, places, c=colors, zorder=3)
+    for holds, color, marker in ((True, "#0072B2", "o"), (False, "#D55E00", "X")):
+        rows = (table["holds"] == holds).to_numpy()
+        label = "" if holds or not rows.any() else "does not hold"
+        ax.scatter(differences[rows], places[rows], c=color, marker=marker, label=label, zorder=3)
     ax.scatter(table["tolerance"], places, marker="|", color="black", s=80, label="tolerance")
     ax.set_xscale("log")
-    ax.set_yticks(places, table["algorithm"] + ": " + table["reference"], fontsize=8)
+    ax.set_yticks(places, table["algorithm"] + ": " + table["reference"])
     ax.grid(axis="y", color="0.9")
     ax.invert_yaxis()
     ax.set(xlabel="largest difference of a weight")
-    ax.legend(fontsize=8)
-    return ax
+    legend_below(ax)
+    named = table.set_index(["algorithm", "reference"])["difference"]
+    return describe(
+        ax,
+        f"{count(len(table), 'difference')} from references: {describe_range(named, '.0e')}",
+        f"within the tolerance are {table['holds'].sum()}",
+    )
+
+
+def _limits(intervals):
+    return intervals["low"], intervals["high"]
+
+
+def _say_arms(intervals, form=".2f"):
+    """Say the range of each arm over the hospitals, or that of all arms if they are many."""
+    arms = intervals.groupby("arm", sort=False)
+    if len(arms) > 3:
+        named = intervals.set_index(["arm", "hospital"])["value"]
+        return [f"{count(len(arms), 'arm')} {describe_range(named, form)}"]
+    return [
+        f"{arm} {describe_range(rows.set_index('hospital')['value'], form)}" for arm, rows in arms
+    ]
 
 
 def _mark(arm, color, arms):
@@ -223,8 +266,4 @@ def _add_legend(ax, arms):
     """Name the arms' marks, in grey: color is the hospital's."""
     for arm in arms:
         ax.plot([], [], label=arm, **_mark(arm, "0.3", arms))
-    ax.legend(fontsize=8)
-
-
-def _readable(name):
-    return str(name).replace("_", " ")
+    legend_below(ax)

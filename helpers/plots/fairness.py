@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from helpers.plots.style import PALETTE, new_axes
+from helpers.plots.describe import count, describe, describe_range, describe_sides, format_number
+from helpers.plots.style import PALETTE, legend_below, new_axes, readable
 
 
 def plot_effects(found: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -42,8 +43,13 @@ def plot_effects(found: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.set_yticks(places, names)
     ax.invert_yaxis()
     ax.set(xlabel="effect, Cramér's V less chance", xlim=(-0.01, None))
-    ax.legend(fontsize=8)
-    return ax
+    legend_below(ax)
+    effects = dict(zip(names, found["effect"], strict=True))
+    return describe(
+        ax,
+        f"Effects of {count(len(found), 'pair')} of columns: {describe_range(effects)}",
+        f"{found['found'].sum()} found",
+    )
 
 
 def plot_odds_ratios(
@@ -69,12 +75,20 @@ def plot_odds_ratios(
     ax.axvline(1, color="0.6", linewidth=1)
     ax.hlines(places, values[:, 1], values[:, 2], color="0.4", linewidth=2)
     ax.plot(values[:, 0], places, "o", color="black")
-    ax.set_yticks(places, [name.replace("_", " ") for name in ratios])
+    ax.set_yticks(places, [readable(name) for name in ratios])
     ax.invert_yaxis()
     ax.set(xscale="log", xlabel="odds ratio")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter("{x:g}")
-    return ax
+    ends = [
+        f"{readable(name)} {ratios[name][0]:.2f}" for name in list(ratios)[:: len(ratios) - 1 or 1]
+    ]
+    return describe(
+        ax,
+        f"Odds ratios: first row {ends[0]}",
+        f"last row {ends[-1]}",
+        describe_sides(values[:, 1], values[:, 2], 1),
+    )
 
 
 def plot_groups(measured: pd.DataFrame, metric: str, *, ax: Axes | None = None) -> Axes:
@@ -107,11 +121,16 @@ def plot_groups(measured: pd.DataFrame, metric: str, *, ax: Axes | None = None) 
             label="too few patients" if small and rows.any() else None,
         )  # fmt: skip
     if measured["too_small"].any():
-        ax.legend(fontsize=8)
-    ax.set_yticks(places, [name.replace("_", " ") for name in names])
+        legend_below(ax)
+    ax.set_yticks(places, [readable(name) for name in names])
     ax.grid(axis="y", color="0.9")
-    ax.set(xlabel=metric.replace("_", " "), xlim=(-0.03, 1.03), ylim=(len(places) - 0.5, -0.5))
-    return ax
+    ax.set(xlabel=readable(metric), xlim=(-0.03, 1.03), ylim=(len(places) - 0.5, -0.5))
+    known = measured[metric][~measured["too_small"].to_numpy(dtype=bool)]
+    return describe(
+        ax,
+        f"{readable(metric)} of {count(len(measured), 'group')}: {describe_range(known)}",
+        f"too few patients in {measured['too_small'].sum()}",
+    )
 
 
 def plot_group_pairs(
@@ -140,18 +159,25 @@ def plot_group_pairs(
     first, second = (measured.xs(group, level=-1)[metric] for group in between)
     places = np.arange(len(first))
     ax.hlines(places, first, second, color="0.7", linewidth=2, zorder=1)
-    for rates, group, color in zip((first, second), between, PALETTE, strict=False):
-        ax.plot(rates, places, "o", color=color, label=group)
+    for rates, group, color, mark in zip((first, second), between, PALETTE, "os", strict=False):
+        ax.plot(rates, places, mark, color=color, label=group)
     for place, gap in zip(places, first - second, strict=True):
         signed = f"{round(gap, 2) + 0.0:+.2f}".replace("-", "−")
         ax.text(1.02, place, signed, transform=ax.get_yaxis_transform(), va="center")
-    names = [" + ".join(key) if isinstance(key, tuple) else key for key in first.index]
-    ax.set_yticks(places, [_readable(name) for name in names])
+    joined = [" + ".join(key) if isinstance(key, tuple) else key for key in first.index]
+    names = [readable(name) for name in joined]
+    ax.set_yticks(places, names)
     ax.grid(axis="y", color="0.9")
-    ax.set(xlabel=metric.replace("_", " "), xlim=(-0.03, 1.03), ylim=(len(places) - 0.5, -0.8))
-    ax.text(1.02, -0.8, f"{between[0]} − {between[1]}", transform=ax.get_yaxis_transform())
-    ax.legend(fontsize=8)
-    return ax
+    ax.set(xlabel=readable(metric), xlim=(-0.03, 1.03), ylim=(len(places) - 0.5, -0.8))
+    signs = f"{between[0]} − {between[1]}"
+    ax.text(1.02, -0.8, signs, transform=ax.get_yaxis_transform())
+    legend_below(ax)
+    gaps = dict(zip(names, first - second, strict=True))
+    return describe(
+        ax,
+        f"{readable(metric)} of {' and '.join(between)} in {count(len(names), 'row')}",
+        f"{signs} {describe_range(gaps, '+.2f')}",
+    )
 
 
 def plot_trade_off(
@@ -187,28 +213,43 @@ def plot_trade_off(
     matplotlib.axes.Axes
         The axes. No choice is better in both than those on the line.
     """
-    ax = ax or new_axes()
+    ax = ax or new_axes(height=5)
     colors, shapes = (table.index.unique(level) for level in (0, 1))
     color_of = dict(zip(colors, PALETTE * 3, strict=False))
     shape_of = dict(zip(shapes, "os^DvPX*<>", strict=False))
+    # Half of a mark or its outline is seen without colors.
+    fill_of = dict(zip(colors, ("full", "none", "left", "top") * 6, strict=False))
     for (color, shape), row in table.iterrows():
         if limits is not None:
             own, faint = limits.loc[(color, shape)], {"color": color_of[color], "alpha": 0.3}
             ax.plot(own[cost][["low", "high"]], [row[gain]] * 2, zorder=0, **faint)
             ax.plot([row[cost]] * 2, own[gain][["low", "high"]], zorder=0, **faint)
-        ax.plot(
-            row[cost], row[gain], shape_of[shape], color=color_of[color], markersize=7, alpha=0.85
-        )
+        look = {"color": color_of[color], "fillstyle": fill_of[color], "markersize": 8}
+        ax.plot(row[cost], row[gain], shape_of[shape], alpha=0.85, **look)
     front = table[pareto_front(table[cost], table[gain])].sort_values(cost)
     ax.step(front[cost], front[gain], where="post", color="0.5", linewidth=1, zorder=0)
-    handles = [ax.plot([], [], "o", color=color_of[c], label=_readable(c))[0] for c in colors]
-    others = [ax.plot([], [], shape_of[s], color="0.3", label=_readable(s))[0] for s in shapes]
-    style = {"fontsize": 8, "loc": "upper left", "frameon": False}
-    first = ax.legend(handles=handles, title=by[0], bbox_to_anchor=(1, 1), **style)
-    ax.add_artist(first)
-    ax.legend(handles=others, title=by[1], bbox_to_anchor=(1, 0.5), **style)
-    ax.set(xlabel=cost.replace("_", " "), ylabel=gain.replace("_", " "))
-    return ax
+    # One legend of two columns: headings, and what makes both equally long, have no marks.
+    parts = (
+        {c: {"marker": "o", "color": color_of[c], "fillstyle": fill_of[c]} for c in colors},
+        {s: {"marker": shape_of[s], "color": "0.3"} for s in shapes},
+    )
+    for heading, looks in zip(by, parts, strict=True):
+        rows = {f"{heading}:": {}} | {readable(name): look for name, look in looks.items()}
+        rows |= {" " * n: {} for n in range(1, max(map(len, parts)) - len(looks) + 1)}
+        for label, look in rows.items():
+            ax.plot([], [], label=label, **({"linestyle": "none"} | look))
+    legend_below(ax, n_columns=2)
+    ax.set(xlabel=readable(cost), ylabel=readable(gain))
+    ends = [
+        f"{' + '.join(map(readable, key))} ({format_number(row[cost], '.2f')}, "
+        f"{format_number(row[gain], '.2f')})"
+        for key, row in front.iloc[:: len(front) - 1 or 1].iterrows()
+    ]
+    return describe(
+        ax,
+        f"{readable(gain)} against {readable(cost)} of {count(len(table), 'choice')}",
+        f"{len(front)} on the Pareto front: {' to '.join(ends)}",
+    )
 
 
 def pareto_front(cost: ArrayLike, gain: ArrayLike) -> np.ndarray:
@@ -233,7 +274,3 @@ def pareto_front(cost: ArrayLike, gain: ArrayLike) -> np.ndarray:
     no_worse = (cost[:, None] <= cost) & (gain[:, None] >= gain)
     better = (cost[:, None] < cost) | (gain[:, None] > gain)
     return ~(no_worse & better).any(axis=0)
-
-
-def _readable(name):
-    return str(name).replace("_", " ")

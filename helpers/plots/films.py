@@ -3,19 +3,26 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from helpers.plots.style import hospital_colors
+from helpers.plots.describe import count, describe, describe_range
+from helpers.plots.style import (
+    WIDTH,
+    hospital_styles,
+    legend_below,
+    make_panels,
+    new_axes,
+    readable,
+)
 
 
 def plot_films(
     films: Sequence[np.ndarray],
     titles: Sequence[str] | None = None,
     *,
-    n_columns: int = 6,
+    n_columns: int = 4,
     axes: np.ndarray | None = None,
 ) -> np.ndarray:
     """Show films side by side.
@@ -26,7 +33,7 @@ def plot_films(
         Grey levels, uint8.
     titles : sequence of str, optional
         One for each film.
-    n_columns : int, default=6
+    n_columns : int, default=4
         Films in a row; used when ``axes`` is not given.
     axes : array of matplotlib.axes.Axes, optional
         Where to draw; a new figure by default.
@@ -34,25 +41,30 @@ def plot_films(
     Returns
     -------
     numpy.ndarray of matplotlib.axes.Axes
-        The axes with a film.
+        The axes with a film. The new figure, or the first of the given axes, describes them.
     """
-    if axes is None:
+    given = axes is not None
+    if not given:
         n_columns = min(n_columns, len(films))
-        n_rows = -(-len(films) // n_columns)
-        _, axes = plt.subplots(
-            n_rows,
-            n_columns,
-            figsize=(1.6 * n_columns, (1.6 + 0.35 * (titles is not None)) * n_rows),
-            layout="constrained",
-            squeeze=False,
-        )
+        lines = 0 if titles is None else 1 + max(title.count("\n") for title in titles)
+        height = WIDTH / max(n_columns, 3) + 0.2 * lines
+        axes = make_panels(len(films), height=height, n_columns=n_columns)
     axes = np.ravel(axes)
     for ax in axes:
         ax.set_axis_off()
     for number, film in enumerate(films):
         axes[number].imshow(np.squeeze(film), cmap="gray", vmin=0, vmax=255)
         if titles is not None:
-            axes[number].set_title(titles[number], fontsize=8)
+            axes[number].set_title(titles[number], fontsize=10)
+    named = [""] * len(films) if titles is None else [" ".join(name.split()) for name in titles]
+    keys = [(f"picture {number}", name) for number, name in enumerate(named, 1)]
+    levels = {key: np.mean(film) for key, film in zip(keys, films, strict=True)}
+    titled = f"{' to '.join(dict.fromkeys([named[0], named[-1]]))}, " if titles is not None else ""
+    describe(
+        axes[0] if given else axes[0].figure,
+        f"{titled}{count(len(films), 'picture')} side by side",
+        f"mean grey levels of 255: {describe_range(levels, '.0f')}",
+    )
     return axes[: len(films)]
 
 
@@ -71,15 +83,21 @@ def plot_grey_levels(films: Mapping[str, np.ndarray], *, ax: Axes | None = None)
     matplotlib.axes.Axes
         The axes.
     """
-    if ax is None:
-        ax = plt.subplots(figsize=(7, 3.2), layout="constrained")[1]
+    ax = ax or new_axes(height=3.8)
     edges = np.arange(0, 257, 8)
-    for name, color in hospital_colors(films).items():
+    means = {}
+    for name, style in hospital_styles(films).items():
         shares = np.histogram(films[name], edges)[0] / films[name].size
-        ax.stairs(shares, edges, color=color, label=name.replace("_", " "), linewidth=1.5)
+        look = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 1.5}
+        ax.stairs(shares, edges, label=readable(name), **look)
+        means[name] = np.mean(films[name])
     ax.set(xlabel="grey level (0: black, 255: white)", ylabel="share of pixels", xlim=(0, 256))
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    return ax
+    legend_below(ax)
+    return describe(
+        ax,
+        f"Histograms of the grey levels of {count(len(films), 'hospital')}",
+        f"means of 255: {describe_range(means, '.0f')}",
+    )
 
 
 def plot_most_certain(
@@ -99,11 +117,18 @@ def plot_most_certain(
     Returns
     -------
     numpy.ndarray of matplotlib.axes.Axes
-        As :func:`plot_films` returns them.
+        As :func:`plot_films` returns them: a row for each of the two answers.
     """
     order = np.argsort(logits)
     shown = np.concatenate([order[:n_films], order[-n_films:]])
     probabilities = 1 / (1 + np.exp(-np.asarray(logits, dtype=float)[shown]))
     findings = opened["metadata"]["findings"].iloc[shown]
     titles = [f"p = {p:.2f}\n{name}" for p, name in zip(probabilities, findings, strict=True)]
-    return plot_films(opened["images"][shown], titles)
+    axes = plot_films(opened["images"][shown], titles, n_columns=n_films)
+    said = [
+        f"p = {probabilities[row].min():.2f} to {probabilities[row].max():.2f}, with "
+        + ", ".join(dict.fromkeys(findings[row]))
+        for row in (slice(n_films), slice(n_films, None))
+    ]
+    describe(axes[0].figure, f"{count(len(shown), 'film')}: lowest {said[0]}", f"highest {said[1]}")
+    return axes

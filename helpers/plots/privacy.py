@@ -3,7 +3,8 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from helpers.plots.style import hospital_colors, new_axes
+from helpers.plots.describe import count, describe, describe_range
+from helpers.plots.style import hospital_styles, new_axes, readable
 
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
@@ -28,16 +29,26 @@ def plot_privacy(
     -------
     matplotlib.axes.Axes
         The axes, logarithmic from left to right: a line for each hospital, a dotted line for its
-        score alone, and a grey one for chance.
+        score alone, which begins with its mark, and a grey one for chance.
     """
     ax = ax or new_axes()
     ax.axhline(0.5, color="0.8", zorder=0)
-    for name, color in hospital_colors(scores.columns).items():
-        ax.plot(spent[name], scores.loc[spent.index, name], "o-", color=color, label=name)
-        ax.axhline(alone[name], color=color, linestyle=":", linewidth=1)
+    for name, style in hospital_styles(scores.columns).items():
+        look = {"color": style["color"], "marker": style["marker"]}
+        ax.plot(spent[name], scores.loc[spent.index, name], label=readable(name), **look)
+        ax.axhline(alone[name], color=style["color"], linestyle=":", linewidth=1)
+        at_edge = {"transform": ax.get_yaxis_transform(), "clip_on": False}
+        ax.plot(0, alone[name], **look, **at_edge)
     ax.set(xscale="log", xlabel="ε (further right: less privacy)", ylabel="test AUC")
     low, high = spent.min().min(), spent.max().max()
     ticks = [tick for tick in _TICKS if low / 2 <= tick <= high * 2]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
-    return ax
+    above = int((scores > alone[scores.columns]).to_numpy().sum())
+    return describe(
+        ax,
+        f"Test AUC against ε of {count(len(scores.columns), 'hospital')}",
+        f"ε {describe_range(spent.unstack(), '.1f')}",
+        f"AUC {describe_range(scores.unstack())}",
+        f"{above} of {scores.size} are above the hospital alone",
+    )

@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from helpers.data.summary import fill_unknown
-from helpers.plots.style import hospital_colors, new_axes
+from helpers.plots.describe import count, describe, describe_range
+from helpers.plots.style import hospital_colors, legend_below, new_axes, readable
 
 
 def plot_counts(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -33,18 +34,21 @@ def plot_counts(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     fill = counts["hospital"].map(colors)
     ax.bar(places, counts["films"], color=fill, alpha=0.35, label="without")
     ax.bar(places, counts["positive"], color=fill, label="with the finding")
-    ax.set_xticks(places, counts["split"], rotation=90, fontsize=8)
+    ax.set_xticks(places, counts["split"], rotation=90)
     for hospital, rows in counts.reset_index(drop=True).groupby("hospital", sort=False):
         ax.text(
             rows.index.to_numpy().mean(),
             counts["films"].max() * 1.03,
-            hospital.replace("_", " "),
+            readable(hospital),
             ha="center",
-            color=colors[hospital],
-            fontsize=9,
         )
     ax.set(ylabel="films (dark: with the finding)", ylim=(0, counts["films"].max() * 1.12))
-    return ax
+    named = counts.set_index(["hospital", "split"])
+    return describe(
+        ax,
+        f"Bars of films: {describe_range(named['films'], ',.0f')}",
+        f"share with the finding {describe_range(named['positive'] / named['films'], '.0%')}",
+    )
 
 
 def plot_shares(table: pd.DataFrame, column: str, *, by: str, ax: Axes | None = None) -> Axes:
@@ -72,20 +76,19 @@ def plot_shares(table: pd.DataFrame, column: str, *, by: str, ax: Axes | None = 
     shares = shares.div(shares.sum(axis="columns"), axis="index")
     left = np.zeros(len(shares))
     greys = plt.get_cmap("cividis")(np.linspace(0.1, 0.9, shares.shape[1]))
-    names = [str(name).replace("_", " ") for name in shares.index]
+    names = [readable(name) for name in shares.index]
     for color, (value, share) in zip(greys, shares.items(), strict=True):
         ax.barh(names, share, left=left, color=color, label=value)
         left += share.to_numpy()
     ax.invert_yaxis()
-    ax.set(xlabel="share of films", xlim=(0, 1), title=column.replace("_", " "))
-    ax.legend(
-        fontsize=8,
-        ncols=min(4, shares.shape[1]),
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.22),
-        frameon=False,
+    ax.set(xlabel="share of films", xlim=(0, 1), title=readable(column))
+    legend_below(ax, n_columns=min(4, shares.shape[1]))
+    apart = (shares.max() - shares.min()).idxmax()
+    return describe(
+        ax,
+        f"Stacked shares of {count(shares.shape[1], 'value')} in {count(len(names), 'row')}",
+        f"{apart} differs most, {describe_range(shares[apart], '.0%')}",
     )
-    return ax
 
 
 def plot_label_shares(
@@ -110,9 +113,7 @@ def plot_label_shares(
     """
     ax = ax or new_axes()
     color = ["black" if colors is None else colors[group] for group in shares.index]
-    names = [
-        f"{str(group).replace('_', ' ')} ({films:,})" for group, films in shares["films"].items()
-    ]
+    names = [f"{readable(group)} ({films:,})" for group, films in shares["films"].items()]
     ax.hlines(names, shares["low"], shares["high"], color=color, linewidth=2, alpha=0.5)
     areas = 150 * shares["films"] / shares["films"].max()
     ax.scatter(shares["share"], names, s=10 + areas, c=color, zorder=3)
@@ -121,7 +122,8 @@ def plot_label_shares(
     ax.set(
         xlabel="share of films with the finding", xlim=(-0.03, 1.03), ylim=(len(names) - 0.5, -0.5)
     )
-    return ax
+    said = describe_range(shares["share"], ".0%")
+    return describe(ax, f"Share with the finding in {count(len(names), 'group')}: {said}")
 
 
 def plot_association(association: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -140,7 +142,7 @@ def plot_association(association: pd.DataFrame, *, ax: Axes | None = None) -> Ax
         The axes.
     """
     ax = ax or new_axes()
-    names = [name.replace("_", " ") for name in association]
+    names = [readable(name) for name in association]
     shown = association.mask(np.eye(len(names), dtype=bool))
     ax.imshow(shown, cmap="Greys", vmin=0, vmax=0.5)  # above 0.5 all is black
     for (row, column), value in np.ndenumerate(association.to_numpy()):
@@ -149,4 +151,8 @@ def plot_association(association: pd.DataFrame, *, ax: Axes | None = None) -> Ax
             ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=color)
     ax.set_xticks(range(len(names)), names, rotation=30, ha="right")
     ax.set_yticks(range(len(names)), names)
-    return ax
+    pairs = {
+        f"{names[row]} and {names[column]}": association.iloc[row, column]
+        for row, column in zip(*np.triu_indices(len(names), 1), strict=True)
+    }
+    return describe(ax, f"Associations of {count(len(names), 'column')}: {describe_range(pairs)}")

@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-OPERATION_COLORS = {
-    "initialize": "#56B4E9",
-    "train": "#0072B2",
-    "aggregate": "#D55E00",
-    "evaluate": "#009E73",
+from helpers.plots.describe import count, describe
+from helpers.plots.style import legend_below, make_panels, new_axes, readable
+
+# Colors and hatches: the operations differ without colors, too.
+OPERATIONS = {
+    "initialize": {"facecolor": "#56B4E9", "hatch": "\\\\"},
+    "train": {"facecolor": "#0072B2"},
+    "aggregate": {"facecolor": "#D55E00", "hatch": "xx"},
+    "evaluate": {"facecolor": "#009E73", "hatch": ".."},
 }
 
 
@@ -40,15 +43,12 @@ def plot_timeline(tasks: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     hospitals = list(dict.fromkeys(tasks["hospital"]))
     depth = lanes.groupby(tasks["hospital"]).max()[hospitals] + 1
     top = depth.cumsum() - depth + 0.4 * np.arange(len(depth))  # a gap between hospitals
-    if ax is None:
-        size = (9, 1.2 + 0.42 * (top.iloc[-1] + depth.iloc[-1]))
-        ax = plt.subplots(figsize=size, layout="constrained")[1]
+    ax = ax or new_axes(height=1.4 + 0.42 * (top.iloc[-1] + depth.iloc[-1]))
     tasks = tasks.assign(y=tasks["hospital"].map(top) + lanes)
     length = tasks["end"].max() or 1
-    others = [name for name in tasks["operation"].unique() if name not in OPERATION_COLORS]
-    colors = OPERATION_COLORS | dict.fromkeys(others, "0.5")
     for (operation, cached), rows in tasks.groupby(["operation", "cached"], sort=False):
-        style = {"facecolor": colors[operation], "edgecolor": "white", "label": operation}
+        style = {"edgecolor": "white", "label": operation, "facecolor": "0.5"}
+        style |= OPERATIONS.get(operation, {})
         if cached:
             style = {"facecolor": "0.9", "edgecolor": "0.5", "hatch": "////", "label": "cached"}
         if style["label"] in ax.get_legend_handles_labels()[1]:
@@ -63,10 +63,12 @@ def plot_timeline(tasks: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         alpha=0.3,  # darker where several wait
         label="waits for a core",
     )
-    for row in tasks[tasks["end"] - tasks["start"] > 0.02 * length].itertuples():
-        color = "black" if row.cached else "white"
-        middle = (row.start + row.end) / 2
-        ax.text(middle, row.y, row.round, color=color, fontsize=8, ha="center", va="center")
+    for row in tasks[tasks["end"] - tasks["start"] > 0.03 * length].itertuples():
+        middle, paper = (
+            (row.start + row.end) / 2,
+            {"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )
+        ax.text(middle, row.y, row.round, ha="center", va="center", bbox=paper)
     by_key = tasks.set_index("task")
     for row in tasks[tasks["waited_for"].isin(tasks["task"])].itertuples():
         parent = by_key.loc[row.waited_for]
@@ -78,14 +80,22 @@ def plot_timeline(tasks: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
                 arrowprops={"arrowstyle": "->", "color": "0.3", "linewidth": 0.8, "shrinkB": 0},
                 zorder=0.9,  # below the bars
             )
-    names = [name.replace("_", " ") for name in hospitals]
+    names = [readable(name) for name in hospitals]
     ax.set_yticks(top + (depth - 1) / 2, names)
     ax.set(xlabel="seconds since the plan's start; numbers: round", xlim=(0, 1.01 * length))
     ax.invert_yaxis()
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
-    ax.legend(fontsize=8, ncols=6, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
-    return ax
+    legend_below(ax)
+    kinds = tasks["operation"].value_counts(sort=False)
+    waited = (tasks["start"] - tasks["ready"]).sum()
+    return describe(
+        ax,
+        f"Timeline of {count(len(tasks), 'task')} at {count(len(hospitals), 'hospital')}: "
+        + ", ".join(f"{n} {name}" for name, n in kinds.items()),
+        f"the last ends after {tasks['end'].max():.1f} s",
+        f"they wait for a core for {waited:.1f} s in all",
+    )
 
 
 def plot_timelines(runs: Mapping[str, pd.DataFrame]) -> np.ndarray:
@@ -101,14 +111,13 @@ def plot_timelines(runs: Mapping[str, pd.DataFrame]) -> np.ndarray:
     numpy.ndarray of matplotlib.axes.Axes
         The axes, one for each run.
     """
-    size = (9, 3.5 * len(runs))
-    _, axes = plt.subplots(len(runs), figsize=size, layout="constrained", sharex=True)
-    axes = np.ravel(axes)
+    axes = make_panels(len(runs), height=4, sharex=True)
     for ax, (title, tasks) in zip(axes, runs.items(), strict=True):
         plot_timeline(tasks, ax=ax).set_title(title, loc="right")
     axes[-1].set_xlim(0, 1.01 * max(tasks["end"].max() for tasks in runs.values()))
     for ax in axes[:-1]:
         ax.set_xlabel("")
+        ax.get_legend().remove()
     return axes
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from helpers.plots.style import hospital_colors
+from helpers.plots.describe import count, describe, describe_range
+from helpers.plots.style import hospital_styles, new_axes, readable
 
 
 def plot_distances(
@@ -29,13 +29,19 @@ def plot_distances(
     matplotlib.axes.Axes
         The axes.
     """
-    if ax is None:
-        ax = plt.subplots(figsize=(8, 4), layout="constrained")[1]
-    colors = hospital_colors(distances)
-    for name, values in distances.items():
+    ax = ax or new_axes()
+    for name, style in hospital_styles(distances).items():
+        values = distances[name]
         places = np.linspace(0, len(steps) + 1, len(values), endpoint=False)
-        ax.plot(places, values, color=colors[name], label=name)
+        often = max(1, len(values) // (2 * len(steps) + 2))  # a mark or two on each tooth
+        ax.plot(places, values, label=readable(name), markevery=often, markersize=5, **style)
     ax.plot(range(1, len(steps) + 1), steps, "ks", label="step of the global model")
     ax.set(xlabel="local training of round", ylabel="distance from the global model")
-    ax.legend(fontsize=8)
-    return ax
+    ax.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+    tips = {name: max(values) for name, values in distances.items()}
+    return describe(
+        ax,
+        f"Sawtooth of the distance from the global model in {count(len(steps) + 1, 'round')}",
+        f"highest tips {describe_range(tips)}",
+        f"steps of the global model {min(steps):.2f} to {max(steps):.2f}",
+    )

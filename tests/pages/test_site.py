@@ -88,7 +88,7 @@ def test_site_builds_in_a_folder_with_spaces_and_accents(tmp_path):
     (examples / "GALLERY_HEADER.rst").write_text("Gallery\n=======\n", "utf-8")
     (examples / "plot_10_page.py").write_text(
         '"""\nPage\n====\n\nA figure.\n"""\nfrom matplotlib import pyplot\n\n'
-        "pyplot.plot([1, 2])\npyplot.show()\n",
+        "pyplot.plot([1, 2])\npyplot.gca().set_label('From 1 to 2 & on.')\npyplot.show()\n",
         "utf-8",
     )
     options = ["-W", "--keep-going", "-n", "-q", "-b", "html"]
@@ -102,8 +102,13 @@ def test_site_builds_in_a_folder_with_spaces_and_accents(tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     page = root / "site" / "auto_examples" / "plot_10_page.html"
-    (picture,) = re.findall(r'<img src="([^"]+plot_10_page_001\.png)"', page.read_text("utf-8"))
+    image = (
+        r'<a class="figure-link" href="([^"]+)">\s*(?:</div>)?\s*<img src="([^"]+_001\.png)"([^>]+)'
+    )
+    ((large, picture, more),) = re.findall(image, page.read_text("utf-8"))
     assert (page.parent / picture).is_file()
+    assert (page.parent / large).stat().st_size > (page.parent / picture).stat().st_size
+    assert 'alt="From 1 to 2 &amp; on."' in more
 
 
 def test_site_loads_nothing_from_another_host():

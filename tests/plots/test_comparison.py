@@ -5,6 +5,7 @@ import pytest
 
 from helpers.plots import (
     hospital_colors,
+    hospital_styles,
     plot_choices,
     plot_exactness,
     plot_gains,
@@ -86,19 +87,20 @@ def test_differences_are_drawn_beside_what_is_allowed():
         "FedAvg: NumPy",
         "Scaffold: NumPy",
     ]
-    drawn = ax.collections[0]
-    assert drawn.get_offsets()[:, 0].tolist() == [1e-11, 1e-3]
-    colors = drawn.get_facecolors()
-    assert not (colors[0] == colors[1]).all()
+    holds, fails = ax.collections[:2]
+    assert [holds.get_offsets()[0, 0], fails.get_offsets()[0, 0]] == [1e-11, 1e-3]
+    assert not (holds.get_facecolors() == fails.get_facecolors()).all()
+    assert len(holds.get_paths()[0]) != len(fails.get_paths()[0])  # nor are they the same marks
 
 
-def test_choices_have_a_row_each_and_a_stranger_is_a_cross(intervals):
+def test_choices_have_a_row_each_and_a_stranger_is_hollow(intervals):
     ax = plot_choices(intervals, ["federated", "alone"], stranger="B")
     assert [label.get_text() for label in ax.get_yticklabels()] == ["federated", "alone"]
     lines = {line.get_label(): line for line in ax.lines}
     assert list(lines["North A"].get_xdata()) == [0.8, 0.6]
-    assert lines["North A"].get_marker() == "o"
-    assert lines["B, only tests"].get_marker() == "x"
+    styles = hospital_styles(["North_A", "B"])
+    assert lines["North A"].get_marker() == styles["North_A"]["marker"]
+    assert lines["B, only tests"].get_markerfacecolor() == "white"
     assert lines["B, only tests"].get_color() == hospital_colors(["North_A", "B"])["B"]
     bars = [segment for lines in ax.collections for segment in lines.get_segments()]
     limits = {tuple(bar[:, 0]) for bar in bars if len(bar)}
