@@ -27,6 +27,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from helpers.data import set_up_hospitals
+from helpers.display import show
 from helpers.openers.chest_xray_opener import ChestXrayOpener
 from helpers.plots import describe_lines, make_panels
 
@@ -48,7 +49,7 @@ left.add_patch(plt.Rectangle((7.5, 11.5), 8, 8, fill=False, edgecolor="#E69F00",
 for (row, column), grey in np.ndenumerate(film[12:20, 8:16]):
     color = "white" if grey < 128 else "black"
     right.text(column, row, grey, color=color, ha="center", va="center")
-plt.show()
+show()
 
 # %%
 # The network gets these numbers and nothing else. The label is 1 for a film with a
@@ -207,7 +208,7 @@ for ax, (name, curve) in zip(make_panels(2, height=2.8, sharey=True), curves.ite
     ax.set(ylim=0, xlabel="epoch", ylabel="loss", title=f"{name}: the loss on both sets of films")
     describe_lines(ax)
 ax.legend()
-plt.show()
+show()
 
 # %%
 # Where the curves part, the network begins to learn its films by heart: :term:`overfitting`. The
@@ -224,7 +225,7 @@ for (name, network), style in zip(networks.items(), ("k--o", "k-s"), strict=True
     ax.plot([auc(opened["test"], logits[name, n]) for n in range(5)], style, label=name)
 ax.set(xlabel="shift of the test films (pixels)", ylabel="test AUC", xticks=range(5), ylim=(0.5, 1))
 describe_lines(ax).legend()
-plt.show()
+show()
 
 # %%
 # Other films, and an exercise
@@ -288,9 +289,8 @@ def say_verdicts(results):
     print(f"The CNN has {few} weights, and its AUC differs from the MLP's by {gain}.")
     cnn, mlp = (value[name, "auc"] - value[name, "auc, shifted"] for name in ("CNN", "MLP"))
     word = "less" if cnn < mlp else "NOT less"
-    print(
-        f"A shift of 4 pixels costs the CNN an AUC of {cnn:.3f}, {word} than the MLP ({mlp:.3f})."
-    )
+    print(f"A shift of 4 pixels costs the CNN an AUC of {cnn:.3f}, {word} than the MLP,", end=" ")
+    print(f"{mlp:.3f}.")
 
 
 say_verdicts(results)

@@ -10,9 +10,8 @@ and nothing else. We will:
 2. draw what travels,
 3. do the same with Substra, compare every weight, and say what Substra adds.
 
-The floor is each hospital alone, the ceiling the :term:`pooled` films, which nobody could collect
-in reality. We expect the federation to lie between them, and both ways of writing it to give the
-same weights, up to rounding.
+The floor is each hospital alone, the ceiling the :term:`pooled` films, which nobody could collect.
+We expect the federation between them, and the same weights, up to rounding, from both ways.
 """
 
 # %%
@@ -24,6 +23,7 @@ same weights, up to rounding.
 import numpy as np
 
 from helpers.data import ChestXrayDataset, set_up_hospitals
+from helpers.display import show
 from helpers.openers.chest_xray_opener import ChestXrayOpener
 
 IMAGE_SIZE, SEED = 32, 0  # pixels, to keep the run short; 224 or more in a real study
@@ -33,7 +33,7 @@ reader = ChestXrayOpener()
 to_train = {hospital: reader.get_data([own["train"]]) for hospital, own in folders.items()}
 test = {hospital: reader.get_data([own["test"]]) for hospital, own in folders.items()}
 films = {name: ChestXrayDataset(data, is_inference=False)[:] for name, data in to_train.items()}
-{hospital: len(labels) for hospital, (_, labels) in films.items()}
+show({hospital: len(labels) for hospital, (_, labels) in films.items()})
 
 # %%
 # Federated averaging
@@ -138,7 +138,7 @@ for place, (hospital, color) in enumerate(hospital_colors(films).items()):
     picture = ax.inset_axes([x - 0.7, 0.4, 1.4, 1.4], transform=ax.transData)
     picture.imshow(films[hospital][0][0, :, :, 0], cmap="gray", vmin=0, vmax=1)
     picture.set_axis_off()
-plt.show()
+show()
 print(f"numbers with each arrow: {(n_numbers := network.count_params()):,}")
 
 # %%
@@ -171,7 +171,7 @@ gains = {}
 for arm, weights in {"federated": federated, "pooled": pooled}.items():
     by_all = {hospital: predict(weights, hospital) for hospital in films}
     gains[arm] = gain_at_home(auc, test, by_all, by_own, patients)
-gains["federated"].rename(columns={"ours": "federated", "theirs": "alone"}).round(3)
+show(gains["federated"].rename(columns={"ours": "federated", "theirs": "alone"}).round(3))
 
 # %%
 # The same with Substra
@@ -257,7 +257,7 @@ draw_box(ax, 6.6, 4.35, "permission", face="0.9")
 ax.text(1.5, 0.3, "runs at one organization, and is recorded by Substra", va="center")
 said = "the client registers an opener, which reads films for a task; updates need a permission"
 ax.set_label(f"Diagram of {len(films)} organizations: {said}.")
-plt.show()
+show()
 
 # %%
 # Conclusion
@@ -291,8 +291,8 @@ def say_verdicts(results):
 say_verdicts(results)
 
 # %%
-# This is one seed, few rounds, and no clinical result. Nothing ran in a real task yet: that is the
-# topic of :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py`.
+# This is one seed, few rounds, and no clinical result. For real tasks, see
+# :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py`.
 #
 # References
 # ----------

@@ -21,6 +21,7 @@ than by its own. A hospital that does not get above its floor has no reason to f
 # them; see :ref:`sphx_glr_auto_examples_plot_22_radiographs_to_hospitals.py`.
 
 from helpers.data import count_hospitals, set_up_hospitals
+from helpers.display import show
 from helpers.studies import study_seed
 
 IMAGE_SIZE = 48  # pixels, to keep the run short; 224 or more in a real study
@@ -28,7 +29,7 @@ SEED = study_seed()  # 0, unless `make studies` runs this page
 study = set_up_hospitals("any finding vs none", seed=SEED)
 samples = study.prepare(IMAGE_SIZE)
 hospitals = list(samples)
-count_hospitals(study.films, study.labels)
+show(count_hospitals(study.films, study.labels))
 
 # %%
 # How a hospital trains
@@ -245,17 +246,16 @@ seeds = join_study("federated_chest_xrays", live, data=str(study.radiographs), s
 results = seeds.table
 write_results(results, "federated_chest_xrays")
 print(seeds)
-gains["federated"].round(3)
+show(gains["federated"].round(3))
 
 # %%
-import matplotlib.pyplot as plt
 
 from helpers.plots import make_panels, plot_hospitals, plot_most_certain, plot_rounds
 
 top, bottom = make_panels(2, height=4.2)
 plot_rounds(curves, stops, ax=top).set_title("Validation films, and the rounds that are kept")
 plot_hospitals(results, ax=bottom).set_title("Gained over alone, on own test films")
-plt.show()
+show()
 
 # %%
 # Above, marks are the rounds that are kept. Below, bars are 95 % intervals over the test patients
@@ -266,7 +266,7 @@ from helpers.openers.chest_xray_opener import ChestXrayOpener
 
 everyone = ChestXrayOpener().get_data([samples[hospital]["test"] for hospital in hospitals])
 plot_most_certain(everyone, federated.predict(everyone)[:, 0])
-plt.show()
+show()
 
 # %%
 # Conclusion

@@ -25,6 +25,7 @@ weights at the end of a task. For the broken network, we expect weights that nev
 # :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py`.
 
 from helpers.data import set_up_hospitals
+from helpers.display import show
 from helpers.local_mode import start_server
 
 start_server()  # TensorFlow is imported for the tasks while the films are prepared
@@ -37,7 +38,7 @@ hospitals = list(samples)
 first = hospitals[0]
 films = study.films
 n_films = films[films["split"] == "train"]["hospital"].value_counts()[hospitals]
-n_films
+show(n_films)
 
 # %%
 # We add one thing: :class:`~helpers.algorithms.WatchedFedAvgAlgo` records after every update how
@@ -124,7 +125,7 @@ def follow(tensor, number):
 
 rounds = {tensor: follow(tensor, 1) for tensor in weights[first, 0]}
 differences = [f"{row['difference']:.0e}" for row in rounds.values()]
-pd.DataFrame(rounds).T.round(3).assign(difference=differences)
+show(pd.DataFrame(rounds).T.round(3).assign(difference=differences))
 
 # %%
 # The average is never longer than the longest update: where hospitals disagree, their updates
@@ -148,12 +149,11 @@ print(f"tensors in which a hospital differs from {first} at the end of a task: {
 # set back, and the next task adds the same average everywhere. In the picture, all weights of a
 # model are one point, projected on the plane on which the points of this run lie farthest apart.
 
-import matplotlib.pyplot as plt
 
 from helpers.plots import animate_weights, plot_distances
 
 updates = {h: [sent[h, r].parameters_update for r in range(N_ROUNDS)] for h in hospitals}
-animate_weights([weights[first, r].values() for r in range(N_ROUNDS + 1)], updates)
+show(animate_weights([weights[first, r].values() for r in range(N_ROUNDS + 1)], updates))
 
 # %%
 # Over all updates, the distance from the current global model is a sawtooth:
@@ -165,7 +165,7 @@ def steps_of(weights):
 
 distances = {hospital: algos[hospital, N_ROUNDS].distances for hospital in hospitals}
 plot_distances(distances, steps_of(weights))
-plt.show()
+show()
 
 # %%
 # Every tooth starts at zero: no hospital carries its own model into the next round. The squares are
@@ -229,7 +229,7 @@ for name, found, table in (("added", weights, scores), ("forgotten", forgetful, 
     models = [[found[first, 0], found[first, number]] for number in range(N_ROUNDS + 1)]
     seen[name, "distance from the start"] = [step_norms(pair)[0] for pair in models]
     seen[name, "test AUC, mean"] = table.groupby("round")["value"].mean()
-pd.DataFrame(seen).rename_axis("round").round(3)
+show(pd.DataFrame(seen).rename_axis("round").round(3))
 
 # %%
 # An :term:`AUC` that does not rise could have other causes, such as a low learning rate. Weights

@@ -28,6 +28,7 @@ origins and known faults of the public collections are in the :doc:`/data_sheet`
 # opens every image once and reports what it found.
 
 from helpers.data import read_radiographs
+from helpers.display import show
 
 radiographs = read_radiographs()
 table = radiographs.table
@@ -38,7 +39,7 @@ print(radiographs.report)
 # whether they affect films of one label more than those of the other. The result is one table with
 # a row for each film. How many films have a value, and how many different values are there?
 
-table.agg(["count", "nunique"]).T.set_axis(["films with a value", "different values"], axis=1)
+show(table.agg(["count", "nunique"]).T.set_axis(["films with a value", "different values"], axis=1))
 
 # %%
 # A column full of zeros was not recorded in the source. Nothing is filled in: missing stays
@@ -65,12 +66,11 @@ SEED = 0
 
 labels = label_films(table, TASK)
 names = {0: "No finding", 1: "Any finding"}
-TASKS[TASK]
+show(TASKS[TASK])
 
 # %%
 # Eight films of eight patients: four with a finding, and four without.
 
-import matplotlib.pyplot as plt
 
 from helpers.plots import plot_films
 
@@ -80,7 +80,7 @@ order = labels[drawn.index].dropna()
 shown = [*order.index[order == 1][:4], *order.index[order == 0][:4]]
 titles = ["\n".join(text.split("|")[:2]) for text in table["findings"][shown]]
 plot_films([radiographs.image(film) for film in shown], titles)
-plt.show()
+show()
 
 # %%
 # Lungs are dark because they hold air; heart, spine and diaphragm are bright. Then look at what is
@@ -111,7 +111,7 @@ bottom.barh(findings.index.str.replace("_", " "), findings["alone"], color="0.4"
 bottom.invert_yaxis()
 bottom.set(xlabel="films", label=f"Films: {describe_range(findings['films'], ',.0f')}.")
 bottom.legend()
-plt.show()
+show()
 
 # %%
 # Above, everything beyond the first bar is a reason to :term:`split` by patient and not by film.
@@ -149,7 +149,7 @@ top.set(xlabel=f"age, known for {table['age'].count():,} films", ylabel="share o
 top.set_label(f"Histograms of age, medians {medians}.")
 top.legend(loc="upper left")
 plot_label_shares(shares, ax=bottom).axvline(labels.mean(), color="0.6", linewidth=1, zorder=0)
-plt.show()
+show()
 
 # %%
 # Dots are proportional to the number of films, in brackets; bars are 95 % intervals. If the bars of
@@ -172,7 +172,7 @@ from helpers.plots import plot_association
 
 association = measure_association(described, ["label", *known])
 plot_association(association).set_title("Cramér's V")
-plt.show()
+show()
 
 # %%
 # The first row is about the label: its darkest field is the first suspect. The other rows show
@@ -203,7 +203,7 @@ image = axes[2].imshow(difference, cmap="RdBu_r", vmin=-limit, vmax=limit)
 said = f"{difference.min():+.1f} to {difference.max():+.1f} grey levels of 255."
 axes[2].set(title="Difference", label=said, xticks=[], yticks=[])
 axes[2].figure.colorbar(image, label="grey levels, of 255")
-plt.show()
+show()
 
 # %%
 # Most findings put something dense where air should be, so we expect red in the lungs or beside the
@@ -247,7 +247,7 @@ scores = {
 floor = pd.DataFrame(scores).agg(["mean", "std"]).T
 print(floor.round(3).to_string())
 plot_folds(scores).set(xlabel="test AUC without looking at the lungs (grey: each fold)")
-plt.show()
+show()
 
 # %%
 # Columns whose row is at one half, within the scatter of its grey dots, do not predict the label. A

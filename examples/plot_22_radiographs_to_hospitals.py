@@ -28,19 +28,16 @@ one respect. The second is what makes :term:`federated learning` hard, and inter
 import pandas as pd
 
 from helpers.data import TASKS, label_films, read_radiographs
+from helpers.display import show
 
 TASK = "any finding vs none"
 SEED = 0
 
 radiographs = read_radiographs()
 table = radiographs.table
-answers = {task: label_films(table, task) for task in TASKS}
-pd.DataFrame(
-    {
-        task: {"1": (labels == 1).sum(), "0": (labels == 0).sum(), "left out": labels.isna().sum()}
-        for task, labels in answers.items()
-    }
-)
+answers = pd.DataFrame({task: label_films(table, task) for task in TASKS})
+answered = answers.apply(pd.Series.value_counts).reindex([1, 0]).fillna(0).astype(int)
+show(pd.concat([answered, answers.isna().sum().to_frame("left out").T]))
 
 # %%
 # Hospitals, in several ways
@@ -80,7 +77,6 @@ for name, how in ways.items():
 # films with a :term:`finding` at each hospital. Dots are proportional to the number of films, in
 # brackets; bars are 95 % intervals; the line is the share in all films.
 
-import matplotlib.pyplot as plt
 
 from helpers.data.summary import share_labels
 from helpers.plots import hospital_colors, make_panels, plot_label_shares
@@ -94,7 +90,7 @@ for ax, (name, assigned) in zip(axes, assignments.items(), strict=True):
     ax.axvline(labels.mean(), color="0.6", linewidth=1, zorder=0)
     ax.set_title(name, fontsize=10)
     ax.label_outer()
-plt.show()
+show()
 
 # %%
 # *IID* is the reference: its dots scatter by chance alone. *Label skew* pulls them apart and leaves
@@ -103,7 +99,7 @@ plt.show()
 # mean that the property by which we divided is associated with the label. The distance between the
 # outermost dots:
 
-pd.Series(spread, name="largest minus smallest share").round(3).to_frame()
+show(pd.Series(spread, name="largest minus smallest share").round(3).to_frame())
 
 # %%
 # Two hospitals with the same share of ill patients may still use different machines. We continue
@@ -129,7 +125,7 @@ split = split_patients(assigned, labels=labels, seed=SEED, keep_split=has_offici
 check_no_leak(split)
 counts = check_hospitals(split, labels)
 print("an official split, kept" if has_official_split else "split here, 60 : 15 : 25")
-counts
+show(counts)
 
 # %%
 # Two checks precede any training. :func:`~helpers.data.check_hospitals` refuses hospitals and
@@ -164,7 +160,7 @@ else:
 from helpers.plots import plot_counts
 
 plot_counts(counts)
-plt.show()
+show()
 
 # %%
 # The dark part should be about the same share of all three bars of one hospital, since those with a
@@ -181,7 +177,7 @@ known = [c for c in ("view", "sex", "age_band") if described[c].notna().any()]
 axes = make_panels(1 + len(known), height=2.7, n_columns=2)
 for ax, column in zip(axes, ["label", *known], strict=True):
     plot_shares(described, column, by="hospital", ax=ax)
-plt.show()
+show()
 if not known:
     print("The source records neither view nor sex nor age: only the label can be compared.")
 
@@ -242,7 +238,7 @@ axes = make_panels(6 * len(hospitals), height=1.25, n_columns=6).reshape(-1, 6)
 for row, (name, numbers) in zip(axes, without.items(), strict=True):
     plot_films(opened[name]["images"][np.sort(rng.permutation(numbers)[:6])], axes=row)
     row[0].set_title(name.replace("_", " "), loc="left", fontsize=10)
-plt.show()
+show()
 
 # %%
 # And the brightness of all their training films without a finding:
@@ -250,7 +246,7 @@ plt.show()
 from helpers.plots import plot_grey_levels
 
 plot_grey_levels({name: opened[name]["images"][numbers] for name, numbers in without.items()})
-plt.show()
+show()
 
 # %%
 # Overlapping curves belong to hospitals whose films look alike. Separate curves mean different

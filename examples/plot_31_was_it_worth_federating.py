@@ -25,6 +25,7 @@ as they have fewer films of their own, and fine-tuning to add a little to the fe
 # -------------------------
 
 from helpers.data import count_hospitals, set_up_hospitals
+from helpers.display import show
 from helpers.studies import study_seed
 
 IMAGE_SIZE = 48  # pixels, to keep the run short; 224 or more in a real study
@@ -34,7 +35,9 @@ study = set_up_hospitals("any finding vs none", seed=SEED)
 samples = study.prepare(IMAGE_SIZE)
 hospitals = list(samples)
 counts = count_hospitals(study.films, study.labels)
-counts.pivot_table(index="hospital", columns="split", values=["films", "patients"], sort=False)
+show(
+    counts.pivot_table(index="hospital", columns="split", values=["films", "patients"], sort=False)
+)
 
 # %%
 # A hospital has few test patients; the intervals below show how much that matters.
@@ -109,7 +112,7 @@ with Federation({**samples, "pool": pool}) as federation:
     algo = make_algo(n_updates=N_UPDATES * len(hospitals))
     runs["pooled", "all"] = train(algo, ["pool"], valid_on=hospitals)
 
-pd.DataFrame({run: vars(trained.best) for run, trained in runs.items()}).T
+show(pd.DataFrame({run: vars(trained.best) for run, trained in runs.items()}).T)
 
 # %%
 # The value is the validation AUC. Where ``stopped_at`` is missing, it was still rising.
@@ -131,7 +134,7 @@ N_RESAMPLES = 300  # to keep the run short; 2,000 in a real study
 scores = score_everywhere(runs, samples, seed=SEED, n=N_RESAMPLES)
 own = scores[scores["metric"] == "auc"]
 ARMS = list(own["arm"].unique())
-own.pivot(index="hospital", columns="arm", values="value")[ARMS].round(3)
+show(own.pivot(index="hospital", columns="arm", values="value")[ARMS].round(3))
 
 # %%
 # A patient who is hard for one model tends to be hard for the others. Two models are therefore
@@ -178,13 +181,12 @@ seeds = join_study("was_it_worth_federating", live, data=films_of, settings=used
 results = seeds.table
 write_results(results, "was_it_worth_federating")
 print(seeds)
-compare_seeds(results, "alone").round(3)
+show(compare_seeds(results, "alone").round(3))
 
 # %%
 # These are means of the hospitals, with intervals of Student's t over the seeds; a single seed has
 # none. Hospital by hospital:
 
-import matplotlib.pyplot as plt
 
 from helpers.plots import make_panels, plot_gains, plot_intervals, plot_transfer
 
@@ -206,7 +208,7 @@ for axes, (over, view) in zip(grid.reshape(len(PANELS), -1).T, views.items(), st
         plot_intervals(shown, reference=0.5 if metric == "auc" else 0, ax=ax)
         ax.set(title=title, xlabel=f"over {over}", label=f"Intervals over {over}: {ax.get_label()}")
         ax.tick_params(labelleft=ax in grid[:: len(views)])
-plt.show()
+show()
 
 # %%
 # Each row is a hospital, bars are 95 % intervals. On top, bars that overlap do *not* mean that the
@@ -231,7 +233,7 @@ plot_transfer(matrix.loc[[*hospitals, "federated", "pooled"], hospitals], home=h
 top.set_title("AUC, mean of the seeds")
 plot_gains(gained[gained["arm"] != "pooled"], films[hospitals], ax=bottom)
 bottom.set(ylabel="AUC gained over alone", title="Gain and size")
-plt.show()
+show()
 
 # %%
 # In the table, compare the entries of a column: they are about the same patients. Below it, a

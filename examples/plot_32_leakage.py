@@ -217,8 +217,8 @@ for number in range(1, N_ROUNDS + 1):
 results = pd.concat(tables, ignore_index=True)
 
 # %%
-import matplotlib.pyplot as plt
 
+from helpers.display import show
 from helpers.plots import describe_lines, describe_range, make_panels
 
 top, bottom = make_panels(2, height=3.4, sharex=True)
@@ -238,7 +238,7 @@ bottom.set(xlabel="updates", ylabel="AUC gained by leakage")
 bottom.set_label(f"AUC gained by leakage at the end: {describe_range(gained, '+.2f')}.")
 describe_lines(top).legend()
 bottom.legend()
-plt.show()
+show()
 
 # %%
 # The lower panel shows the distance between the curves, with its 95 % interval. Where the interval

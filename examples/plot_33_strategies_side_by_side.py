@@ -32,6 +32,7 @@ import pandas as pd
 
 from helpers.data import label_films, prepare_samples, read_radiographs, split_patients
 from helpers.data.hospitals import assign_hospitals
+from helpers.display import show
 from helpers.studies import is_study, join_study, study_seed
 
 TASK = "any finding vs none"
@@ -65,7 +66,7 @@ def assign(alpha):
 
 
 prepared = {skew: assign(SKEWS[skew]) for skew in LIVE}
-pd.concat({skew: counts for skew, (_, counts) in prepared.items()}, names=["", "hospital"])
+show(pd.concat({skew: counts for skew, (_, counts) in prepared.items()}, names=["", "hospital"]))
 
 # %%
 # Five strategies
@@ -196,12 +197,11 @@ for skew, (samples, counts) in prepared.items():
 # Validation curves
 # -----------------
 
-import matplotlib.pyplot as plt
 
 from helpers.plots import plot_intervals, plot_rounds
 
 plot_rounds(curves, stops).set(title=f"Marks: rounds that are kept. {COMPARED}", ylim=(0.5, 1))
-plt.show()
+show()
 
 # %%
 # Over the seeds
@@ -229,13 +229,13 @@ write_results(results, "strategies_side_by_side")
 print(study)
 comparison = compare_seeds(results, "FedAvg", by=["skew"])
 sent = results[results["metric"] == "megabytes"].groupby(["skew", "arm"])["value"].mean()
-comparison.assign(megabytes=sent).round(3)
+show(comparison.assign(megabytes=sent).round(3))
 
 # %%
 gains = comparison.drop(index="FedAvg", level="arm").reset_index()
 gains = gains.rename(columns={"skew": "hospital", "gain": "value"})
 plot_intervals(gains, reference=0).set(title="Test AUC less FedAvg")
-plt.show()
+show()
 
 # %%
 # What this cannot show

@@ -28,6 +28,7 @@ the one trained on the :term:`pooled` films.
 # The films are those of the other pages. The last hospital does not train.
 
 from helpers.data import set_up_hospitals
+from helpers.display import show
 from helpers.studies import study_seed
 
 IMAGE_SIZE = 32  # pixels, to keep the run short; 224 or more in a real study
@@ -36,7 +37,7 @@ SEED = study_seed()  # 0, unless `make studies` runs this page
 study = set_up_hospitals("any finding vs none", seed=SEED)
 samples = study.prepare(IMAGE_SIZE)
 *trainers, stranger = hospitals = list(samples)
-study.films.groupby(["hospital", "split"]).size().unstack()
+show(study.films.groupby(["hospital", "split"]).size().unstack())
 
 # %%
 # Scanners differ already, but mildly. To see the effect in a short run we exaggerate: each hospital
@@ -44,7 +45,6 @@ study.films.groupby(["hospital", "split"]).size().unstack()
 # the mean and the variance, which BatchNorm uses, change a lot. The figure shows one film of each
 # hospital, as the network receives it.
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from helpers.data import ChestXrayDataset
@@ -73,7 +73,7 @@ of_hospital = {
 pixels = {hospital: dataset[np.arange(100)] for hospital, dataset in of_hospital.items()}
 titles = [f"{name}\nmean {x.mean():.2f},\ndeviation {x.std():.2f}" for name, x in pixels.items()]
 plot_films(np.uint8([255 * x[0] for x in pixels.values()]), titles)
-plt.show()
+show()
 
 # %%
 # Five choices
@@ -124,7 +124,7 @@ def count_numbers(choice):
     return {"tensors sent": len(sent), "numbers sent": sum(sent), "numbers kept": kept}
 
 
-pd.DataFrame({str(choice): count_numbers(choice) for choice in BatchNorm}).T
+show(pd.DataFrame({str(choice): count_numbers(choice) for choice in BatchNorm}).T)
 
 # %%
 # The same training with each
@@ -182,7 +182,7 @@ with Federation(samples | {"pool": pool}) as federation:
     train("pooled", "averaged", ["pool"], n_updates=N_UPDATES * len(trainers))
     train("other order", "local", trainers[::-1])
 
-pd.DataFrame({run: vars(trained.best) for run, trained in kept.items()}).T
+show(pd.DataFrame({run: vars(trained.best) for run, trained in kept.items()}).T)
 
 # %%
 # The value is the validation AUC. Where ``stopped_at`` is missing, it was still rising.
@@ -198,7 +198,7 @@ pd.DataFrame({run: vars(trained.best) for run, trained in kept.items()}).T
 scores = pd.DataFrame(rows, columns=["arm", "hospital", "auc"])
 table = scores.pivot_table(index="arm", columns="hospital", values="auc", sort=False)[hospitals]
 moved = (table.loc["other order"] - table.loc["local"]).abs()
-moved.to_frame("change with the order").round(3)
+show(moved.to_frame("change with the order").round(3))
 
 # %%
 # Hospital by hospital
@@ -229,7 +229,7 @@ results = seeds.table
 write_results(results, "batch_norm_across_hospitals")
 print(seeds)
 both = results[results["hospital"].isin([TRAIN, STRANGER])]
-compare_seeds(both, "alone", by=["hospital"]).round(3)
+show(compare_seeds(both, "alone", by=["hospital"]).round(3))
 
 # %%
 # Points are scores on a hospital's own test films, bars are intervals over the seeds. *Alone* shows
@@ -240,7 +240,7 @@ from helpers.plots import plot_choices
 means = average_seeds(results[results["hospital"].isin(hospitals)])
 ax = plot_choices(means, ["alone", *map(str, BatchNorm), "pooled"], stranger=stranger)
 ax.set_xlabel("test AUC, mean of the seeds")
-plt.show()
+show()
 
 # %%
 # With one seed, differences of a few hundredths mean nothing: a hospital has few test films. A gap

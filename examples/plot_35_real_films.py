@@ -28,6 +28,8 @@ only what was measured before.
 
 import pandas as pd
 
+from helpers.display import show
+
 PUBLISHED = {
     "ResNet-18, 28 px": 0.944,
     "ResNet-50, 28 px": 0.948,
@@ -35,7 +37,7 @@ PUBLISHED = {
     "ResNet-50, 224 px": 0.962,
 }
 OFFICIAL = 5856  # films of PneumoniaMNIST
-pd.Series(PUBLISHED, name="AUC").to_frame()
+show(pd.Series(PUBLISHED, name="AUC").to_frame())
 
 # %%
 # The films
@@ -51,7 +53,9 @@ SEED = study_seed()
 chest_xrays = set_up_hospitals("any finding vs none", seed=SEED)
 IS_REAL = not chest_xrays.radiographs.is_synthetic
 counts = count_hospitals(chest_xrays.films, chest_xrays.labels)
-counts.pivot_table(index="hospital", columns="split", values=["films", "positive"], sort=False)
+show(
+    counts.pivot_table(index="hospital", columns="split", values=["films", "positive"], sort=False)
+)
 
 # %%
 # One network, trained three ways
@@ -148,8 +152,10 @@ else:
         [table.assign(collection=name) for name, table in tables.items()], ignore_index=True
     )
 write_results(results, "real_films")
-results.pivot_table(index=["collection", "arm"], columns="seed", values="value", sort=False).round(
-    3
+show(
+    results.pivot_table(
+        index=["collection", "arm"], columns="seed", values="value", sort=False
+    ).round(3)
 )
 
 # %%
@@ -159,7 +165,6 @@ results.pivot_table(index=["collection", "arm"], columns="seed", values="value",
 # Bars are 95 % intervals of Student's t over seeds, each of which assigns films to other hospitals
 # and draws other initial weights. Small marks are the seeds, for *alone* the hospitals' mean.
 
-import matplotlib.pyplot as plt
 
 from helpers.evaluation import seed_interval
 from helpers.plots import describe_range, make_panels
@@ -182,7 +187,7 @@ for ax, name in zip(make_panels(len(collections), height=2.4), collections, stri
     ax.set_label(
         f"Mean test AUC of {rows['seed'].nunique()} seeds: {describe_range(means, '.3f')}."
     )
-plt.show()
+show()
 
 # %%
 # What this cannot show: hospitals whose films were assigned at random differ less than real ones,

@@ -26,6 +26,7 @@ runs whatever it is sent; updates that are *plausible but hostile* are the subje
 # :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py`.
 
 from helpers.data import count_hospitals, set_up_hospitals
+from helpers.display import show
 
 IMAGE_SIZE = 32  # pixels, to keep the run short; 64 or more in a real study
 SEED = 0
@@ -34,7 +35,7 @@ study = set_up_hospitals("any finding vs none", seed=SEED)
 samples = study.prepare(IMAGE_SIZE)
 hospitals = list(samples)
 CULPRIT = hospitals[1]
-count_hospitals(study.films, study.labels)
+show(count_hospitals(study.films, study.labels))
 
 # %%
 # SubstraFL sends an update as a :term:`shared state`, which is a pickle. This one holds random
@@ -75,7 +76,7 @@ n_bytes = {
     "pickled": len(pickle.dumps(state)),
     "packed": len(packed),
 }
-pd.Series(n_bytes, name="bytes").to_frame()
+show(pd.Series(n_bytes, name="bytes").to_frame())
 
 # %%
 # :func:`~helpers.exchange.pack_state` writes safetensors: plain arrays with a header. The header
@@ -83,7 +84,9 @@ pd.Series(n_bytes, name="bytes").to_frame()
 
 _, manifest = unpack_state(packed, origin=CULPRIT)
 print(manifest.state, manifest.counts, "round", manifest.round, "from", manifest.organization)
-pd.DataFrame({"shape": manifest.shapes, "dtype": manifest.dtypes}, index=manifest.names).head(4)
+show(
+    pd.DataFrame({"shape": manifest.shapes, "dtype": manifest.dtypes}, index=manifest.names).head(4)
+)
 
 # %%
 # A malicious pickle
@@ -124,7 +127,7 @@ with tempfile.TemporaryDirectory() as folder:
     exists = {"unpack_state": target.exists()}
     pickle.loads(bomb)
     exists["pickle.loads"] = target.exists()
-pd.Series(exists, name="the folder exists after it").to_frame()
+show(pd.Series(exists, name="the folder exists after it").to_frame())
 
 # %%
 # A file that was cut short or altered in transit is refused as well: the manifest holds a checksum.

@@ -31,6 +31,7 @@ from helpers.data import (
     read_radiographs,
     split_patients,
 )
+from helpers.display import show
 
 TASK = "any finding vs none"
 IMAGE_SIZE = 32  # pixels, so that many runs fit on one page; 64 or more in a real study
@@ -43,7 +44,7 @@ films = split_patients(films, labels=labels, seed=SEED)
 samples = prepare_samples(radiographs, films, labels, size=IMAGE_SIZE, task=TASK)
 hospitals = list(samples)
 ATTACKER = hospitals[2]
-films.groupby(["hospital", "split"]).size().unstack()
+show(films.groupby(["hospital", "split"]).size().unstack())
 
 # %%
 # The :term:`algorithm` is that of
@@ -175,11 +176,10 @@ aucs = tabulate_aucs(results)
 honest = aucs.loc["average", "nothing"]
 print(f"honest run: {honest:.3f}")
 attacked = aucs.drop(columns="nothing")
-attacked.round(3).astype(str) + "  " + attacked.map(judge, honest=honest)
+show(attacked.round(3).astype(str) + "  " + attacked.map(judge, honest=honest))
 
 # %%
 
-import matplotlib.pyplot as plt
 
 from helpers.plots import describe_range, legend_below, make_panels
 
@@ -193,7 +193,7 @@ ax.set(xlabel="test AUC, films of all hospitals", ylabel="", xlim=(0.4, 1))
 legend_below(ax, title="the attacker's update")
 said = "; ".join(f"{attack}: {describe_range(attacked[attack])}" for attack in attacked)
 ax.set_label(f"AUC of an honest run {honest:.2f}, with an update that is {said}.")
-plt.show()
+show()
 
 # %%
 # Bars that reach the dashed line are harmless. The check of norms can detect an update that is 100

@@ -90,8 +90,8 @@ def read_film(update):
 # :class:`~helpers.exchange.Int8` a quarter, and :class:`~helpers.exchange.TopK` only the largest
 # numbers of each tensor, with their places. Here is what can be read from each.
 
-import matplotlib.pyplot as plt
 
+from helpers.display import show
 from helpers.exchange import Float16, Int8, TopK
 from helpers.plots import plot_films
 
@@ -107,7 +107,7 @@ titles = ["the film", *(f"from {name}".replace(", ", ",\n") for name in readings
 titles[-1] = "from an update\nof eight films"
 shown = [np.uint8(255 * np.clip(film, 0, 1)) for film in (x[0], *readings.values())]
 plot_films(shown, titles, n_columns=3)
-plt.show()
+show()
 
 # %%
 # The last picture still looks like a chest because it is a weighted sum of eight chests, which have
@@ -128,7 +128,7 @@ grey_levels = 255 * np.abs(readings["its update"] - x[0]).max()
 moved = float(one["last/bias"][0])
 print(f"largest difference of a grey level: {grey_levels:.2f} of 255")
 print(f"label {y[0, 0]:.0f}; the last bias moved by {moved:+.4f}")
-pd.Series(resemblance, name="correlation with the film").round(3).to_frame()
+show(pd.Series(resemblance, name="correlation with the film").round(3).to_frame())
 
 # %%
 # Many updates, another optimizer and convolutions make this harder, and there are attacks that
@@ -211,7 +211,7 @@ comparison = pd.Series(n_bytes, name="bytes").to_frame()
 comparison["auc"] = last.set_index("arm")["value"]
 comparison["share of raw"] = comparison["bytes"] / n_bytes["raw arrays"]
 comparison["against float32"] = comparison["auc"] - comparison.loc["float32", "auc"]
-comparison.round(4)
+show(comparison.round(4))
 
 # %%
 

@@ -27,6 +27,7 @@ noise; the floor is what a hospital reaches alone, below which there is no reaso
 # refused here: it mixes the films of a batch and keeps statistics of them.
 
 from helpers.data import set_up_hospitals
+from helpers.display import show
 
 IMAGE_SIZE = 32  # pixels
 SEED = 0
@@ -37,7 +38,7 @@ hospitals = list(samples)
 training = study.films[study.films["split"] == "train"].groupby("hospital")
 sizes = training.agg(films=("image", "size"), patients=("patient", "nunique")).loc[hospitals]
 sizes["most films of a patient"] = training["patient"].agg(lambda p: p.value_counts().max())
-sizes
+show(sizes)
 
 # %%
 # Private training needs an :term:`index generator` that draws each film into each :term:`batch`
@@ -142,7 +143,7 @@ for unit, n_of_hospital in units.items():
         how = (BATCH_SIZES[unit], n_updates, noise, DELTA)
         spent[unit, noise] = n_of_hospital.map(lambda n, how=how: spent_epsilon(n, *how))
 spent = pd.DataFrame(spent)
-spent.rename(columns=WHO).round(2)
+show(spent.rename(columns=WHO).round(2))
 
 # %%
 # The smaller a hospital, the more it spends for the same noise: its films take part more often.
@@ -168,7 +169,7 @@ group = pd.DataFrame(
 )
 group["guarantee"] = ["void" if delta >= 1 else "holds" for delta in group["δ"]]
 print(f"A patient with {k} films, at the hospital that spends most:")
-group
+show(group)
 
 # %%
 # What it costs
@@ -205,7 +206,7 @@ results = compare_at_hospitals(auc, scored, "alone", n=500)
 aucs = results[results["metric"] == "score"].pivot(index="arm", columns="hospital", values="value")
 aucs = aucs.loc[list(scored), hospitals]
 aucs["mean"] = aucs.mean(axis="columns")
-aucs.round(3)
+show(aucs.round(3))
 
 # %%
 # The figure shows each hospital's AUC against its own :math:`\varepsilon`, for a film in the upper
@@ -213,7 +214,6 @@ aucs.round(3)
 # :math:`\varepsilon = 0`; the dashed line is the mean with clipping alone; grey is chance. Below
 # its dotted line a hospital would do better alone.
 
-import matplotlib.pyplot as plt
 
 from helpers.plots import legend_below, make_panels, plot_privacy
 
@@ -224,7 +224,7 @@ for ax, (unit, who) in zip(axes, WHO.items(), strict=True):
     ax.axhline(aucs.loc[f"clipping alone, by {who}", "mean"], color="black", linestyle="--")
     ax.set(title=f"By {who}", xlabel=f"ε of one {who} (further right: less privacy)")
 legend_below(axes[1], n_columns=4)
-plt.show()
+show()
 
 # %%
 

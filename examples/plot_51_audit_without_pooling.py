@@ -28,11 +28,10 @@ The floor is what chance finds; the ceiling is the list of what was planted. No 
 
 from helpers.data import label_films, set_up_hospitals
 from helpers.data.summary import band_ages
+from helpers.display import show
 from helpers.fairness import count_groups, sum_counts, suppress
 
-TASK = "any finding vs none"
-SEED = 0
-
+TASK, SEED = "any finding vs none", 0
 study = set_up_hospitals(TASK, seed=SEED)
 films, labels = study.films.assign(age_band=band_ages(study.films["age"])), study.labels
 columns = [name for name in ("sex", "age_band", "view") if films[name].nunique() > 1]
@@ -50,7 +49,7 @@ def count_at(own, labels, columns, with_label=True):
 
 smallest = films[films["hospital"] == films["hospital"].value_counts().idxmin()]
 column = columns[0] if columns else "split"
-suppress(count_at(smallest, labels, [column]), MINIMUM)
+show(suppress(count_at(smallest, labels, [column]), MINIMUM))
 
 # %%
 # This protects the exact value of small cells, and no more: zeros are shown, sums give bounds, and
@@ -72,7 +71,7 @@ for size in range(1, len(columns) + 1):
     for some in itertools.combinations(columns, size):
         hidden = count_all(some, minimum=MINIMUM)["count"].isna()
         shown[" × ".join(some)] = 1 - hidden.mean()
-pd.Series(shown, name="share of cells that are shown").round(2)
+show(pd.Series(shown, name="share of cells that are shown").round(2))
 
 # %%
 # So the audit asks only for pairs of columns. The tables that leave a hospital keep the column
@@ -85,7 +84,6 @@ pd.Series(shown, name="share of cells that are shown").round(2)
 #
 # How large is each group, and what share of it has the finding?
 
-import matplotlib.pyplot as plt
 
 from helpers.fairness import measure_imbalance
 from helpers.plots import plot_label_shares
@@ -95,7 +93,7 @@ imbalance = pd.concat(imbalance | {"hospital": measure_imbalance(count_all([]), 
 imbalance.index = [f"{name} {value}".replace("_", " ") for name, value in imbalance.index]
 ax = plot_label_shares(imbalance.rename(columns={"count": "films"}))
 ax.set_xlabel("share of patients with the finding")
-plt.show()
+show()
 
 # %%
 # Larger dots are larger groups; bars are 95 % intervals (Wilson). Groups that lie apart differ in
@@ -124,15 +122,17 @@ def audit(columns, **how):
 found = audit(columns)
 with_hidden = audit(columns, minimum=MINIMUM)
 plot_effects(found).set_title("Our films, pairs of columns")
-plt.show()
+show()
 
 # %%
 # A filled dot is an association that the audit reports. A grey mark is the effect that would be
 # detected in four cases of five: to its left, *not found* means *we cannot know*, not *fair*.
 
-found[["first", "second", "patients", "effect", "detectable", "p", "p_holm", "found"]].assign(
-    found_with_hidden_cells=with_hidden["found"]
-).round(3)
+show(
+    found[["first", "second", "patients", "effect", "detectable", "p", "p_holm", "found"]]
+    .assign(found_with_hidden_cells=with_hidden["found"])
+    .round(3)
+)
 
 # %%
 # Did it find the truth?
@@ -161,7 +161,7 @@ def draw_population(n_films, hospitals=HOSPITALS):
 population, ill = draw_population(112_000)
 large = audit(["sex", "age_band", "view"], table=population, labels=ill)
 plot_effects(large).set_title(f"{POPULATION}, what was planted is known")
-plt.show()
+show()
 
 audits = {POPULATION: large}
 if "CHEST_XRAYS" not in os.environ:  # of your own films we do not know what is true
@@ -169,7 +169,7 @@ if "CHEST_XRAYS" not in os.environ:  # of your own films we do not know what is 
 for audited in audits.values():
     pairs = zip(audited["first"], audited["second"], strict=True)
     audited["planted"] = [pair in PLANTED for pair in pairs]
-large[["first", "second", "effect", "detectable", "planted", "found"]].round(3)
+show(large[["first", "second", "effect", "detectable", "planted", "found"]].round(3))
 
 # %%
 # An association that vanishes
@@ -209,12 +209,12 @@ for ax, (title, counts) in zip(axes, cases.items(), strict=True):
         ratios[name] = measure_odds_ratio(rows, "view", ("AP", "PA"))
     ratios["within hospitals"] = measure_odds_ratio(counts, "view", ("AP", "PA"), within="hospital")
     plot_odds_ratios(ratios, ax=ax).set_title(f"AP against PA, {title}")
-plt.show()
+show()
 explained = {
     title: explain_association(counts, "view", ("AP", "PA"), within="hospital")
     for title, counts in cases.items()
 }
-pd.DataFrame(explained)
+show(pd.DataFrame(explained))
 
 # %%
 # Right of the line, films taken in bed show a finding more often. Compare the first row with the
@@ -239,7 +239,7 @@ if "view" in columns:
         name: score_columns(table, labels[table.index], ["view"], seed=SEED).mean()
         for name, table in {"all films": films, "films chosen by view": chosen}.items()
     }
-pd.Series(auc_of_view, name="AUC of the view alone", dtype=float).round(3)
+show(pd.Series(auc_of_view, name="AUC of the view alone", dtype=float).round(3))
 
 # %%
 # Chance is an :term:`AUC` of one half. A network that reaches the second number may have learned

@@ -27,6 +27,7 @@ which was observed in models of chest X-rays :footcite:p:`zhang2022`.
 # Only training films are left out. Validation and test films include all patients.
 
 from helpers.data import set_up_hospitals
+from helpers.display import show
 from helpers.fairness import leave_out
 
 IMAGE_SIZE = 32  # pixels, to keep the run short. 224 or more in a real study.
@@ -37,7 +38,7 @@ study = set_up_hospitals(needs="sex", seed=SEED)
 everybody, labels = study.films, study.labels
 films = leave_out(everybody, labels[everybody.index], "sex", "F", share=LEFT_OUT, seed=SEED)
 
-labels[films.index].groupby([films["split"], films["sex"]]).agg(["size", "mean"]).round(2)
+show(labels[films.index].groupby([films["split"], films["sex"]]).agg(["size", "mean"]).round(2))
 
 # %%
 # Real models of chest X-rays, too, underdiagnose underserved groups :footcite:p:`seyyed2021`.
@@ -58,15 +59,15 @@ training = films[films["split"] == "train"]
 
 
 def count_films(column):
-    hospitals = (own for _, own in training.groupby("hospital"))
-    return sum_counts(
-        count_groups(own, labels[own.index], [column], unit="films") for own in hospitals
-    )
+    of_hospitals = (own for _, own in training.groupby("hospital"))
+    how = {"columns": [column], "unit": "films"}
+    return sum_counts(count_groups(own, labels[own.index], **how) for own in of_hospitals)
 
 
 counts = count_films("sex")
 reweighed = compute_weights(counts, "kamiran_calders")
-counts.merge(reweighed).assign(weighted=lambda table: table["count"] * table["weight"]).round(2)
+both = counts.merge(reweighed)
+show(both.assign(weighted=both["count"] * both["weight"]).round(2))
 
 # %%
 # In the last column, women and men have the same share of ill films. The sums are those of
@@ -163,20 +164,19 @@ GAPS = {
 }
 rates = pd.concat(groups)["true_positive_rate"].unstack().add_prefix("TPR, ")
 after = compared["after"].unstack("metric").loc[list(decided)]
-rates.join(after.rename_axis([None, None])).rename(columns=GAPS).round(3)
+show(rates.join(after.rename_axis([None, None])).rename(columns=GAPS).round(3))
 
 # %%
 # Gaps have a **sign**, women minus men: a correction can overshoot. A model that detects nobody has
 # no gap either, and a balanced accuracy of one half, which is chance.
 
-import matplotlib.pyplot as plt
 
 from helpers.plots import make_panels, plot_group_pairs
 
 axes = make_panels(2, height=5)
 for ax, rate in zip(axes, ("true_positive_rate", "false_positive_rate"), strict=True):
     plot_group_pairs(pd.concat(groups), rate, ("F", "M"), ax=ax)
-plt.show()
+show()
 
 # %%
 # In the upper panel, marks should lie far to the right; in the lower, far to the left; and in both,
@@ -200,7 +200,7 @@ for ax, cost in zip(axes, ("true_positive_rate_gap", "selection_rate_gap"), stri
     )  # fmt: skip
     ax.axhline(0, color="0.8", zorder=-1), ax.axvline(0, color="0.8", zorder=-1)
     ax.set(xlabel=f"change of the size of the {GAPS[cost]}", ylabel="change of balanced accuracy")
-plt.show()
+show()
 
 # %%
 # Left is fairer, up is more accurate. Nothing is better in both than a choice on the line. The line
@@ -219,7 +219,7 @@ from helpers.fairness import split_selection_gap
 
 parts = {choice: split_selection_gap(one, ("F", "M")) for choice, one in groups.items()}
 split = pd.DataFrame(parts).T.add_prefix("SR gap due to ")
-split.round(3)
+show(split.round(3))
 
 # %%
 # Conclusion

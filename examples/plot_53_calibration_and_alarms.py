@@ -24,12 +24,13 @@ error by chance, and we compute how much.
 # -----------
 
 from helpers.data import count_hospitals, set_up_hospitals
+from helpers.display import show
 
 IMAGE_SIZE = 32  # pixels, to keep the run short. 224 or more in a real study.
 SEED = 0
 
 study = set_up_hospitals("any finding vs none", seed=SEED)
-count_hospitals(study.films, study.labels)
+show(count_hospitals(study.films, study.labels))
 
 # %%
 # It is trained as in :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py`.
@@ -91,7 +92,7 @@ for method, pooled in (("temperature", fit_temperature), ("platt", fit_platt)):
     fitted, n_exchanges = fit_federated(split_hospitals(valid), method=method)
     rows[method] = vars(fitted) | {"exchanges": n_exchanges}
     rows[f"{method}, pooled films"] = vars(pooled(valid["label"], valid["score"]))
-pd.DataFrame(rows).T.round(4)
+show(pd.DataFrame(rows).T.round(4))
 
 # %%
 # A slope below one moves probabilities towards one half, a slope above one away from it. *If* the
@@ -119,13 +120,12 @@ def calibrate(known, new):
 
 predicted = calibrate(valid, test)
 means = test.assign(**predicted).groupby("hospital")[["label", *ARMS]].mean()
-means.rename(columns={"label": "share with a finding"}).round(2)
+show(means.rename(columns={"label": "share with a finding"}).round(2))
 
 # %%
 # Predictions and labels
 # ----------------------
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from helpers.evaluation import calibration_bins, calibration_error
@@ -142,7 +142,7 @@ for ax, arm in zip(axes, ("as it is", "Platt, each"), strict=True):
     }
     plot_calibration(bins, ax=ax).set_title(arm)
 legend_below(axes[1], n_columns=4, markerscale=0.5)
-plt.show()
+show()
 
 # %%
 # Above the line, findings are more frequent than predicted; below it, less frequent. A small dot,
@@ -209,7 +209,7 @@ results = pd.DataFrame(
     columns=["metric", "arm", "hospital", "value", "low", "high"],
 )
 by_score = results[results["metric"].isin(SCORES)].set_index(["metric", "arm", "hospital"])
-by_score.unstack("hospital").swaplevel(axis=1).sort_index(axis=1).loc[list(SCORES)].round(3)
+show(by_score.unstack("hospital").swaplevel(axis=1).sort_index(axis=1).loc[list(SCORES)].round(3))
 
 # %%
 # Even a perfect model has a calibration error, by chance. Next is its mean if labels were drawn
@@ -222,7 +222,7 @@ by_chance = {
     arm: np.mean([error_by_chance(said[own], n_bins=N_BINS) for own in own_rows.values()])
     for arm, said in predicted.items()
 }
-pd.Series(by_chance, name="calibration error by chance").round(3)
+show(pd.Series(by_chance, name="calibration error by chance").round(3))
 
 # %%
 # Alarm levels
@@ -242,7 +242,7 @@ for ax, metric in zip(axes, ("specificity", "sensitivity"), strict=True):
     rows = levels[levels["metric"] == metric]
     plot_intervals(rows, reference=SPECIFICITY if metric == "specificity" else None, ax=ax)
     ax.set(title=metric, xlim=(0, 1.02))
-plt.show()
+show()
 
 # %%
 # Above, marks should lie on the agreed line; below is the cost in :term:`sensitivity`.

@@ -40,6 +40,7 @@ from helpers.data import (
     read_radiographs,
     split_patients,
 )
+from helpers.display import show
 from helpers.exactness import N_ROUNDS, N_UPDATES, RATE, SEED, SIZE, draw_indices
 from helpers.local_mode import Federation, start_server
 
@@ -55,7 +56,7 @@ films = split_patients(films, labels=labels, seed=SEED)
 samples = prepare_samples(radiographs, films, labels, size=SIZE, task=TASK)
 hospitals = list(samples)
 THREE = hospitals[:3]
-films[films["split"] == "train"]["hospital"].value_counts(sort=False)
+show(films[films["split"] == "train"]["hospital"].value_counts(sort=False))
 
 # %%
 # The model is linear, :math:`a^\top w + b` for a film :math:`a` of 64 pixels. The loss is the
@@ -144,7 +145,7 @@ print(f"largest difference from NumPy {np.abs(through_tasks - expected).max():.1
 # transmission, and the error is added to the next one :footcite:p:`karimireddy2019`, Algorithm 2.
 
 exactness.compare_training()
-exactness.compare_sending()
+show(exactness.compare_sending())
 
 # %%
 # The third group changes who participates and what is averaged. Only a fraction of the hospitals
@@ -155,7 +156,7 @@ exactness.compare_sending()
 # multi-:term:`Krum` :footcite:p:`blanchard2017`, Section 4, which needs :math:`n \ge 2f + 3`
 # hospitals against :math:`f` hostile ones, here five.
 
-exactness.compare_averages()
+show(exactness.compare_averages())
 
 # %%
 # The last group is SubstraFL's other strategies: Scaffold :footcite:p:`karimireddy2020`, Algorithm
@@ -172,14 +173,14 @@ cosines = exactness.compare_components()
 
 from helpers.exactness import HAS_TORCH, TWINS
 
-exactness.compare_torch()
+show(exactness.compare_torch())
 
 # %%
 # A paper says more than a formula. Some settings must reduce to federated averaging. FedProx with a
 # very strong penalty must not move. Full batches must be equivalent to pooled films. And the
 # weighted sum of Scaffold's corrections must be zero.
 
-exactness.compare_limits()
+show(exactness.compare_limits())
 
 # %%
 # The hostile hospital is checked once more, without any reference: the distance of the final
@@ -187,7 +188,7 @@ exactness.compare_limits()
 
 import pandas as pd
 
-pd.Series(exactness.measure_hostile(), name="times as far").round(2).to_frame()
+show(pd.Series(exactness.measure_hostile(), name="times as far").round(2).to_frame())
 
 # %%
 # How much does it matter whether an average is weighted by samples or by clients? The distance
@@ -207,7 +208,7 @@ weighting = {
     name: np.linalg.norm(found - apart[True][name]) / np.linalg.norm(found - start)
     for name, found in apart[False].items()
 }
-pd.Series(weighting, name="distance between the two weightings").round(3).to_frame()
+show(pd.Series(weighting, name="distance between the two weightings").round(3).to_frame())
 
 # %%
 # The table
@@ -221,17 +222,16 @@ if not HAS_TORCH:
 shown["difference"] = shown["difference"].map("{:.1e}".format).replace("nan", "not installed here")
 shown["holds"] = shown["holds"].map({True: "yes", False: "NO"})
 shown = shown.astype(object).fillna("")
-shown.sort_values(["algorithm", "reference"], kind="stable").reset_index(drop=True)
+show(shown.sort_values(["algorithm", "reference"], kind="stable").reset_index(drop=True))
 
 # %%
 # Zero means identical bits. In the figure, each point should be to the left of its own line:
 
-import matplotlib.pyplot as plt
 
 from helpers.plots import plot_exactness
 
 plot_exactness(table)
-plt.show()
+show()
 federation.close()
 
 # %%

@@ -73,13 +73,14 @@ samples = dict(list(samples.items())[:3])  # three hospitals, to keep the run sh
 
 import pandas as pd
 
+from helpers.display import show
 from helpers.local_mode import count_tasks
 
 totals = {
     n_hospitals: {n: sum(count_tasks(n_hospitals, n).values()) for n in (1, 4, 16, 64)}
     for n_hospitals in (2, 4, 8, 16)
 }
-pd.DataFrame(totals).T.rename_axis(index="hospitals", columns="rounds")
+show(pd.DataFrame(totals).T.rename_axis(index="hospitals", columns="rounds"))
 
 # %%
 # These numbers are why a task must start quickly. If each of them imported TensorFlow first, as in
@@ -123,7 +124,7 @@ def run(n_rounds, max_workers=CORES):
 one_round, scores, whole = run(n_rounds=1)
 print(f"expected tasks: {count_tasks(len(samples), 1)}")
 print(f"executed tasks: {one_round['operation'].value_counts(sort=False).to_dict()}")
-average_costs(one_round).round(2)
+show(average_costs(one_round).round(2))
 
 # %%
 # The table shows the costs of each operation, in seconds and megabytes. Seconds are means: *wall*,
@@ -132,12 +133,11 @@ average_costs(one_round).round(2)
 # the :term:`shared states <shared state>` that were read and written.
 # :func:`~helpers.plots.plot_timeline` shows when each task ran.
 
-import matplotlib.pyplot as plt
 
 from helpers.plots import plot_timeline, plot_timelines
 
 plot_timeline(one_round)
-plt.show()
+show()
 
 # %%
 # Read it from left to right along the arrows. An aggregation begins when the last update has
@@ -158,7 +158,7 @@ seconds = {
     "side by side": one_round["end"].max(),
     "one after the other": serial["end"].max(),
 }
-pd.Series(seconds, name="seconds for one round").round(1).to_frame()
+show(pd.Series(seconds, name="seconds for one round").round(1).to_frame())
 
 # %%
 # The difference between the first and the last is the overhead of isolation: every task has a
@@ -205,7 +205,7 @@ plans = {
 costs = pd.DataFrame({name: sum_costs(plan) for name, plan in plans.items()}).T
 shown = {"minutes": costs["wall"] / 60, "cores busy": costs["work"] / costs["wall"]}
 shown |= {"tasks": costs["tasks"], "received, MB": costs["received"] / 1e6}
-pd.DataFrame(shown).round(1)
+show(pd.DataFrame(shown).round(1))
 
 # %%
 # *Cores busy* is the work divided by the time. It is lower than the number of cores because of the
@@ -218,7 +218,7 @@ pd.DataFrame(shown).round(1)
 measured, *_ = run(N_ROUNDS)
 runs = {"predicted": predicted, "measured": measured}
 plot_timelines(runs)
-plt.show()
+show()
 
 # %%
 # Compare the *pattern* first: the same order, the same points of waiting. Bars that are longer
@@ -227,7 +227,7 @@ plt.show()
 
 comparison = pd.DataFrame({name: sum_costs(tasks) for name, tasks in runs.items()})
 error = comparison["predicted"] / comparison["measured"] - 1
-comparison.map("{:,.1f}".format).assign(error=error.map("{:+.1%}".format))
+show(comparison.map("{:,.1f}".format).assign(error=error.map("{:+.1%}".format)))
 
 # %%
 # What this cannot show
