@@ -12,6 +12,7 @@ PATTERN ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 SPHINX := $(PY) -m sphinx -W --keep-going -n -b html
+CHECK := docs/site_check
 # Half of what a test of real tasks does is waiting for one process.
 WORKERS := -n auto --maxprocesses 4 --dist worksteal
 PAGES := $(if $(PATTERN),-D sphinx_gallery_conf.filename_pattern='$(PATTERN)')
@@ -31,7 +32,8 @@ endif
 endif
 endif
 
-.PHONY: help install html page html-noplot test stress lint benchmark studies upstream clean rebuild
+.PHONY: help install html page html-noplot check-site test stress lint benchmark studies upstream \
+	clean rebuild
 
 help:  ## List the targets
 	@echo 'Usage: make TARGET [PYTHON=python3.12] [O="options"] [PATTERN=page]'
@@ -56,6 +58,15 @@ page: install  ## Run the pages that PATTERN names and say where they are: make 
 html-noplot: install  ## Build the site without running the pages
 	$(SPHINX) -D plot_gallery=0 docs docs/_build/html $(O)
 	@echo "The site is ready: docs/_build/html/index.html"
+
+check-site: $(CHECK)/node_modules  ## Look at the built site in Chromium: accessibility, width, links
+	node $(CHECK)/check.mjs $(O)
+
+$(CHECK)/node_modules: $(CHECK)/package-lock.json
+	@command -v npm >/dev/null || { \
+		echo 'Expected Node and npm on the PATH. On Debian: apt-get install nodejs npm' >&2; exit 2; }
+	npm ci --prefix $(CHECK) --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 test: install  ## Run every test but the stress tests
 	$(PY) -m pytest $(WORKERS) $(O)

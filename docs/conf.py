@@ -27,6 +27,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "gallery_hooks",
     "figures",
+    "finished_html",
     "benchmark_page",
     "build_progress",
     "browser_model",
@@ -39,6 +40,7 @@ templates_path = ["_templates"]
 exclude_patterns = [
     "_build",
     "_templates",
+    "site_check",
     "auto_examples/index.rst",  # all pages in one section; ours is gallery.rst
     "auto_examples/**.ipynb",  # sphinx-gallery's downloads, which nbsphinx would claim as pages
     "sg_execution_times.rst",  # loads a script from the network
@@ -117,6 +119,7 @@ html_css_files = ["site.css"]
 html_logo = "_static/logo.svg"
 html_favicon = "_static/logo.svg"
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}  # as the reader's system has it
 html_copy_source = False
 html_theme_options = {
     "logo": {"text": project, "alt_text": f"{project}, to the start page"},
@@ -127,6 +130,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
     "article_footer_items": [],  # the theme shows previous and next by itself
+    "primary_sidebar_end": [],
     "secondary_sidebar_items": ["page-toc"],
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
@@ -140,12 +144,14 @@ LEAVES = (
     "from_pytorch",
     "benchmark/index",
     "glossary",
+    "404",
     "references",
     "changes",
 )
 html_sidebars = {page: [] for page in LEAVES}
-# Lines of code are longer than prose: the pages of the gallery get the sidebar's place.
-html_sidebars |= {"auto_examples/**": []}
+# Lines of code are longer than prose: on a wide screen, too, the gallery's list of pages is in a
+# drawer, which the button in the header opens (site.css).
+html_sidebars |= {"auto_examples/**": ["sidebar-nav-bs"]}
 
 # -- Copy buttons and link previews ----------------------------------------------------------------
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "

@@ -9,8 +9,11 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
+from pybtex.database import parse_file
+from pybtex.plugin import find_plugin
 from sphinx.util.logging import getLogger
 
 logger = getLogger(__name__)
@@ -18,6 +21,8 @@ logger = getLogger(__name__)
 # The page whose exported notebook is rendered as Substra's documentation would render it.
 FLAGSHIP = Path("auto_examples", "plot_11_federated_chest_xrays.ipynb")
 NOTEBOOK = Path("notebooks", "federated_chest_xrays.ipynb")
+HERE = Path(__file__).parent
+CITED = re.compile(r"cite:(?P<how>p|t|all):(?:(?P<keys>[\w,]+):)?")
 # As Python prints it: "file.py:12: UserWarning: reason".
 PRINTED_WARNING = re.compile(r"[\w.]+:\d+: \w*Warning: .*")
 # sphinx-gallery builds its pages on "builder-inited" with the default priority, 500.
@@ -78,14 +83,68 @@ def find_pandoc(app):
         os.environ["PATH"] = os.pathsep.join([folder, os.environ["PATH"]])
 
 
+def cite(text, references, cited):
+    """Write authors and years where plain_roles.lua has left keys, and the list of what is cited.
+
+    Parameters
+    ----------
+    text : str
+        A notebook's text: ``cite:p:key,key:`` for authors and years in brackets, ``cite:t:key:``
+        for the year alone in brackets, ``cite:all:`` for the list.
+    references : pybtex.database.BibliographyData
+        What can be cited.
+    cited : dict
+        The keys cited so far, in their order; those of the text are added.
+
+    Returns
+    -------
+    str
+        The text for a reader.
+    """
+
+    def name(found):
+        if found["how"] == "all":
+            style = find_plugin("pybtex.style.formatting", "unsrt")()
+            entries = style.format_bibliography(references, [*cited])
+            texts = [entry.text.render_as("markdown").replace("\n", " ") for entry in entries]
+            return "\n".join(f"- {text}" for text in texts)
+        named = []
+        for key in found["keys"].split(","):
+            cited[key] = None
+            entry = references.entries[key]
+            people = [
+                " ".join(map(str, person.rich_prelast_names + person.rich_last_names))
+                for person in entry.persons["author"]
+            ]
+            authors = f"{people[0]} et al." if len(people) > 2 else " and ".join(people)
+            form = "{} ({})" if found["how"] == "t" else "{}, {}"
+            named.append(form.format(authors, entry.fields["year"]))
+        return "; ".join(named) if found["how"] == "t" else f"({'; '.join(named)})"
+
+    return CITED.sub(name, text)
+
+
 def finish_notebooks(app):
-    """Give the exported notebooks their title, and copy the flagship's to where nbsphinx looks."""
+    """Finish the exported notebooks, and copy the flagship's to where nbsphinx looks.
+
+    Their title is lifted to the first level and their citations are written out, in the archive for
+    download, too.
+    """
+    references = parse_file(str(HERE / "refs.bib"))
     for path in Path(app.srcdir, "auto_examples").rglob("*.ipynb"):
-        notebook = json.loads(path.read_text("utf-8"))
-        title = notebook["cells"][0]["source"]
-        if title and title[0].startswith("## "):
+        notebook, cited = json.loads(path.read_text("utf-8")), {}
+        texts = [cell for cell in notebook["cells"] if cell.get("cell_type") == "markdown"]
+        before = [cell["source"] for cell in texts]
+        for cell in texts:
+            cell["source"] = cite("".join(cell["source"]), references, cited).splitlines(True)
+        title = texts[0]["source"]
+        if title[0].startswith("## "):
             title[0] = title[0].removeprefix("#")
+        if [cell["source"] for cell in texts] != before:
             path.write_text(json.dumps(notebook, indent=2) + "\n", "utf-8")
+            with ZipFile(path.with_suffix(".zip"), "w") as both:
+                for file in (path.with_suffix(".py"), path):
+                    both.write(file, file.name)
     copy = Path(app.srcdir, NOTEBOOK)
     copy.parent.mkdir(exist_ok=True)
     with contextlib.suppress(FileNotFoundError):  # the toctree reports a notebook that is missing

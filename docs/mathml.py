@@ -25,7 +25,8 @@ def visit_math(writer, node):
 
 def visit_math_block(writer, node):
     """Write a formula on lines of its own, numbered when it has a label."""
-    writer.body.append(writer.starttag(node, "div", CLASS="math"))
+    # The second class lets the theme's script make it reachable with the keyboard if it scrolls.
+    writer.body.append(writer.starttag(node, "div", CLASS="math pst-scrollable-table-container"))
     if node["number"]:
         writer.body.append(f'<span class="eqno">({node["number"]})')
         writer.add_permalink_ref(node, "Link to this equation")

@@ -1,6 +1,21 @@
 -- For the notebooks that sphinx-gallery exports. Markdown has neither the roles nor the
 -- directives of reStructuredText: without this they would show as {.interpreted-text} and ":::".
 
+-- What a link to a page shows: the page's title, its source's first line that begins with a capital.
+local function title_of(target)
+  local script = target:match("^sphx_glr_auto_examples_(.*%.py)$")
+  local docs = pandoc.path.directory(PANDOC_SCRIPT_FILE)
+  local source = io.open(docs .. (script and "/../examples/" .. script or target .. ".rst"))
+  if source then
+    for line in source:lines() do
+      if line:match("^%u") then
+        return line
+      end
+    end
+  end
+  error("Expected a link to a page or a link with a text. Received " .. target)
+end
+
 -- A role becomes plain code or text, and "~a.b.C" becomes "C".
 function Code(code)
   if not code.classes:includes("interpreted-text") then
@@ -8,8 +23,11 @@ function Code(code)
   end
   local role = code.attributes.role or ""
   local text = code.text:gsub("%s*<[^>]*>$", ""):gsub("^~.*%.", ""):gsub("^~", "")
-  if role:find("cite") then
-    return pandoc.Str("[" .. text .. "]")
+  if role:find("cite") then -- gallery_hooks.py, which knows refs.bib, writes authors and years
+    return pandoc.Str("cite:" .. role:match("%a$") .. ":" .. text .. ":")
+  end
+  if (role == "ref" or role == "doc") and text == code.text then
+    return pandoc.Emph(pandoc.Str(title_of(text)))
   end
   if role == "term" or role == "ref" or role == "doc" then
     return pandoc.Str(text)
@@ -33,7 +51,7 @@ local titles = {
 function Div(div)
   local kind = div.classes[1] or ""
   if kind == "footbibliography" then
-    return pandoc.Para(pandoc.Inlines("The names in brackets stand in docs/refs.bib of the repository."))
+    return pandoc.Para(pandoc.Str("cite:all:"))
   end
   if kind == "minigallery" or kind == "title" then
     return {}

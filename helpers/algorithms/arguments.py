@@ -63,6 +63,15 @@ def name_unknown_arguments(init: Callable) -> Callable:
     return checked
 
 
+class SignatureOfInit:
+    """The ``__signature__`` of a class whose ``__new__`` takes anything: that of ``__init__``."""
+
+    def __get__(self, instance: Any, owner: type) -> inspect.Signature:
+        """Return the signature of the class that is asked, which may be a child's own."""
+        signature = inspect.signature(owner.__init__)
+        return signature.replace(parameters=[*signature.parameters.values()][1:])
+
+
 def _find_meant(name, known):
     """Suggest what was meant by an unknown argument; None if nothing is similar."""
     argument, meant = _ELSEWHERE.get(name, (None, None))

@@ -17,6 +17,7 @@ from substrafl.exceptions import BatchSizeNotFoundError, OptimizerValueError
 from substrafl.index_generator import BaseIndexGenerator
 
 from helpers.algorithms.arguments import (
+    SignatureOfInit,
     check_flag,
     describe,
     describe_settings,
@@ -102,6 +103,7 @@ class TFAlgo(Algo):
     # classes that it inherits from.
     _own_state = ()
     _with_batch_norm_parameters = False
+    __signature__ = SignatureOfInit()  # for help() and editors, which else see that of __new__
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Record the arguments, from which SubstraFL recreates the algorithm in every task."""

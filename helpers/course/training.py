@@ -82,7 +82,7 @@ def train_classifieur(
     seed : int, default=0
         Seed of initial weights, dropout, the order of the films, and the split if there is none.
     task : str, default="any finding vs none"
-        A name among :data:`helpers.data.TASKS`.
+        A name among :data:`~helpers.data.tasks.TASKS`.
 
     Returns
     -------

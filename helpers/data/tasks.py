@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+#: The name of each task, and which films it labels 1 and 0.
 TASKS = {
     "pneumonia vs no finding": (
         "1 for a film whose findings name Pneumonia, alone or with others; 0 for No Finding; "
@@ -22,7 +23,7 @@ def label_films(table: pd.DataFrame, task: str) -> pd.Series:
         Films with a ``findings`` column: NIH names joined by ``|``, ``No Finding`` alone, or
         ``Unspecified`` for a film known to be abnormal without a named finding.
     task : {"pneumonia vs no finding", "any finding vs none"}
-        A name among :data:`TASKS`.
+        A name among :data:`~helpers.data.tasks.TASKS`.
 
     Returns
     -------

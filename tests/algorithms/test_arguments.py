@@ -57,6 +57,13 @@ def test_a_name_of_torch_or_of_fit_is_refused_with_its_counterpart(cls, name):
     assert ("Use" in str(error.value)) == (argument in known)
 
 
+@pytest.mark.parametrize("cls", ALGORITHMS)
+def test_a_class_shows_the_arguments_of_its_constructor(cls):
+    shown = list(cls.__signature__.parameters)
+    assert shown == list(inspect.signature(cls.__init__).parameters)[1:]
+    assert list(inspect.signature(cls).parameters) == shown
+
+
 def test_an_argument_like_no_other_is_refused_with_the_list_of_all():
     @name_unknown_arguments
     def init(self, first, second=2):

@@ -1,11 +1,14 @@
 """The API reference is complete, and the hooks around the gallery do their work."""
 
 import ast
+import functools
 import json
 import re
 import runpy
+import textwrap
 from pathlib import Path
 from types import SimpleNamespace
+from zipfile import ZipFile
 
 import pytest
 
@@ -77,10 +80,43 @@ def test_the_main_pages_notebook_gets_its_title_and_is_copied(tmp_path):
     hooks = runpy.run_path(str(HOOKS))
     exported = tmp_path / hooks["FLAGSHIP"]
     exported.parent.mkdir(parents=True)
-    cells = [{"source": ["## Title\n", "text"]}, {"source": ["## Section"]}]
+    texts = ["## Title\n", "text"], ["## Section"], ["By cite:t:li2020:."], ["cite:all:\n"]
+    cells = [{"cell_type": "markdown", "source": text} for text in texts]
     exported.write_text(json.dumps({"cells": cells}), "utf-8")
+    exported.with_suffix(".py").touch()
     for _ in range(2):  # a second build changes nothing
         hooks["finish_notebooks"](SimpleNamespace(srcdir=tmp_path))
         copied = json.loads((tmp_path / hooks["NOTEBOOK"]).read_text("utf-8"))
         assert copied["cells"][0]["source"] == ["# Title\n", "text"]
         assert copied["cells"][1]["source"] == ["## Section"]
+        assert copied["cells"][2]["source"] == ["By Li et al. (2020)."]
+        assert copied["cells"][3]["source"][0].startswith("- Tian Li, Anit Kumar Sahu, ")
+    with ZipFile(exported.with_suffix(".zip")) as both:
+        assert json.loads(both.read(exported.name)) == copied
+
+
+def test_a_notebook_has_titles_and_authors_in_place_of_roles():
+    pypandoc = pytest.importorskip("pypandoc")
+    text = """
+    See :ref:`sphx_glr_auto_examples_plot_21_first_look.py`, :doc:`/data_sheet`,
+    :doc:`the sheet </data_sheet>`, :term:`film`, :term:`films <film>`,
+    :func:`~helpers.models.augment`, :footcite:t:`mcmahan2017` and more
+    :footcite:p:`li2020,kamiran2012`.
+
+    .. footbibliography::
+    """
+    to_markdown = functools.partial(pypandoc.convert_text, to="md", format="rst")
+    filters = ["--lua-filter", str(ROOT / "docs" / "plain_roles.lua"), "--wrap=none"]
+    hooks, cited = runpy.run_path(str(HOOKS)), {}
+    references = hooks["parse_file"](str(ROOT / "docs" / "refs.bib"))
+    written = to_markdown(textwrap.dedent(text), extra_args=filters)
+    said, listed = hooks["cite"](written, references, cited).strip().split("\n\n")
+    title = (ROOT / "examples" / "plot_21_first_look.py").read_text("utf-8").splitlines()[1]
+    assert said.replace("\n", " ") == (
+        f"See *{title}*, *Data sheet*, the sheet, film, films, `augment`, "
+        "McMahan et al. (2017) and more (Li et al., 2020; Kamiran and Calders, 2012)."
+    )
+    assert [*cited] == ["mcmahan2017", "li2020", "kamiran2012"]
+    assert len(listed.splitlines()) == 3
+    with pytest.raises(RuntimeError, match="Received some_label"):
+        to_markdown(":ref:`some_label`", extra_args=filters)

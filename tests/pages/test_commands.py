@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TARGETS = ["help", "install", "html", "page", "html-noplot", "test", "stress", "lint", "benchmark"]
-TARGETS += ["studies", "upstream", "clean"]
+TARGETS = ["help", "install", "html", "page", "html-noplot", "check-site", "test", "stress", "lint"]
+TARGETS += ["benchmark", "studies", "upstream", "clean"]
 OUTER = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "PYTHON", "O", "PATTERN"}
 
 
