@@ -16,6 +16,7 @@ version = release = "0.1.0"
 language = "en"
 
 extensions = [
+    "quiet_build",  # first: others import TensorFlow
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "numpydoc",
@@ -87,7 +88,6 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "within_subsection_order": "build_progress.longest_first",  # in which pages run
     "doc_module": "helpers",
-    "reference_url": {"helpers": None},
     "backreferences_dir": "generated/backreferences",
     "inspect_global_variables": False,
     "remove_config_comments": True,
