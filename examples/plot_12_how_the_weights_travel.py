@@ -156,7 +156,8 @@ updates = {h: [sent[h, r].parameters_update for r in range(N_ROUNDS)] for h in h
 show(animate_weights([weights[first, r].values() for r in range(N_ROUNDS + 1)], updates))
 
 # %%
-# Over all updates, the distance from the current global model is a sawtooth:
+# Colored lines are updates, and squares the global model. The plane hides a part of each length;
+# the whole distance from the current global model, over all updates, is a sawtooth:
 
 
 def steps_of(weights):
@@ -291,8 +292,7 @@ say_verdicts(results)
 #
 # .. seealso::
 #
-#    :func:`helpers.exchange.check_parameters`, the check that each task makes on what it receives.
-#    Federated averaging is described in :footcite:t:`mcmahan2017`.
+#    :func:`helpers.exchange.check_parameters`, which each task calls; :footcite:t:`mcmahan2017`.
 #
 # References
 # ----------

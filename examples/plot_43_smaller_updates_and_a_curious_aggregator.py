@@ -93,7 +93,7 @@ def read_film(update):
 
 from helpers.display import show
 from helpers.exchange import Float16, Int8, TopK
-from helpers.plots import plot_films
+from helpers.plots import describe_range, plot_films
 
 COMPRESSORS = {"float16": Float16(), "int8": Int8(), "top 1 %": TopK(share=0.01)}
 
@@ -106,7 +106,10 @@ readings["an update of eight films"] = read_film(eight)
 titles = ["the film", *(f"from {name}".replace(", ", ",\n") for name in readings)]
 titles[-1] = "from an update\nof eight films"
 shown = [np.uint8(255 * np.clip(film, 0, 1)) for film in (x[0], *readings.values())]
-plot_films(shown, titles, n_columns=3)
+axes = plot_films(shown, titles, n_columns=3)
+off = {f"from {name}": 255 * np.abs(film - x[0]).mean() for name, film in readings.items()}
+said = f"A film and what is read: mean error of grey levels {describe_range(off, '.1f')}."
+axes[0].figure.set_label(said)
 show()
 
 # %%

@@ -145,7 +145,7 @@ legend_below(axes[1], n_columns=4, markerscale=0.5)
 show()
 
 # %%
-# Above the line, findings are more frequent than predicted; below it, less frequent. A small dot,
+# Above the line, findings are more frequent than predicted; below it, less frequent. A small mark,
 # of few films, far from the line is noise. An overconfident network lies *above* the line on the
 # left and *below* it on the right.
 #
