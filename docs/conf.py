@@ -19,6 +19,7 @@ extensions = [
     "quiet_build",  # first: others import TensorFlow
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
     "numpydoc",
     "sphinx_design",
     "sphinx_copybutton",

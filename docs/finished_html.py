@@ -13,9 +13,9 @@ REPAIRS = {
     # Text outside of tags: after it a tag begins, none ends.
     r"X-ray\w*(?=[^<>]*<)": r'<span class="unbroken">\g<0></span>',
 }
-# A name in the text, or a page's title, and the places in it where a line may end.
-NAMES = re.compile(r'(?<=<span class="pre">)[^<]+|(?<=<h1>)[^<\s]+(?=<)')
-JOINTS = re.compile(r"(?<=[^\W_])[._/]+(?=[^\W_])")
+# A long name in the text, or as a page's title, and the places in it where a line may end.
+NAMES = re.compile(r'(?<=<span class="pre">)[^<]{20,}|(?<=<h1>)[^<\s]{20,}(?=<)')
+JOINTS = re.compile(r"(?<=[^\W_])(?:[./](?=\w)|_+(?=[^\W_]))")
 
 
 def repair(html):

@@ -27,8 +27,9 @@ def finished():
         ("<p>An X-ray, two X-rays</p>", "<p>An {X-ray}, two {X-rays}</p>"),
         ('<img alt="X-rays">', '<img alt="X-rays">'),
         ('<span class="pre">helpers.data.band_ages</span>', "helpers.|data.|band_|ages"),
-        ('<span class="pre">__init__</span>', "__init__"),
-        ("<h1>plot_shares<a>", "plot_|shares"),
+        ('<span class="pre">num_updates</span>', "num_updates"),
+        ('<span class="pre">helpers.Name.__init__</span>', "helpers.|Name.|__init__"),
+        ("<h1>sensitivity_at_specificity<a>", "sensitivity_|at_|specificity"),
         ("<h1>Where do the films go?</h1>", "Where do the films go?"),
     ],
 )
