@@ -237,7 +237,7 @@ gained = gains[gains["round"] == N_ROUNDS].set_index("arm")["value"]
 bottom.set(xlabel="updates", ylabel="AUC gained by leakage")
 bottom.set_label(f"AUC gained by leakage at the end: {describe_range(gained, '+.2f')}.")
 describe_lines(top).legend()
-bottom.legend()
+bottom.legend(loc="upper left")
 show()
 
 # %%
