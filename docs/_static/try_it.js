@@ -81,7 +81,7 @@ function makeButton({ pixels, findings, logit }, index) {
   button.addEventListener("click", () => {
     press(button);
     show(film, name, (ours) => {
-      const difference = Math.abs(ours - logit).toExponential(0);
+      const difference = Number(Math.abs(ours - logit).toPrecision(1));
       return `Recorded: ${findings}. The logit differs from that of Keras by ${difference}.`;
     });
   });
