@@ -3,25 +3,25 @@ Your first network
 ==================
 
 How does a computer learn to tell a normal chest X-ray from an abnormal one? This page is for
-readers who know Python and nothing else. We will:
+readers who know Python and a little calculus. We will:
 
 1. look at a :term:`film` as a computer does, as an array of numbers,
 2. write a network in NumPy, check its gradient, train it, and do the same in Keras,
-3. let it learn its films by heart, and replace it by a convolutional network.
+3. watch whether it learns its films by heart, and compare it with a convolutional network.
 
 The floor is to give every film the same answer. We expect both networks to be above it, and the
-convolutional one to be better with fewer weights, and less sensitive to shifts. It is the ceiling
-of this page only: small, and trained on few films of few pixels.
+convolutional one to be better with fewer weights, and less sensitive to shifts. The ceiling is a
+score of 1, which ranks every test film with a finding above all others.
 """
 
 # %%
 # A film is an array
 # ------------------
 #
-# By default the films are synthetic (:doc:`/data_sheet`). Those of one :term:`hospital` are enough
-# here. They come in three parts, each a :term:`split`: the network learns from *train*, *valid*
-# shows when to stop, and *test* is kept for the final score. The dimensions are films, rows,
-# columns, and one grey level, from 0 (black) to 255 (white).
+# By default the films are synthetic (:doc:`/data_sheet`). Those of the largest :term:`hospital` are
+# enough here; an :term:`opener` reads them. They come in three parts, each a :term:`split`: the
+# network learns from *train*, *valid* shows which weights to keep, and *test* is for the final
+# score. The dimensions are films, rows, columns, and one number: 0 is black, 255 is white.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -52,8 +52,8 @@ for (row, column), grey in np.ndenumerate(film[12:20, 8:16]):
 show()
 
 # %%
-# The network gets these numbers and nothing else. The label is 1 for a film with a
-# :term:`finding`, 0 for one without. Numbers around zero are easier to learn from: we rescale.
+# The network gets these numbers and nothing else. The *label*, the right answer, is 1 for a film
+# with a :term:`finding`, else 0. Numbers around zero are easier to learn from, so we rescale them.
 
 x = {split: films / 255 * 4 - 2 for split, films in images.items()}
 y = {split: part["labels"].astype(float)[:, None] for split, part in opened.items()}
@@ -67,8 +67,9 @@ print(f"{flat.shape[1]:,} numbers for each film; {y['train'].mean():.0%} have a 
 # A :term:`neuron` multiplies each number by a :term:`weight`, adds everything up, and adds its
 # *bias*, one more weight. A :term:`layer` is many neurons side by side: one product of matrices.
 # Between layers, negative sums are set to zero (:term:`ReLU`); otherwise two layers could do no
-# more than one. Ours is a small :term:`MLP`. Its output is a :term:`logit`: positive means *more
-# likely a finding than not*. The weights are random at first, the biases zero.
+# more than one. Ours has two: a small multilayer perceptron (:term:`MLP`). Its output is a
+# :term:`logit`: positive means *more likely a finding than not*. Biases start at zero, other
+# weights at random.
 
 N_NEURONS, N_PIXELS = 32, flat.shape[1]
 rng = np.random.default_rng(SEED)
@@ -86,11 +87,10 @@ def run(weights, films):
 # Loss and gradient
 # -----------------
 #
-# How wrong are the logits? The :term:`loss` is one number for all films: the mean of
-# :math:`-\log p`, where :math:`p` is the probability that the network gives to the right answer.
-# The formula below says the same with logits, and never overflows. How must each weight change for
-# the loss to fall? The :term:`gradient` has the slope of the loss for each weight. The chain rule
-# gives it, from the last layer back to the first.
+# A logit :math:`z` stands for the probability :math:`1 / (1 + e^{-z})` of a finding. The
+# :term:`loss` says how wrong the network is: the mean over films of :math:`-\log p`, where
+# :math:`p` is the probability given to the right answer. The :term:`gradient` has the slope of the
+# loss for each weight, by the chain rule, from the last layer back to the first.
 
 
 def compute_loss(weights, films, labels):
@@ -106,8 +106,8 @@ def compute_gradient(weights, films, labels):
 
 
 # %%
-# A slope can be measured as well: change one weight by a tiny step in both directions, and compute
-# the loss. That is far too slow for training, but it checks the formula.
+# A slope can be measured as well: move one weight by a tiny step up and down, and divide the change
+# of the loss by both steps. That is too slow for training, but it checks the gradient.
 
 STEP = 1e-6
 gradient, differences = compute_gradient(start, flat, y["train"]), []
@@ -124,8 +124,8 @@ error = max(differences) / max(abs(slopes).max() for slopes in gradient)
 print(f"largest error of {len(differences)} slopes: {error:.0e} of the steepest slope")
 
 # %%
-# To train is to go downhill: again and again, subtract the gradient times a small number, the
-# :term:`learning rate`. This is *gradient descent*.
+# Training goes downhill: again and again, subtract from the weights their gradient times a small
+# number, the :term:`learning rate`. This is *gradient descent*.
 
 RATE, N_STEPS = 0.05, 20
 weights, losses = start, []
@@ -138,8 +138,8 @@ for _ in range(N_STEPS):
 # The same in Keras
 # -----------------
 #
-# Keras has the layers and the loss, finds the gradient by itself, and calls gradient descent SGD.
-# From the same weights, all losses must be the same to the seven digits that Keras computes with.
+# Keras has layers and losses and finds gradients. Its ``SGD`` is our descent, and an ``epoch`` here
+# one step with all films. From the same weights, losses should agree up to rounding.
 
 import keras
 from keras import layers
@@ -170,10 +170,10 @@ print(f"loss {losses[0]:.4f} to {losses[-1]:.4f}; Keras differs by at most {apar
 # From MLP to CNN
 # ---------------
 #
-# The MLP has a weight for each pixel and neuron: a finding two pixels further to the left meets
-# other weights. A convolutional network (:term:`CNN`) has filters of 3 × 3 pixels that move over
-# the film, the same weights everywhere. With ``strides=2`` they move by two pixels, which halves
-# the picture. At the end, only the maximum over all places counts: is it anywhere?
+# The MLP has a weight for each pixel and neuron: a finding two pixels further left meets other
+# weights. A convolutional network (:term:`CNN`) has *filters*: neurons that see 3 × 3 pixels and
+# move over the film with the same weights. ``strides=2`` moves them by two pixels and about halves
+# the picture. At the end each filter keeps only its maximum: is its pattern anywhere?
 
 
 def build_cnn():
@@ -183,8 +183,8 @@ def build_cnn():
 
 
 # %%
-# Learning by heart
-# -----------------
+# Does it learn by heart?
+# -----------------------
 #
 # Usually each step takes a few films, a :term:`batch`; one pass through all films is an
 # :term:`epoch`. The :term:`optimizer` Adam adapts the rate to each weight. After every epoch we
@@ -211,9 +211,9 @@ ax.legend()
 show()
 
 # %%
-# Where the curves part, the network begins to learn its films by heart: :term:`overfitting`. The
-# score is the :term:`AUC` on test films, as they are and shifted to the right by a few pixels. The
-# left border is repeated, and what leaves the picture is lost.
+# If only the training loss goes on falling, the films are learned by heart: :term:`overfitting`.
+# The score is the test :term:`AUC`: how often a film with a finding gets a higher logit than one
+# without. Films are also shifted right by a few pixels; their left border fills the gap.
 
 from helpers.evaluation import auc, bootstrap_difference, bootstrap_patients, describe_change
 
@@ -233,8 +233,8 @@ show()
 #
 # The :doc:`/data_sheet` lists collections of radiographs. More are at `PhysioNet
 # <https://physionet.org>`__, the `Cancer Imaging Archive <https://www.cancerimagingarchive.net>`__,
-# Kaggle and Hugging Face. Read first the licence, who made the labels, and whether patients are
-# numbered. As an exercise, train both Keras networks on Fashion-MNIST, which Keras downloads:
+# Kaggle and Hugging Face. First check the licence, who labelled the films, and whether they have
+# patient numbers. As an exercise, change these lines to train both networks on Fashion-MNIST:
 #
 # .. code-block:: python
 #
@@ -250,7 +250,7 @@ show()
 # Conclusion
 # ----------
 #
-# These sentences are computed from the table of results.
+# Computed from the results. [Brackets]: how far a score varies if test patients are drawn again.
 
 from helpers.results import tidy_facts, write_results
 
@@ -278,9 +278,9 @@ def say_verdicts(results):
         print(f"{arm}: relative {metric} {value[arm, metric]:.0e}, {word}.")
     for name in ("MLP", "CNN"):
         train, valid = value[name, "fall of loss"], value[name, "fall of val_loss"]
-        word = "overfitting" if valid < train / 2 else "NO clear overfitting"
-        print(f"{name}: in the second half, the loss fell by {train:.3f} on training films,")
-        print(f"  and by {valid:.3f} on validation films: {word}.")
+        word = "overfitting" if train > max(0, 2 * valid) else "NO clear overfitting"
+        print(f"{name}: from epochs 16–20 to 36–40 the loss changed by {-train:+.3f} on training")
+        print(f"  films, and by {-valid:+.3f} on validation films: {word}.")
         score, low, high = limits.loc[(name, "auc")]
         word = "above" if low > value["same answer", "auc"] else "NOT clearly above"
         print(f"  Its test AUC, {score:.3f} [{low:.3f}, {high:.3f}], is {word} the floor.")
@@ -289,12 +289,11 @@ def say_verdicts(results):
     print(f"The CNN has {few} weights, and its AUC differs from the MLP's by {gain}.")
     cnn, mlp = (value[name, "auc"] - value[name, "auc, shifted"] for name in ("CNN", "MLP"))
     word = "less" if cnn < mlp else "NOT less"
-    print(f"A shift of 4 pixels costs the CNN an AUC of {cnn:.3f}, {word} than the MLP,", end=" ")
-    print(f"{mlp:.3f}.")
+    print(f"A shift of 4 pixels costs the CNN {cnn:.3f} of AUC, {word} than the MLP's {mlp:.3f}.")
 
 
 say_verdicts(results)
 
 # %%
-# This is one hospital and one :term:`seed`: another may turn a close verdict. Next, three hospitals
-# train one network: :ref:`sphx_glr_auto_examples_plot_02_your_first_federation.py`.
+# This is one hospital and one :term:`seed`; others may reverse a close verdict. Next, three
+# hospitals train one network: :ref:`sphx_glr_auto_examples_plot_02_your_first_federation.py`.

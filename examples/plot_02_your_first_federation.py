@@ -8,17 +8,17 @@ and nothing else. We will:
 
 1. write :term:`federated learning` in a few lines of NumPy and Keras, on one machine,
 2. draw what travels,
-3. do the same with Substra, compare every weight, and say what Substra adds.
+3. do the same with Substra, software made for this, compare every weight, and say what it adds.
 
-The floor is each hospital alone, the ceiling the :term:`pooled` films, which nobody could collect.
-We expect the federation between them, and the same weights, up to rounding, from both ways.
+Floor: each hospital trains alone. Ceiling: one network trained on :term:`pooled` films, as nobody
+may. We expect both above the floor, and from Substra the same weights as ours, up to rounding.
 """
 
 # %%
 # Three hospitals
 # ---------------
 #
-# By default the films are synthetic. The hospitals differ in size, devices and patients.
+# By default the films are synthetic. We take three hospitals, with these numbers of training films:
 
 import numpy as np
 
@@ -39,19 +39,19 @@ show({hospital: len(labels) for hospital, (_, labels) in films.items()})
 # Federated averaging
 # -------------------
 #
-# The network is the :term:`CNN` of the page before; its first step rescales grey levels. In each
-# :term:`round`, a hospital starts from the common :term:`weights <weight>`, trains on some
+# The network is the :term:`CNN` of the page before; its first layer rescales grey levels. In each
+# :term:`round`, every hospital starts from the common :term:`weights <weight>`, trains on some
 # :term:`batches <batch>` of its own films, and returns the *change* of its weights, its
-# :term:`update`. The mean of the updates, weighted by the hospitals' numbers of films, is added to
-# the common weights: this is :term:`FedAvg` :footcite:p:`mcmahan2017`, and all of it. The
-# :term:`index generator` chooses the films of each batch; it is SubstraFL's, for the comparison.
+# :term:`update`. The updates are averaged, each weighted by its hospital's share of all training
+# films, and the mean is added to the common weights. That is all of :term:`FedAvg`
+# :footcite:p:`mcmahan2017`. SubstraFL's :term:`index generator` draws the batches, here and below.
 
 import keras
 import tensorflow as tf
 from keras import layers
 from substrafl.index_generator import NpIndexGenerator
 
-N_ROUNDS, N_UPDATES, RATE = 12, 20, 0.2
+N_ROUNDS, N_STEPS, RATE = 12, 20, 0.2
 
 
 def build_network():
@@ -61,7 +61,7 @@ def build_network():
     return keras.Sequential([*first, *filters, layers.Dense(1)])
 
 
-# TensorFlow must not rearrange our formulas, so that we can compare: it does not in our tasks.
+# Keep TensorFlow from rearranging formulas, as with Substra below: rounding must be the same.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 keras.utils.set_random_seed(SEED)
 network = build_network()
@@ -70,8 +70,8 @@ loss = keras.losses.BinaryCrossentropy(from_logits=True)
 network.compile(optimizer=keras.optimizers.SGD(RATE), loss=loss, jit_compile=False)
 
 
-def draw_batches(n_updates):
-    return NpIndexGenerator(batch_size=32, num_updates=n_updates, seed=SEED)
+def draw_batches(n_steps):
+    return NpIndexGenerator(batch_size=32, num_updates=n_steps, seed=SEED)
 
 
 def train(weights, x, y, batches):
@@ -82,10 +82,10 @@ def train(weights, x, y, batches):
     return [after - before for after, before in zip(network.get_weights(), weights, strict=True)]
 
 
-def federate(hospitals, n_updates=N_UPDATES):
+def federate(hospitals, n_steps=N_STEPS):
     weights, batches = start, {}
     for name, (x, _) in hospitals.items():
-        batches[name] = draw_batches(n_updates)
+        batches[name] = draw_batches(n_steps)
         batches[name].n_samples = len(x)
     n_films = sum(len(x) for x, _ in hospitals.values())
     for _ in range(N_ROUNDS):
@@ -100,8 +100,7 @@ def federate(hospitals, n_updates=N_UPDATES):
 federated = federate(films)
 
 # %%
-# One network object serves all hospitals: its weights are set before each training, and gradient
-# descent (SGD) keeps nothing else.
+# One network object serves all: ``train`` sets its weights, and SGD, unlike Adam, keeps nothing else.
 #
 # What travels
 # ------------
@@ -139,25 +138,25 @@ for place, (hospital, color) in enumerate(hospital_colors(films).items()):
     picture.imshow(films[hospital][0][0, :, :, 0], cmap="gray", vmin=0, vmax=1)
     picture.set_axis_off()
 show()
-print(f"numbers with each arrow: {(n_numbers := network.count_params()):,}")
+print(f"numbers that each arrow carries: {(n_numbers := network.count_params()):,}")
 
 # %%
-# Each arrow has as many numbers, however many films a hospital has; with its update a hospital
-# sends its number of films. SubstraFL sends the mean down instead of the weights, and each hospital
-# adds it, which comes to the same. For what an update reveals of the films see
+# Every arrow carries that many numbers, however many films there are; up goes the number of films,
+# too. SubstraFL sends down the mean update, and each hospital adds it: the weights are the same.
+# Films and labels stay; test scores leave. An update may still reveal something of the films, see
 # :ref:`sphx_glr_auto_examples_plot_43_smaller_updates_and_a_curious_aggregator.py`.
 #
 # Floor and ceiling
 # -----------------
 #
-# With a single hospital the same function is ordinary training, which gives the floor, and with all
-# films in one place the ceiling. The pool makes as many updates as all hospitals together.
+# With one hospital, ``federate`` is ordinary training: the floor; with the pool, the ceiling, which
+# takes as many steps as all hospitals together. Each hospital tests on its own test films.
 
 from helpers.evaluation import auc, gain_at_home
 
 alone = {hospital: federate({hospital: own}) for hospital, own in films.items()}
 pool = [np.concatenate(parts) for parts in zip(*films.values(), strict=True)]
-pooled = federate({"pool": pool}, n_updates=N_UPDATES * len(films))
+pooled = federate({"pool": pool}, n_steps=N_STEPS * len(films))
 
 
 def predict(weights, hospital):
@@ -177,10 +176,10 @@ show(gains["federated"].rename(columns={"ours": "federated", "theirs": "alone"})
 # The same with Substra
 # ---------------------
 #
-# Above, one program holds the films of all hospitals. Substra separates them, and SubstraFL, its
-# library for federated learning, needs these lines. The :term:`algorithm` says how a hospital
-# trains, the :term:`strategy` what is averaged. :class:`~helpers.local_mode.Federation` sets up
-# the hospitals in :term:`local mode`, on this machine, and ``simulate`` runs all in this process.
+# Substra runs each hospital's work where its films are; SubstraFL is its library for federated
+# learning. The :term:`algorithm` says how a hospital trains, the :term:`strategy` what is averaged.
+# :class:`~helpers.local_mode.Federation` sets up hospitals in :term:`local mode`, on this machine.
+# Here ``simulate`` still runs all of it in this process: nothing is kept apart yet.
 
 import logging
 
@@ -200,7 +199,7 @@ class FirstAlgo(TFFedAvgAlgo):
             model=start_from(build_network, start),
             loss=loss,
             optimizer=keras.optimizers.SGD(RATE),
-            index_generator=draw_batches(N_UPDATES),
+            index_generator=draw_batches(N_STEPS),
             dataset=ChestXrayDataset,
             seed=SEED,
         )
@@ -213,8 +212,8 @@ with Federation(folders) as federation:
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 # %%
-# Both start from the same weights and take the same batches in the same order. At every hospital,
-# the network of the last round should be ours.
+# Both runs start from ``start`` and draw batches with the same seed. So after the last round, the
+# weights at every hospital should equal ours.
 
 differences = [
     np.abs(ours - theirs).max()
@@ -228,10 +227,11 @@ print(f"largest difference of a weight: {max(differences):.0e}; largest weight: 
 # What Substra adds
 # -----------------
 #
-# Each hospital is an :term:`organization`, and acts through its :term:`client`. It registers its
-# films and an :term:`opener`, the script that reads them. Whatever happens is a :term:`task` at one
-# organization: train, average, evaluate. The :term:`permission` of a film, a model or an update
-# names the organizations that may use it, and Substra records every task.
+# Each hospital is an :term:`organization`. Through its :term:`client`, its access to Substra, it
+# registers an :term:`opener`, the script that reads its films, and where the films are; they stay.
+# A :term:`task` is one step at one organization: train, average or evaluate. A :term:`permission`
+# lists the organizations that may use an opener, a model or an update. Substra records each task.
+# Here the first hospital also averages; any organization may, and it needs no films for it.
 
 (ax,) = make_panels(1, height=4.8)
 ax.set(xlim=(0, 10), ylim=(0, 8), title="Films are only read by tasks of their own organization")
@@ -291,7 +291,7 @@ def say_verdicts(results):
 say_verdicts(results)
 
 # %%
-# This is one seed, few rounds, and no clinical result. For real tasks, see
+# This is one seed, few rounds, and no clinical result. With real tasks:
 # :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py`.
 #
 # References
