@@ -100,7 +100,7 @@ def federate(hospitals, n_steps=N_STEPS):
 federated = federate(films)
 
 # %%
-# One network object serves all: ``train`` sets its weights, and SGD, unlike Adam, keeps nothing else.
+# One network object serves all: ``train`` sets its weights; SGD, unlike Adam, keeps nothing else.
 #
 # What travels
 # ------------
