@@ -14,7 +14,8 @@ import warnings
 # Lines such as "I0000 00:00:1795722147.245256    4319 port.cc:153] oneDNN custom operations …".
 STARTUP = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog\(\) is called"
-    rb"|[IW]\d{4} [\d:.]+ +\d+ (port|cudart_stub|cpu_feature_guard|cuda_\w+)\.cc:\d+\]"
+    rb"|[IW]\d{4} [\d:.]+ +\d+ (port|cudart_stub|cpu_feature_guard)\.cc:\d+\]"
+    rb"|E\d{4} [\d:.]+ +\d+ cuda_\w+\.cc:\d+\] failed call to cuInit"  # there is no GPU
     rb"|To enable the following instructions:.*rebuild TensorFlow"
 )
 

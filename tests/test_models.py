@@ -10,7 +10,7 @@ from keras import layers
 
 from helpers.algorithms.loss_checks import has_logits
 from helpers.exchange import exchanged_variables, get_parameters
-from helpers.models import augment, build_cnn, freeze_layers, start_from
+from helpers.models import augment, build_cnn, build_small_cnn, freeze_layers, start_from
 
 
 def test_size_and_output():
@@ -132,3 +132,19 @@ def test_augmented_films_stay_within_their_range():
 def test_an_amount_out_of_range_is_refused(amount):
     with pytest.raises(ValueError, match=r"amount in \(0, 0.5\]"):
         augment(build_cnn, amount)
+
+
+def test_the_small_network_is_that_of_the_first_page():
+    """Its output is computed by hand: rescale, three convolutions with ReLU, maximum, one sum."""
+    model = build_small_cnn(16, (2, 3, 4))
+    assert build_small_cnn().count_params() == 5921
+    x = np.random.default_rng(0).random((2, 16, 16, 1), np.float32)
+    kernels = [weights.numpy() for weights in model.trainable_variables]
+    signal = x * 4 - 2
+    for number, stride in enumerate((2, 2, 1)):
+        kernel, bias = kernels[2 * number : 2 * number + 2]
+        windows = np.lib.stride_tricks.sliding_window_view(signal, (3, 3), axis=(1, 2))
+        windows = windows[:, ::stride, ::stride]
+        signal = np.maximum(np.einsum("nhwcij,ijcf->nhwf", windows, kernel) + bias, 0)
+    expected = signal.max(axis=(1, 2)) @ kernels[6] + kernels[7]
+    np.testing.assert_allclose(model(x).numpy(), expected, rtol=1e-5, atol=1e-6)
