@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from docutils.parsers.rst import directives
+from PIL import Image
 from sphinx_design.grids import GridItemCardDirective
 
 GALLERY = "auto_examples"
+PICTURES = Path("generated", "cards")
+PICTURE_SIZE = (600, 420)  # pixels; a card is up to 300 wide
 LEVELS = ("beginner", "intermediate", "advanced")
 # At the end of a page as sphinx-gallery writes it.
 DURATION = re.compile(r"running time of the script:\*\* \((\d+) minutes ([\d.]+) seconds\)")
@@ -60,6 +63,31 @@ def read_duration(page):
     return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
 
 
+def draw_picture(images, page, target):
+    """Take the upper part of a page's first figure, which can be read on a card.
+
+    Parameters
+    ----------
+    images : path
+        The folder of the gallery's images.
+    page : str
+        Name of the page's script.
+    target : path
+        The PNG that is written. A page without a figure, or one that was not run, gets the
+        thumbnail of the gallery.
+    """
+    figure = Path(images, f"sphx_glr_{page}_001_2_00x.png")
+    thumbnail = Path(images, "thumb", f"sphx_glr_{page}_thumb.png")
+    with Image.open(figure if figure.is_file() else thumbnail) as image:
+        width, height = PICTURE_SIZE
+        scale = width / image.width
+        picture = image.convert("RGB").resize((width, round(image.height * scale)))
+        paper = Image.new("RGB", PICTURE_SIZE, "white")
+        paper.paste(picture, (0, max(0, (height - picture.height) // 2)))
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    paper.save(target, optimize=True)
+
+
 class PageCard(GridItemCardDirective):
     """The card of one page: ``.. page-card:: plot_12_page`` with its question as content."""
 
@@ -77,9 +105,11 @@ class PageCard(GridItemCardDirective):
         self.env.note_dependency(str(built))
         groups = [self.options["level"], *self.options["tags"].split(", ")]
         facts = [read_duration(built), *groups]
+        picture = PICTURES / f"{page}.png"
+        draw_picture(source / GALLERY / "images", page, source / picture)
         self.arguments = [read_title(source / ".." / "examples" / f"{page}.py")]
         self.options = {
-            "img-top": f"/{GALLERY}/images/thumb/sphx_glr_{page}_thumb.png",
+            "img-top": f"/{picture.as_posix()}",
             "link": f"{GALLERY}/{page}",
             "link-type": "doc",
             "link-alt": self.arguments[0],

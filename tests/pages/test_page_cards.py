@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 CARDS = re.findall(
@@ -50,3 +51,22 @@ def test_every_card_asks_a_question_and_names_its_level_and_tags(page_cards):
 def test_the_title_is_that_of_the_page(page_cards):
     page = ROOT / "examples" / "plot_12_how_the_weights_travel.py"
     assert page_cards.read_title(page) == "How the weights travel"
+
+
+def test_the_picture_is_the_upper_part_of_the_first_figure(page_cards, tmp_path):
+    figure = Image.new("RGB", (1200, 2000), "red")  # its upper panel, and a lower one that is cut
+    figure.paste("blue", (0, 900, 1200, 2000))
+    figure.save(tmp_path / "sphx_glr_plot_01_page_001_2_00x.png")
+    page_cards.draw_picture(tmp_path, "plot_01_page", tmp_path / "cards" / "page.png")
+    with Image.open(tmp_path / "cards" / "page.png") as picture:
+        assert picture.size == page_cards.PICTURE_SIZE
+        assert picture.getcolors() == [(600 * 420, (255, 0, 0))]
+
+
+def test_a_page_without_a_figure_has_the_thumbnail_on_white_paper(page_cards, tmp_path):
+    (tmp_path / "thumb").mkdir()
+    Image.new("RGB", (400, 200), "red").save(tmp_path / "thumb" / "sphx_glr_plot_01_page_thumb.png")
+    page_cards.draw_picture(tmp_path, "plot_01_page", tmp_path / "page.png")
+    with Image.open(tmp_path / "page.png") as picture:
+        assert picture.getpixel((300, 210)) == (255, 0, 0)
+        assert picture.getpixel((300, 5)) == (255, 255, 255)
