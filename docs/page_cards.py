@@ -5,6 +5,7 @@ those of the page. ``_static/page_cards.js`` makes buttons of the levels and tag
 """
 
 import ast
+import html
 import re
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +19,7 @@ PICTURES = Path("generated", "cards")
 PICTURE_SIZE = (600, 420)  # pixels; a card is up to 300 wide
 LEVELS = ("beginner", "intermediate", "advanced")
 # At the end of a page as sphinx-gallery writes it.
+ALT = re.compile(r"^ +:alt: (.+)$", re.MULTILINE)
 DURATION = re.compile(r"running time of the script:\*\* \((\d+) minutes ([\d.]+) seconds\)")
 
 
@@ -61,6 +63,24 @@ def read_duration(page):
         return ""
     seconds = 60 * int(found[1]) + float(found[2])
     return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
+
+
+def read_description(page):
+    """Read what a page's first figure shows, for those who do not see its picture.
+
+    Parameters
+    ----------
+    page : path
+        The page as sphinx-gallery wrote it.
+
+    Returns
+    -------
+    str
+        The figure's alternative text; empty if there is no figure.
+    """
+    page = Path(page)
+    found = ALT.search(page.read_text("utf-8")) if page.is_file() else None
+    return html.unescape(found[1]) if found else ""
 
 
 def draw_picture(images, page, target):
@@ -107,12 +127,14 @@ class PageCard(GridItemCardDirective):
         facts = [read_duration(built), *groups]
         picture = PICTURES / f"{page}.png"
         draw_picture(source / GALLERY / "images", page, source / picture)
-        self.arguments = [read_title(source / ".." / "examples" / f"{page}.py")]
+        title = read_title(source / ".." / "examples" / f"{page}.py")
+        self.arguments = [title]
         self.options = {
             "img-top": f"/{picture.as_posix()}",
+            "img-alt": read_description(built) or f"No figure: {title}",
             "link": f"{GALLERY}/{page}",
             "link-type": "doc",
-            "link-alt": self.arguments[0],
+            "link-alt": title,
             "footer": " · ".join(filter(None, facts)),
             "class-item": ["page-card", *(f"tag-{group.replace(' ', '-')}" for group in groups)],
         }

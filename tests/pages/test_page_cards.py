@@ -38,6 +38,16 @@ def test_a_page_that_was_not_run_has_no_duration(page_cards, tmp_path):
     assert page_cards.read_duration(tmp_path / "none.rst") == ""
 
 
+def test_the_picture_has_the_text_of_the_figure(page_cards, tmp_path):
+    page = tmp_path / "page.rst"
+    page.write_text(
+        ".. image-sg:: a.png\n   :alt: Cram&#x27;s V, at most 0.3.\n   :srcset: a.png\n"
+    )
+    assert page_cards.read_description(page) == "Cram's V, at most 0.3."
+    page.write_text("A page.")
+    assert page_cards.read_description(page) == ""
+
+
 def test_every_card_asks_a_question_and_names_its_level_and_tags(page_cards):
     assert len(CARDS) == len(list((ROOT / "examples").glob("plot_*.py")))
     for page, level, tags, question in CARDS:
