@@ -165,3 +165,26 @@ def test_the_most_certain_films_are_at_both_ends():
         "p = 0.12\nb", "p = 0.27\ne", "p = 0.88\nf", "p = 1.00\nc"
     ]  # fmt: skip
     assert [int(ax.images[0].get_array()[0, 0]) for ax in axes] == [1, 4, 5, 2]
+
+
+@pytest.mark.parametrize("text", ["pooled", "Saint Alba alone", "alone " * 9])
+def test_a_legend_stays_within_its_figure_however_long_its_texts(text):
+    (ax,) = plots.make_panels(1, height=3)
+    for number in range(6):
+        ax.plot([0, 1], label=f"{text}{number}")
+    plots.legend_below(ax)
+    ax.figure.draw_without_rendering()
+    legend, paper = ax.get_legend().get_window_extent(), ax.figure.bbox
+    assert paper.x0 <= legend.x0
+    assert legend.x1 <= paper.x1
+
+
+def test_findings_of_a_certain_film_are_wrapped_to_its_width():
+    findings = "Consolidation|Effusion|Nodule|Pneumonia"
+    opened = {
+        "images": np.zeros((6, 4, 4, 1), np.uint8),
+        "metadata": pd.DataFrame({"findings": ["No Finding"] * 3 + [findings] * 3}),
+    }
+    titles = [ax.get_title() for ax in plots.plot_most_certain(opened, np.arange(6.0) - 3)]
+    assert titles[0] == "p = 0.05\nNo Finding"
+    assert titles[5] == "p = 0.88\nConsolidation, Effusion,\nNodule, Pneumonia"

@@ -1,5 +1,6 @@
 """Films drawn side by side, and their grey levels."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -123,7 +124,8 @@ def plot_most_certain(
     shown = np.concatenate([order[:n_films], order[-n_films:]])
     probabilities = 1 / (1 + np.exp(-np.asarray(logits, dtype=float)[shown]))
     findings = opened["metadata"]["findings"].iloc[shown]
-    titles = [f"p = {p:.2f}\n{name}" for p, name in zip(probabilities, findings, strict=True)]
+    named = [textwrap.fill(name.replace("|", ", "), 78 // n_films) for name in findings]
+    titles = [f"p = {p:.2f}\n{name}" for p, name in zip(probabilities, named, strict=True)]
     axes = plot_films(opened["images"][shown], titles, n_columns=n_films)
     said = [
         f"p = {probabilities[row].min():.2f} to {probabilities[row].max():.2f}, with "

@@ -117,12 +117,15 @@ def legend_below(ax: Axes, *, n_columns: int = 3, **settings: Any) -> None:
     ax : matplotlib.axes.Axes
         Axes with labelled artists.
     n_columns : int, default=3
-        Entries in a row, at most two if panels stand side by side.
+        Entries in a row, fewer if their texts are long, at most two if panels stand side by side.
     **settings
         As :meth:`matplotlib.axes.Axes.legend` takes them.
     """
     inches = ScaledTranslation(0, -0.42, ax.figure.dpi_scale_trans)  # ticks and the axis' label
     place = {"bbox_to_anchor": (0.5, 0), "bbox_transform": ax.transAxes + inches}
+    longest = max((len(text) for text in ax.get_legend_handles_labels()[1]), default=0)
+    room = int(ax.figure.get_figwidth() / (0.6 + 0.1 * longest))  # inches of the mark and a letter
+    n_columns = max(1, min(n_columns, room))
     look = {"loc": "upper center", "ncols": n_columns, "frameon": False}
     if ax.get_gridspec().ncols > 1:
         look |= {"ncols": min(2, n_columns), "handlelength": 1, "handletextpad": 0.4}
