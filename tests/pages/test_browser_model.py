@@ -3,7 +3,6 @@
 import base64
 import functools
 import html
-import importlib.util
 import json
 import os
 import re
@@ -30,11 +29,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="module")
-def browser_model():
-    spec = importlib.util.spec_from_file_location("browser", ROOT / "docs" / "browser_model.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def browser_model(load_from_docs):
+    return load_from_docs("browser_model")
 
 
 def _find(*names):

@@ -1,6 +1,5 @@
 """Progress of a build: the order of the pages, and the time that is left."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -10,11 +9,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def progress():
-    spec = importlib.util.spec_from_file_location("progress", ROOT / "docs" / "build_progress.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def progress(load_from_docs):
+    return load_from_docs("build_progress")
 
 
 def test_every_page_has_its_place_and_the_longest_is_first(progress):

@@ -1,6 +1,5 @@
 """Figures of the site: described in words, or the build ends; linked to their large version."""
 
-import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,11 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def figures():
-    spec = importlib.util.spec_from_file_location("figures", ROOT / "docs" / "figures.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def figures(load_from_docs):
+    return load_from_docs("figures")
 
 
 @pytest.fixture(autouse=True)

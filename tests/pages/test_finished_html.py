@@ -1,6 +1,5 @@
 """Repairs in finished pages: roles, corners of tables, and where a line may end."""
 
-import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,11 +9,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
-def finished():
-    spec = importlib.util.spec_from_file_location("finished_html", DOCS / "finished_html.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def finished(load_from_docs):
+    return load_from_docs("finished_html")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The landing page: its figure shows the numbers of the main page, on both backgrounds."""
 
-import importlib.util
 from pathlib import Path
 
 import matplotlib as mpl
@@ -20,11 +19,8 @@ VALUES = {"alone": [0.80, 0.82], "federated": [0.90, 0.91], "pooled": [0.92, 0.9
 
 
 @pytest.fixture(scope="module")
-def landing():
-    spec = importlib.util.spec_from_file_location("landing", ROOT / "docs" / "landing_page.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def landing(load_from_docs):
+    return load_from_docs("landing_page")
 
 
 def _write(folder, values):

@@ -1,6 +1,5 @@
 """The cards of the gallery: what they say is what the page says."""
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -15,11 +14,8 @@ CARDS = re.findall(
 
 
 @pytest.fixture(scope="module")
-def page_cards():
-    spec = importlib.util.spec_from_file_location("page_cards", ROOT / "docs" / "page_cards.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def page_cards(load_from_docs):
+    return load_from_docs("page_cards")
 
 
 @pytest.mark.parametrize(

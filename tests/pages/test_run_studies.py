@@ -1,6 +1,5 @@
 """``make studies``: each page that has a study is run with each seed, and its table is kept."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -20,10 +19,8 @@ join_study("page", live, data="films", by=["arm"], settings={"rounds": 1})
 
 
 @pytest.fixture
-def tool(tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location("run", ROOT / "docs" / "studies" / "run.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def tool(load_from_docs, tmp_path, monkeypatch):
+    module = load_from_docs("studies/run")
     monkeypatch.setattr(module, "EXAMPLES", tmp_path)
     monkeypatch.setattr(studies, "FOLDER", tmp_path / "kept")
     (tmp_path / "plot_11_page.py").write_text(PAGE, "utf-8")

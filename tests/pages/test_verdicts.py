@@ -1,6 +1,5 @@
 """Verdicts: a page whose conclusion does not follow from its results fails the build."""
 
-import importlib.util
 from pathlib import Path
 
 import pandas as pd
@@ -57,11 +56,8 @@ PAGE = """
 
 
 @pytest.fixture(scope="module")
-def verdicts():
-    spec = importlib.util.spec_from_file_location("verdicts", ROOT / "docs" / "verdicts.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def verdicts(load_from_docs):
+    return load_from_docs("verdicts")
 
 
 @pytest.fixture
