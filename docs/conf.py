@@ -104,7 +104,7 @@ sphinx_gallery_conf = {
     "image_srcset": ["2x"],
     "default_thumb_file": str(HERE / "_static" / "thumb.png"),
     "junit": "junit-gallery.xml",
-    "download_all_examples": False,
+    "download_all_examples": True,  # gallery.rst offers the archive of scripts
     "pypandoc": {"extra_args": ["--lua-filter", str(HERE / "plain_roles.lua")]},
 }
 
