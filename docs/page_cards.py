@@ -105,7 +105,7 @@ def draw_picture(images, page, target):
         paper = Image.new("RGB", PICTURE_SIZE, "white")
         paper.paste(picture, (0, max(0, (height - picture.height) // 2)))
     Path(target).parent.mkdir(parents=True, exist_ok=True)
-    paper.save(target, optimize=True)
+    paper.quantize(256).save(target, optimize=True)  # half the bytes
 
 
 class PageCard(GridItemCardDirective):

@@ -66,7 +66,7 @@ def test_the_picture_is_the_upper_part_of_the_first_figure(page_cards, tmp_path)
     page_cards.draw_picture(tmp_path, "plot_01_page", tmp_path / "cards" / "page.png")
     with Image.open(tmp_path / "cards" / "page.png") as picture:
         assert picture.size == page_cards.PICTURE_SIZE
-        assert picture.getcolors() == [(600 * 420, (255, 0, 0))]
+        assert picture.convert("RGB").getcolors() == [(600 * 420, (255, 0, 0))]
 
 
 def test_a_page_without_a_figure_has_the_thumbnail_on_white_paper(page_cards, tmp_path):
@@ -74,5 +74,5 @@ def test_a_page_without_a_figure_has_the_thumbnail_on_white_paper(page_cards, tm
     Image.new("RGB", (400, 200), "red").save(tmp_path / "thumb" / "sphx_glr_plot_01_page_thumb.png")
     page_cards.draw_picture(tmp_path, "plot_01_page", tmp_path / "page.png")
     with Image.open(tmp_path / "page.png") as picture:
-        assert picture.getpixel((300, 210)) == (255, 0, 0)
-        assert picture.getpixel((300, 5)) == (255, 255, 255)
+        assert picture.convert("RGB").getpixel((300, 210)) == (255, 0, 0)
+        assert picture.convert("RGB").getpixel((300, 5)) == (255, 255, 255)
