@@ -216,7 +216,10 @@ const waiting = [...pages];
 await Promise.all(
   Array.from({ length: TABS }, async () => {
     for (let name = waiting.shift(); name; name = waiting.shift()) {
-      await checkPage(browser, root, name, axe).catch((error) => note("not checked", name, error.message.split("\n")[0]));
+      // A machine that is busy may need a second attempt.
+      await checkPage(browser, root, name, axe)
+        .catch(() => checkPage(browser, root, name, axe))
+        .catch((error) => note("not checked", name, error.message.split("\n")[0]));
       done += 1;
       if (process.stderr.isTTY) process.stderr.write(`\r${done} of ${pages.length} pages`);
       else if (done % 10 === 0) console.error(`${done} of ${pages.length} pages`);
