@@ -227,7 +227,8 @@ show()
 
 comparison = pd.DataFrame({name: sum_costs(tasks) for name, tasks in runs.items()})
 error = comparison["predicted"] / comparison["measured"] - 1
-show(comparison.map("{:,.1f}".format).assign(error=error.map("{:+.1%}".format)))
+written = comparison.map(lambda value: f"{value:,.{int(value % 1 > 0)}f}")
+show(written.assign(error=error.map("{:+.1%}".format)))
 
 # %%
 # What this cannot show

@@ -7,9 +7,10 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import pandas as pd
 
 FOLDER = Path("results")
-_SAVED = "saved"
+_SAVED, _NO_VALUE = "saved", "–"
 
 
 def show(table: Any = None) -> Any:
@@ -22,19 +23,22 @@ def show(table: Any = None) -> Any:
     Parameters
     ----------
     table : object, optional
-        What is shown, such as a DataFrame.
+        What is shown. In a DataFrame, whole numbers have no decimals, also in a column with missing
+        values, and a dash stands where there is no value.
 
     Returns
     -------
     object or None
         The table in the gallery and in a notebook, so that it can end a block; otherwise None.
     """
+    if isinstance(table, pd.DataFrame):
+        table = _Table(table)
     if not _is_script():
         if table is None:
             plt.show()
         return table
     if table is not None:
-        print(table if isinstance(table, str) else _as_text(table))
+        print(table.to_string() if isinstance(table, pd.Series) else table)
     elif mpl.get_backend().lower() != "agg":
         plt.show()
     else:
@@ -42,16 +46,30 @@ def show(table: Any = None) -> Any:
     return None
 
 
+class _Table:
+    """A DataFrame as a reader expects it, in text and in HTML."""
+
+    def __init__(self, table):
+        self.table = table.apply(_without_decimals)
+
+    def __repr__(self):
+        return self.table.to_string(na_rep=_NO_VALUE)
+
+    def _repr_html_(self):
+        return self.table.to_html(na_rep=_NO_VALUE, border=0)
+
+
+def _without_decimals(column):
+    """Write a column of whole numbers, among them missing ones, as integers are written."""
+    is_whole = column.dtype.kind == "f" and (column.dropna() % 1 == 0).all()
+    return column.map("{:.0f}".format, na_action="ignore") if is_whole else column
+
+
 def _is_script():
     """Whether this process runs a plain script: no gallery, no notebook, no prompt."""
     return not (
         "sphinx_gallery" in sys.modules or hasattr(builtins, "get_ipython") or hasattr(sys, "ps1")
     )
-
-
-def _as_text(table):
-    """Write a whole table, whose middle Pandas would leave out."""
-    return table.to_string() if hasattr(table, "to_string") else repr(table)
 
 
 def _save_figures():

@@ -1,11 +1,13 @@
 """Display: what a page shows in a script, in the gallery and in a notebook."""
 
 import builtins
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -55,9 +57,23 @@ def test_elsewhere_a_table_is_returned_and_nothing_is_printed(where, monkeypatch
         monkeypatch.setattr(builtins, "get_ipython", lambda: None, raising=False)
     shown = []
     monkeypatch.setattr(plt, "show", lambda: shown.append("figures"))
-    table = pd.DataFrame({"value": [1]})
-    assert show(table) is table
+    assert show({"value": 1}) == {"value": 1}
+    assert "<td>1.5</td>" in show(pd.DataFrame({"value": [1.5]}))._repr_html_()
     assert show() is None
     assert shown == ["figures"]
     assert capsys.readouterr().out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whole_numbers_have_no_decimals_and_a_dash_is_where_nothing_is(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sphinx_gallery", object())
+    table = pd.DataFrame({"films": [3.0, np.nan], "auc": [0.75, np.nan], "name": ["A", None]})
+    shown = show(table)
+    assert [line.split() for line in repr(shown).splitlines()] == [
+        ["films", "auc", "name"],
+        ["0", "3", "0.75", "A"],
+        ["1", "–", "–", "–"],
+    ]
+    cells = re.findall("<td>(.*?)</td>", shown._repr_html_())
+    assert cells == ["3", "0.75", "A", "–", "–", "–"]
+    assert np.isnan(table["films"][1])  # the caller's table is as it was
