@@ -57,8 +57,7 @@ def read_duration(page):
     >>> read_duration("a page that was not built")
     ''
     """
-    page = Path(page)
-    found = DURATION.search(page.read_text("utf-8")) if page.is_file() else None
+    found = _search(DURATION, page)
     if not found:
         return ""
     seconds = 60 * int(found[1]) + float(found[2])
@@ -78,9 +77,14 @@ def read_description(page):
     str
         The figure's alternative text; empty if there is no figure.
     """
-    page = Path(page)
-    found = ALT.search(page.read_text("utf-8")) if page.is_file() else None
+    found = _search(ALT, page)
     return html.unescape(found[1]) if found else ""
+
+
+def _search(pattern, page):
+    """Search a page, which may not exist."""
+    page = Path(page)
+    return pattern.search(page.read_text("utf-8")) if page.is_file() else None
 
 
 def draw_picture(images, page, target):
