@@ -52,7 +52,9 @@ def plot_intervals(
     ax.locator_params(axis="x", nbins=5)
     if len(arms) > 1:
         _add_legend(ax, arms)
-    sides = "" if reference is None else describe_sides(*_limits(intervals), reference)
+    sides = (
+        "" if reference is None else describe_sides(intervals["low"], intervals["high"], reference)
+    )
     return describe(ax, f"{count(len(hospitals), 'row')} of points", *_say_arms(intervals), sides)
 
 
@@ -230,10 +232,6 @@ def plot_exactness(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         f"{count(len(table), 'difference')} from references: {describe_range(named, '.0e')}",
         f"within the tolerance are {table['holds'].sum()}",
     )
-
-
-def _limits(intervals):
-    return intervals["low"], intervals["high"]
 
 
 def _say_arms(intervals, form=".2f"):

@@ -63,11 +63,9 @@ def plot_timeline(tasks: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         alpha=0.3,  # darker where several wait
         label="waits for a core",
     )
+    paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}
     for row in tasks[tasks["end"] - tasks["start"] > 0.03 * length].itertuples():
-        middle, paper = (
-            (row.start + row.end) / 2,
-            {"facecolor": "white", "edgecolor": "none", "pad": 1},
-        )
+        middle = (row.start + row.end) / 2
         ax.text(middle, row.y, row.round, ha="center", va="center", bbox=paper)
     by_key = tasks.set_index("task")
     for row in tasks[tasks["waited_for"].isin(tasks["task"])].itertuples():
