@@ -21,8 +21,9 @@ weights at the end of a task. For the broken network, we expect weights that nev
 # Hospitals and algorithm
 # -----------------------
 #
-# The hospitals, the network and the algorithm are those of
-# :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py`.
+# The hospitals and the algorithm are those of
+# :ref:`sphx_glr_auto_examples_plot_11_federated_chest_xrays.py`, with the smaller network of
+# :ref:`sphx_glr_auto_examples_plot_01_your_first_network.py`, whose tensors fit in one table.
 
 from helpers.data import set_up_hospitals
 from helpers.display import show
@@ -30,7 +31,7 @@ from helpers.local_mode import start_server
 
 start_server()  # TensorFlow is imported for the tasks while the films are prepared
 
-IMAGE_SIZE, SEED = 64, 0
+IMAGE_SIZE, SEED = 32, 0
 
 study = set_up_hospitals("any finding vs none", seed=SEED)
 samples = study.prepare(IMAGE_SIZE)
@@ -59,12 +60,12 @@ from helpers.algorithms import WatchedFedAvgAlgo
 from helpers.data import ChestXrayDataset
 from helpers.evaluation import auc
 from helpers.local_mode import Federation
-from helpers.models import build_cnn
+from helpers.models import build_small_cnn
 
 set_logging_level(logging.ERROR)
 N_ROUNDS = 4
 settings = {
-    "model": functools.partial(build_cnn, IMAGE_SIZE),
+    "model": functools.partial(build_small_cnn, IMAGE_SIZE),
     "loss": keras.losses.BinaryCrossentropy(from_logits=True),
     "optimizer": keras.optimizers.Adam(2e-3),
     "index_generator": NpIndexGenerator(batch_size=32, num_updates=15, seed=SEED),

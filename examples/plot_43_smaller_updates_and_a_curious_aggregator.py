@@ -156,7 +156,7 @@ from helpers.algorithms import TFFedAvgAlgo
 from helpers.data import ChestXrayDataset
 from helpers.evaluation import auc
 from helpers.local_mode import Federation
-from helpers.models import build_cnn
+from helpers.models import build_small_cnn
 from helpers.results import tidy_scores
 
 set_logging_level(logging.ERROR)
@@ -165,7 +165,7 @@ N_ROUNDS = 8  # in a real study, train until the AUC no longer rises
 
 def make_algo(compression=None):
     return TFFedAvgAlgo(
-        model=functools.partial(build_cnn, IMAGE_SIZE),
+        model=functools.partial(build_small_cnn, IMAGE_SIZE, (16, 32, 64)),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         optimizer=keras.optimizers.Adam(2e-3),
         index_generator=NpIndexGenerator(batch_size=32, num_updates=20, seed=SEED),

@@ -45,13 +45,13 @@ from substrafl.logger import set_logging_level
 from helpers.algorithms import TFFedAvgAlgo
 from helpers.data import ChestXrayDataset
 from helpers.local_mode import train_and_score
-from helpers.models import build_cnn
+from helpers.models import build_small_cnn
 
 N_ROUNDS = 12  # and one seed, to keep the run short. More of both in a real study.
 set_logging_level(logging.ERROR)
 
 algo = TFFedAvgAlgo(
-    model=functools.partial(build_cnn, IMAGE_SIZE),
+    model=functools.partial(build_small_cnn, IMAGE_SIZE, (16, 32, 64)),
     loss=keras.losses.BinaryCrossentropy(from_logits=True),
     optimizer=keras.optimizers.Adam(2e-3),
     index_generator=NpIndexGenerator(batch_size=32, num_updates=20, seed=SEED),

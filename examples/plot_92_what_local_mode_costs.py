@@ -36,7 +36,7 @@ from helpers.algorithms import TFFedAvgAlgo
 from helpers.data import ChestXrayDataset, set_up_hospitals
 from helpers.evaluation import auc
 from helpers.local_mode import start_server
-from helpers.models import build_cnn
+from helpers.models import build_small_cnn
 
 start_server()  # TensorFlow is imported for the tasks while the films are prepared
 # sphinx_gallery_parallel = False
@@ -48,7 +48,7 @@ N_UPDATES = 10  # to keep the run short; a hundred or more in a real study
 
 def make_strategy():
     algo = TFFedAvgAlgo(
-        model=functools.partial(build_cnn, IMAGE_SIZE),
+        model=functools.partial(build_small_cnn, IMAGE_SIZE),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         optimizer=keras.optimizers.Adam(2e-3),
         index_generator=NpIndexGenerator(batch_size=32, num_updates=N_UPDATES, seed=SEED),

@@ -165,8 +165,8 @@ def join_study(
     Returns
     -------
     Study
-        This run's rows, with those of the kept study that this run did not compute; this run's
-        alone if it is a part of a new study, or if no study of the same films is kept.
+        This run's rows, with those of the kept study that this run did not compute, in the study's
+        order of quantities; this run's alone if it is a part of a new study, or if no study of the same films is kept.
 
     Raises
     ------
@@ -197,7 +197,11 @@ def join_study(
     keys = [*by, "seed"]
     here = pd.MultiIndex.from_frame(live[keys])
     others = study.table[~pd.MultiIndex.from_frame(study.table[keys]).isin(here)]
-    return Study(pd.concat([live, others], ignore_index=True), study.about)
+    joined = pd.concat([live, others], ignore_index=True)
+    order = pd.MultiIndex.from_frame(study.table[list(by)]).unique()
+    positions = order.get_indexer(pd.MultiIndex.from_frame(joined[list(by)]))
+    joined = joined.iloc[np.argsort(positions, kind="stable")].reset_index(drop=True)
+    return Study(joined, study.about)
 
 
 def compare_with_study(

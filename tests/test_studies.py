@@ -64,6 +64,13 @@ def test_the_page_shows_all_seeds_where_its_own_agrees(kept):
     assert str(study).startswith("Study of 4 seeds, 20")
 
 
+def test_a_run_of_some_arms_leaves_the_order_of_the_study(kept):
+    alone = _table({"alone": VALUES["alone"][:1]}, [0])
+    study = join_study("page", alone, data="films", by=BY, settings=SETTINGS)
+    assert list(study.table["arm"].unique()) == list(VALUES)
+    assert len(study.table) == 8
+
+
 @pytest.mark.parametrize("shift", [0.1, -0.1])
 def test_a_run_outside_of_the_interval_is_refused(kept, shift):
     live = _table({"federated": [0.8], "alone": [0.7 + shift]}, [0])

@@ -35,9 +35,13 @@ _STYLE = """
 
 @dataclass(frozen=True)
 class _Picture:
-    """HTML that notebooks and pages show as it is."""
+    """HTML that notebooks and pages show as it is, and its description elsewhere."""
 
     html: str
+    said: str
+
+    def __repr__(self):
+        return self.said
 
     def _repr_html_(self):
         return self.html
@@ -82,7 +86,7 @@ def animate_weights(
         f"variance: updates are {describe_range(lengths)} long, and steps of the global model "
         f"{steps.min():.2f} to {steps.max():.2f}."
     )
-    return _Picture(_draw(way, dict(zip(updates, ends, strict=True)), said))
+    return _Picture(_draw(way, dict(zip(updates, ends, strict=True)), said), said)
 
 
 def _flatten(tensors):

@@ -14,6 +14,12 @@ def _picture():
     return animate_weights(models, updates)._repr_html_()
 
 
+def test_a_script_prints_what_the_picture_says():
+    models = [[np.array([x])] for x in (0.0, 3.0)]
+    picture = animate_weights(models, {"A": [[np.array([4.0])]]})
+    assert str(picture).startswith("Weights of 1 round on a plane")
+
+
 def test_the_picture_says_its_numbers_and_names():
     html = _picture()
     (said,) = re.findall('aria-label="([^"]+)"', html)
