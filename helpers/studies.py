@@ -166,7 +166,8 @@ def join_study(
     -------
     Study
         This run's rows, with those of the kept study that this run did not compute, in the study's
-        order of quantities; this run's alone if it is a part of a new study, or if no study of the same films is kept.
+        order of quantities; this run's alone if it is a part of a new study, or if no study of the
+        same films is kept.
 
     Raises
     ------
