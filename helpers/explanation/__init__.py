@@ -5,3 +5,4 @@ from helpers.explanation.contribution import leave_one_out as leave_one_out
 from helpers.explanation.contribution import list_coalitions as list_coalitions
 from helpers.explanation.contribution import rebuild_coalition as rebuild_coalition
 from helpers.explanation.contribution import shapley_values as shapley_values
+from helpers.explanation.contribution import train_coalition as train_coalition

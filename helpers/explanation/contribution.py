@@ -7,6 +7,7 @@ over all orders in which the hospitals could join.
 .. [1] L. S. Shapley, "A value for n-person games", Contributions to the Theory of Games II, 1953.
 """
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -16,7 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from substrafl.algorithms.algo import Algo
+from substrafl.strategies import FedAvg
+from substrafl.strategies.schemas import FedAvgSharedState
 
+from helpers.data.arguments import check_integer
 from helpers.evaluation.intervals import interval_of, resample_patients
 from helpers.evaluation.metrics import Labels, check_finite, check_length, labels_of
 from helpers.exchange.weights import Parameters, name_parameters, weighted_sum_parameters
@@ -235,32 +240,76 @@ def bootstrap_contributions(
     return pd.DataFrame(rows, columns=["arm", "hospital", "value", "low", "high"])
 
 
-def rebuild_coalition(
-    start: Parameters, rounds: Sequence[Mapping[Hashable, Any]], coalition: Coalition
-) -> Parameters:
-    r"""Guess the network of a coalition from what its members sent in a run of everybody.
+def train_coalition(
+    algo: Algo, films: Mapping[Hashable, Any], *, num_rounds: int
+) -> list[dict[Hashable, FedAvgSharedState]]:
+    """Train with federated averaging in this process, and keep what every hospital sends.
 
-    In round :math:`t` of that run hospital :math:`k`, with :math:`n_k` films, sent the update
-    :math:`\Delta^k_t`. The one-round reconstruction of Song et al. 2019 [1]_ adds up the
-    averages that the members alone would have formed:
+    For many short runs: there is no client and no task, nothing is evaluated, and no training is
+    left unused. The numbers are those of :meth:`helpers.local_mode.Federation.simulate`. If
+    ``algo`` was traced ahead, see :meth:`helpers.algorithms.TFAlgo.trace`, no run has to.
+
+    Parameters
+    ----------
+    algo : helpers.algorithms.TFFedAvgAlgo
+        The algorithm. Copies are trained; it stays as it is, and holds the weights of the start.
+    films : dict of hashable to dict
+        The members, and what the opener's ``get_data`` returns of their training films.
+    num_rounds : int
+        Number of rounds, at least 1.
+
+    Returns
+    -------
+    list of dict of hashable to substrafl.strategies.schemas.FedAvgSharedState
+        For each round, hospital and update; :func:`rebuild_coalition` makes weights of them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``num_rounds`` is not a whole number of at least 1, or nobody takes part.
+    """
+    check_integer("num_rounds", num_rounds, 1)
+    if not films:
+        raise ValueError("Expected films of at least one hospital. Received none.")
+    strategy, average, rounds = FedAvg(algo=algo), None, []
+    algos = {member: copy.deepcopy(algo) for member in films}
+    for _ in range(num_rounds):
+        sent = {
+            member: own.train(data_from_opener=films[member], shared_state=average, _skip=True)
+            for member, own in algos.items()
+        }
+        average = strategy.avg_shared_states(shared_states=list(sent.values()), _skip=True)
+        rounds.append(sent)
+    return rounds
+
+
+def rebuild_coalition(
+    start: Parameters,
+    rounds: Sequence[Mapping[Hashable, FedAvgSharedState]],
+    coalition: Coalition,
+) -> Parameters:
+    r"""Make the weights of a coalition from what its members sent, in their own run or another.
+
+    In round :math:`t` hospital :math:`k`, with :math:`n_k` films, sent the update
+    :math:`\Delta^k_t`. The averages of the members are added up:
 
     .. math:: w_S = w_0 + \sum_t \sum_{k \in S} \frac{n_k}{\sum_{j \in S} n_j} \Delta^k_t.
 
-    Nothing is trained again. For all hospitals this is the network of the run. For fewer it is a
-    guess, as later updates started from weights that the others have changed; it is exact for one
-    round. With ``rounds=[rounds[t]]`` and the weights of round :math:`t` as ``start`` it is their
-    multi-round reconstruction.
+    If exactly the members have trained, this is federated averaging, and the network of their run.
+    If others took part, it is the *one-round reconstruction* of Song et al. 2019 [1]_, a guess of
+    that network without its run: exact for one round, while later updates started from weights
+    that the others have changed. With ``rounds=[rounds[t]]`` and the weights of round :math:`t` as
+    ``start`` it is their *multi-round reconstruction*.
 
     Parameters
     ----------
     start : dict of str to numpy.ndarray
-        Weights before the first of the rounds, as :func:`helpers.exchange.get_parameters` returns
-        them.
+        Weights before the first round, as :func:`helpers.exchange.get_parameters` returns them.
     rounds : sequence of dict of hashable to substrafl.strategies.schemas.FedAvgSharedState
-        For each round that was averaged, hospital and what it sent: ``n_samples`` and
-        ``parameters_update``. See :class:`helpers.strategies.Recorded`.
+        As :func:`train_coalition` returns them. Statistics of BatchNorm that are not exchanged, and
+        a server optimizer, are not part of it.
     coalition : tuple of hashable
-        The members; without any it is ``start``.
+        The members; without any the result is ``start``.
 
     Returns
     -------

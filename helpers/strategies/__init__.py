@@ -4,8 +4,6 @@ from helpers.strategies.cyclic import CyclicTransfer as CyclicTransfer
 from helpers.strategies.metering import Metered as Metered
 from helpers.strategies.metering import Traffic as Traffic
 from helpers.strategies.participation import Participation as Participation
-from helpers.strategies.recording import Recorded as Recorded
-from helpers.strategies.recording import Updates as Updates
 from helpers.strategies.robust import FedMedian as FedMedian
 from helpers.strategies.robust import FedTrimmedMean as FedTrimmedMean
 from helpers.strategies.robust import MultiKrum as MultiKrum

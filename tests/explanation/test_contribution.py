@@ -16,17 +16,17 @@ from substrafl.strategies import FedAvg
 from helpers.algorithms import TFFedAvgAlgo
 from helpers.data import ChestXrayDataset
 from helpers.evaluation import auc
-from helpers.exchange import exchanged_variables, get_parameters
+from helpers.exchange import exchanged_variables, get_parameters, set_parameters
 from helpers.explanation import (
     bootstrap_contributions,
     leave_one_out,
     list_coalitions,
     rebuild_coalition,
     shapley_values,
+    train_coalition,
 )
 from helpers.local_mode import Federation
 from helpers.openers.chest_xray_opener import ChestXrayOpener
-from helpers.strategies import Recorded, Updates
 
 PLAYERS = ["A", "B", "C", "D"]
 GROUPS = list_coalitions(PLAYERS)
@@ -252,12 +252,8 @@ def _build():
     return keras.Model(films, keras.layers.Dense(1)(keras.layers.Flatten()(x)))
 
 
-@pytest.fixture(scope="module")
-def runs(tiny_samples):
-    """Simulate every coalition of two hospitals and a copy of the first, for one and two rounds."""
-    first, second = list(tiny_samples)[:2]
-    copied = {first: tiny_samples[first], "copy": tiny_samples[first], second: tiny_samples[second]}
-    algo = TFFedAvgAlgo(
+def _make():
+    return TFFedAvgAlgo(
         model=_build,
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         optimizer=keras.optimizers.Adam(1e-2),
@@ -265,30 +261,42 @@ def runs(tiny_samples):
         dataset=ChestXrayDataset,
         seed=0,
     )
-    films = ChestXrayOpener().get_data([own["train"] for own in tiny_samples.values()])
-    algo.trace(films)
-    found = {}
-    with Federation(copied) as federation:
-        for group in list_coalitions(list(copied))[1:]:
-            updates = Updates()
-            strategy = Recorded(FedAvg(algo=algo, metric_functions={"auc": auc}), updates)
-            states, _ = federation.simulate(
-                strategy, train_on=group, test_on=[first], num_rounds=2, eval_every=2
-            )
-            algos = {number: one for (_, number), one in federation.algos(states).items()}
-            weights = {number: _weights(one) for number, one in algos.items()}
-            found[group] = weights, auc(films, algos[2].predict(films)), updates.by_round(group)
-    return SimpleNamespace(players=list(copied), found=found)
 
 
 def _weights(algo):
     return get_parameters(exchanged_variables(algo.model))
 
 
+def _films(*folders):
+    return ChestXrayOpener().get_data(list(folders))
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_samples):
+    """Train every coalition of two hospitals and a copy of the first for two rounds."""
+    first, second = list(tiny_samples)[:2]
+    origin = {first: first, "copy": first, second: second}
+    films = {player: _films(tiny_samples[name]["train"]) for player, name in origin.items()}
+    algo, scorer = _make(), _make()
+    algo.trace(films[first])
+    start = _weights(algo)
+    judged = _films(*(own["train"] for own in tiny_samples.values()))
+    rounds = {
+        group: train_coalition(algo, {player: films[player] for player in group}, num_rounds=2)
+        for group in list_coalitions(list(films))[1:]
+    }
+
+    def score(rounds, group):
+        set_parameters(exchanged_variables(scorer.model), rebuild_coalition(start, rounds, group))
+        return auc(judged, scorer.predict(judged))
+
+    return SimpleNamespace(players=list(films), start=start, rounds=rounds, score=score)
+
+
 @pytest.mark.slow
 def test_a_copied_hospital_gets_the_same_value_as_its_original(runs):
+    values = {(): 0.5} | {group: runs.score(own, group) for group, own in runs.rounds.items()}
     first, copy, _ = runs.players
-    values = {(): 0.5} | {group: score for group, (_, score, _) in runs.found.items()}
     shares = shapley_values(runs.players, values.__getitem__)
     assert shares[first] == shares[copy]
     assert math.fsum(shares.values()) == pytest.approx(values[tuple(runs.players)] - 0.5, abs=1e-15)
@@ -297,24 +305,53 @@ def test_a_copied_hospital_gets_the_same_value_as_its_original(runs):
 
 
 @pytest.mark.slow
-def test_one_round_is_rebuilt_exactly(runs):
+def test_after_one_round_the_guess_of_one_run_is_exact(runs):
     everybody = tuple(runs.players)
-    weights, _, rounds = runs.found[everybody]
-    for group, (own, _, _) in runs.found.items():
-        rebuilt = rebuild_coalition(weights[0], rounds[:1], group)
-        for name, tensor in rebuilt.items():
-            np.testing.assert_allclose(tensor, own[1][name], rtol=0, atol=1e-7)
+    one_run = runs.rounds[everybody][:1]
+    for group, own in runs.rounds.items():
+        guessed, trained = (
+            rebuild_coalition(runs.start, rounds, group) for rounds in (one_run, own[:1])
+        )
+        np.testing.assert_equal(guessed, trained)
+    exact, guessed = (
+        shapley_values(runs.players, lambda g, pick=pick: 0.5 if not g else runs.score(pick(g), g))
+        for pick in (lambda group: runs.rounds[group][:1], lambda group: one_run)
+    )
+    assert exact == guessed
 
 
 @pytest.mark.slow
-def test_everybody_is_rebuilt_exactly_and_fewer_are_not_after_two_rounds(runs):
+def test_after_two_rounds_the_guess_is_exact_for_everybody_alone(runs):
     everybody = tuple(runs.players)
-    weights, _, rounds = runs.found[everybody]
-    assert len(rounds) == 3  # SubstraFL trains once more than it averages
 
     def distance(group):
-        rebuilt = rebuild_coalition(weights[0], rounds[:2], group)
-        return max(np.abs(rebuilt[name] - runs.found[group][0][2][name]).max() for name in rebuilt)
+        guessed, trained = (
+            rebuild_coalition(runs.start, runs.rounds[of], group) for of in (everybody, group)
+        )
+        return max(np.abs(guessed[name] - trained[name]).max() for name in guessed)
 
-    assert distance(everybody) < 1e-6
+    assert distance(everybody) == 0
     assert distance(everybody[-1:]) > 1e-3
+
+
+@pytest.mark.slow
+def test_a_coalition_trains_as_a_simulated_federation_does(tiny_samples, runs):
+    group = tuple(player for player in runs.players if player != "copy")
+    algo = _make()
+    before = _weights(algo)
+    with Federation(tiny_samples) as federation:
+        states, _ = federation.simulate(
+            FedAvg(algo=algo, metric_functions={"auc": auc}), train_on=group, num_rounds=2
+        )
+        simulated = _weights(federation.algos(states)[group[0], 2])
+    ours = rebuild_coalition(runs.start, runs.rounds[group], group)
+    for name, tensor in ours.items():
+        np.testing.assert_allclose(tensor, simulated[name], rtol=0, atol=1e-6)
+        assert not np.array_equal(tensor, before[name])
+
+
+def test_a_coalition_needs_members_and_rounds():
+    with pytest.raises(ValueError, match="at least one hospital"):
+        train_coalition(None, {}, num_rounds=1)
+    with pytest.raises(ValueError, match="num_rounds to be at least 1"):
+        train_coalition(None, {"A": {}}, num_rounds=0)
