@@ -35,7 +35,7 @@ IMAGE_SIZE, SEED = 32, 0  # pixels, to keep the run short; 64 or more in a real 
 
 study = set_up_hospitals("any finding vs none", seed=SEED)
 samples = study.prepare(IMAGE_SIZE)
-hospitals = list(samples)
+hospitals = sorted(samples)
 
 
 def open_films(*splits, of=hospitals):
@@ -43,7 +43,7 @@ def open_films(*splits, of=hospitals):
 
 
 films = {name: open_films("train", of=[name]) for name in hospitals}
-judged = open_films("valid", "test")  # no choice is made on either
+judged = open_films("valid", "test")  # no run chooses anything on them
 sizes = {name: len(own["labels"]) for name, own in films.items()}
 SMALL = min(sizes, key=sizes.get)
 TWIN = f"{SMALL} again"
@@ -57,8 +57,7 @@ print(sizes, "films;", len(judged["labels"]), "films to judge on")
 # The value :math:`v(S)` of a coalition :math:`S` is the AUC of the network that its members train
 # without the others. Nobody trains no network, and **the empty coalition is worth .5, which is
 # chance**. :func:`~helpers.explanation.train_coalition` is federated averaging without clients and
-# tasks, as many short runs are needed. It keeps what was sent, and
-# :func:`~helpers.explanation.rebuild_coalition` adds it up to weights.
+# tasks. It keeps what was sent, and :func:`~helpers.explanation.rebuild_coalition` adds it up.
 
 import copy
 
@@ -111,32 +110,32 @@ def score(rounds, coalition):
 # A run is repeatable: with the same films it gives the same network, to the last bit. So the copy
 # in place of its original needs no run of its own. One is made all the same, to check that.
 
-players = [player for name in hospitals for player in ((name, TWIN) if name == SMALL else (name,))]
+
+def run(coalition, films=films):
+    members = {name: films[name] for name in coalition}
+    return train_coalition(algo, members, num_rounds=N_ROUNDS)
+
+
+players = sorted(films)  # the copy directly after its original
 runs, scores = {}, {}
 for coalition in list_coalitions(players)[1:]:
     same = tuple(SMALL if name == TWIN and SMALL not in coalition else name for name in coalition)
     if same not in runs:
-        members = {name: films[name] for name in same}
-        runs[same] = train_coalition(algo, members, num_rounds=N_ROUNDS)
+        runs[same] = run(same)
         scores[same] = score(runs[same], same)
     scores[coalition] = scores[same]
 
 everybody, pair = tuple(hospitals), (TWIN, hospitals[-1])
-checked = train_coalition(algo, {name: films[name] for name in pair}, num_rounds=N_ROUNDS)
-is_same = bool((score(checked, pair) == scores[pair]).all())
+is_same = bool((score(run(pair), pair) == scores[pair]).all())
 print(f"{len(scores)} coalitions, {len(runs)} runs; the copy trains like its original: {is_same}")
 
 # %%
 # Floor and ceiling. The pooled network makes as many updates as all hospitals together.
 
-pool = {"pool": open_films("train")}
-pooled = train_coalition(make_algo(N_UPDATES * len(hospitals)), pool, num_rounds=N_ROUNDS)
-of_networks = {
-    "untrained": score([], ()),
-    "federated": scores[everybody],
-    "one joins twice": scores[tuple(players)],
-    "pooled": score(pooled, ("pool",)),
-}
+longer = make_algo(N_UPDATES * len(hospitals))
+pooled = train_coalition(longer, {"pool": open_films("train")}, num_rounds=N_ROUNDS)
+of_networks = {"untrained": score([], ()), "federated": scores[everybody]}
+of_networks |= {"one joins twice": scores[tuple(players)], "pooled": score(pooled, ("pool",))}
 aucs = {arm: auc(judged, own) for arm, own in of_networks.items()}
 print({arm: round(value, 3) for arm, value in aucs.items()})
 
@@ -169,14 +168,11 @@ def contribute(scores, players):
 
 
 exact = contribute(scores, hospitals)
-table = exact.pivot(index="hospital", columns="arm", values="value")
-gain = aucs["federated"] - 0.5
-table["by size"] = gain * pd.Series(sizes) / sum(sizes.values())
-show(table.assign(films=sizes).sort_values("films").round(3))
+table = exact.pivot(index="hospital", columns="arm", values="value").assign(films=sizes)
+table["by size"] = (aucs["federated"] - 0.5) * table["films"] / table["films"].sum()
+show(table.sort_values("films").round(3))
 
 # %%
-
-
 from helpers.plots import make_panels, plot_intervals
 
 by_size = table["by size"].rename("value").reset_index().assign(arm="by size")
@@ -197,11 +193,10 @@ show()
 # The same division among five players. The last columns show who gets which part of the pot.
 
 twice = contribute(scores, players)
-parts = {
-    "once": exact[exact["arm"] == "Shapley"].set_index("hospital")["value"],
-    "twice": twice[twice["arm"] == "Shapley"].set_index("hospital")["value"],
-}
-shares = pd.DataFrame(parts).reindex(players)
+games = {"exact": exact, "one joins twice": twice}
+shares = pd.DataFrame(
+    {arm: own.set_index(["arm", "hospital"])["value"]["Shapley"] for arm, own in games.items()}
+)
 show(shares.join((shares / shares.sum()).add_suffix(", part of the pot")).round(3))
 
 # %%
@@ -217,31 +212,24 @@ show(shares.join((shares / shares.sum()).add_suffix(", part of the pot")).round(
 
 BAD = max(sizes, key=sizes.get)
 flipped = {**films[BAD], "labels": 1 - films[BAD]["labels"]}
-members = {name: films[name] for name in hospitals}
-one_run = {
-    "one run": runs[everybody],
-    "labels flipped": train_coalition(algo, members | {BAD: flipped}, num_rounds=N_ROUNDS),
-}
-guesses = {
-    arm: contribute({S: score(run, S) for S in list_coalitions(hospitals)[1:]}, hospitals)
-    for arm, run in one_run.items()
-}
-games = {"four hospitals": exact, "one joins twice": twice, **guesses}
-tidy = pd.concat(
-    [own.rename(columns={"arm": "metric"}).assign(arm=arm) for arm, own in games.items()]
-)
+one_run = {"one run": runs[everybody], "labels flipped": run(hospitals, films | {BAD: flipped})}
+for arm, rounds in one_run.items():
+    guessed = {S: score(rounds, S) for S in list_coalitions(hospitals)[1:]}
+    games[arm] = contribute(guessed, hospitals)
+parts = [own.rename(columns={"arm": "metric"}).assign(arm=arm) for arm, own in games.items()]
+tidy = pd.concat(parts)
 shapley = tidy[tidy["metric"] == "Shapley"]
-panels = {"exact, and from one run": ["four hospitals", "one run"]}
-panels |= {f"{BAD} flips its labels, from one run": ["labels flipped"]}
-for ax, (title, arms) in zip(make_panels(2, height=3.6), panels.items(), strict=True):
-    plot_intervals(shapley[shapley["arm"].isin(arms)], reference=0, ax=ax)
-    ax.set(title=title, xlabel="Shapley's value, AUC")
+
+top, bottom = make_panels(2, height=3.6)
+plot_intervals(shapley[shapley["arm"].isin(["exact", "one run"])], reference=0, ax=top)
+plot_intervals(shapley[shapley["arm"] == "labels flipped"], reference=0, ax=bottom)
+bottom.set(title=f"{BAD} flips its labels, one run", xlabel="Shapley's value, AUC")
 show()
 
 # %%
-# On top, look at the distance between the two marks of a row. It is no error of measurement: both
-# are judged on the same films. Updates of later rounds started from weights that the other
-# hospitals have changed, so that the guess gives a hospital some of the others' work.
+# On top, look at the distance between the two marks of a row; both are judged on the same films.
+# Updates of later rounds started from weights that the other hospitals have changed, so that the
+# guess gives a hospital some of the others' work.
 #
 # Conclusion
 # ----------
@@ -253,8 +241,8 @@ from helpers.results import tidy_facts, write_results
 
 facts = {(arm, "auc"): value for arm, value in aucs.items()}
 facts |= {(name, "films"): size for name, size in sizes.items()}
-facts |= {("four hospitals", "trained"): sum(map(len, list_coalitions(hospitals)))}
-facts |= {("one run", "trained"): len(hospitals)}
+trained = {"exact": sum(map(len, list_coalitions(hospitals))), "one run": len(hospitals)}
+facts |= {(arm, "trained"): number for arm, number in trained.items()}
 tidy = tidy.assign(seed=SEED, round=N_ROUNDS, split="valid and test")
 results = pd.concat([tidy, tidy_facts(facts, seed=SEED, round=N_ROUNDS)], ignore_index=True)
 write_results(results, "what_each_hospital_contributed")
@@ -264,58 +252,50 @@ def say_verdicts(results):
     rows = results.set_index(["arm", "metric", "hospital"])[["value", "low", "high"]].sort_index()
     fact = rows["value"].xs("all", level="hospital")
     auc, films = fact.xs("auc", level="metric") - 0.5, fact.xs("films", level="metric")
-    exact, twice, guess, flipped = (
-        rows.loc[(arm, "Shapley")]
-        for arm in ("four hospitals", "one joins twice", "one run", "labels flipped")
-    )
-    values, guessed, pair = exact["value"], guess["value"], twice["value"]
-    large, small = films.idxmax(), films.idxmin()
-    others, twin = films.index.drop(small), f"{small} again"
+    shapley = rows.xs("Shapley", level="metric")
+    exact, flipped = shapley.loc["exact"], shapley.loc["labels flipped"]
+    arms = ("exact", "one joins twice", "one run")
+    values, pair, guessed = (shapley.loc[arm, "value"] for arm in arms)
+    large, small, twin = films.idxmax(), films.idxmin(), f"{films.idxmin()} again"
+    print(f"Gain over chance {auc['federated']:.3f}; the values add up to {values.sum():.3f}.")
+    print(f"Floor, untrained: {auc['untrained']:+.3f}. Ceiling, pooled: {auc['pooled']:+.3f}.")
+    order = values.corr(films, method="spearman")
     print(
-        f"The gain over chance is {auc['federated']:.3f}; the values add up to {values.sum():.3f}.\n"
-        f"  Floor, untrained: {auc['untrained']:+.3f}. Ceiling, pooled: {auc['pooled']:+.3f}."
-    )
-    correlation = values.corr(films, method="spearman")
-    print(
-        f"In the order of their sizes: {'yes' if correlation > 0.99 else 'NO'}, rank correlation "
-        f"{correlation:+.2f}.\n  {large} has {films[large] / films[small]:.1f} times the films of "
+        f"Larger hospitals contribute more: {'yes' if order > 0.99 else 'NO'}, rank correlation "
+        f"{order:+.2f}.\n  {large} has {films[large] / films[small]:.1f} times the films of "
         f"{small}, and {values[large] / values[small]:.1f} times its value."
     )
-    without = rows.loc[("four hospitals", "leave one out")]
-    print(
-        f"What is lost without a hospital, intervals against zero: {describe_sides(without)};\n"
-        f"  the losses add up to {without['value'].sum() / auc['federated']:.0%} of the gain."
-    )
+    without = rows.loc[("exact", "leave one out")]
+    print(f"What is lost without a hospital, against zero: {describe_sides(without)}.")
+    print(f"  The losses add up to {without['value'].sum() / auc['federated']:.0%} of the gain.")
+    print(f"Copy and original get the same: {'yes' if pair[small] == pair[twin] else 'NO'}.")
+    once, both = values[small] / values.sum(), pair[[small, twin]].sum() / pair.sum()
+    print(f"  {small} gets {once:.0%} of the pot, and {both:.0%} if it joins twice.")
     adds = rows.loc[("one joins twice", "leave one out", twin)]
-    print(
-        f"Copy and original get the same: {'yes' if pair[small] == pair[twin] else 'NO'}. "
-        f"{small} gets {values[small] / values.sum():.0%} of the pot,\n  and "
-        f"{(pair[small] + pair[twin]) / pair.sum():.0%} if it joins twice. The copy changes the "
-        f"AUC by {describe_change(*adds, below='worse', above='better')}.\n"
-        f"  Who gets less for the same films: {(pair[others] < values[others]).sum()} of the "
-        f"{len(others)} others."
-    )
+    print(f"  The copy changes the AUC by {describe_change(*adds, below='worse', above='better')}.")
+    less = (pair[values.index] < values).drop(small)
+    print(f"  Others who get less than before: {less.sum()} of {len(less)}.")
     inside = (exact["low"] <= guessed) & (guessed <= exact["high"])
     print(
-        f"One run instead of {fact['four hospitals', 'trained'] / fact['one run', 'trained']:.0f} "
-        f"times the training: off by up to {(guessed - values).abs().max():.3f}, in the exact "
-        f"interval\n  for {inside.sum()} of {len(inside)}, rank correlation "
+        f"One run, 1/{fact['exact', 'trained'] / fact['one run', 'trained']:.0f} of the training: "
+        f"off by up to {(guessed - values).abs().max():.3f}, in the exact interval for "
+        f"{inside.sum()} of {len(inside)},\n  rank correlation "
         f"{guessed.corr(values, method='spearman'):+.2f}."
     )
-    place = "last" if flipped["value"].idxmin() == large else "NOT last"
+    last = flipped["value"].idxmin() == large
     below = describe_change(*flipped.loc[large], below="below zero", above="ABOVE ZERO")
-    print(f"With flipped labels, {large} is {place}, in one run: {below}.")
+    print(f"With flipped labels {large} is {'last' if last else 'NOT last'}, in one run: {below}.")
 
 
 say_verdicts(results)
 
 # %%
-# One seed, one small network and short runs on synthetic films: intervals cover other patients, but
-# not other trainings, and another seed may order the hospitals differently. A value belongs to the
-# films that judge: a hospital with rare patients is worth little where these are not counted. It
-# depends on who else takes part, and does not say *why* a hospital contributes, what its films
-# cost, or what a fair price is. The guess needs every hospital's own update, which secure
-# aggregation hides from everybody.
+# One seed, one small network, synthetic films. Intervals cover other patients, but not other
+# trainings: while this page was written, other learning rates and numbers of rounds put the
+# hospitals in other orders. A value belongs to a way to train, to the others who take part, and to
+# the films that judge: who has rare patients is worth little where these are not counted. It does
+# not say *why* a hospital contributes, or what a fair price is. The guess needs every hospital's
+# own update, which secure aggregation would hide.
 #
 # References
 # ----------
