@@ -173,19 +173,17 @@ table["by size"] = (aucs["federated"] - 0.5) * table["films"] / table["films"].s
 show(table.sort_values("films").round(3))
 
 # %%
-from helpers.plots import make_panels, plot_intervals
+from helpers.plots import plot_intervals
 
 by_size = table["by size"].rename("value").reset_index().assign(arm="by size")
 compared = pd.concat([exact[exact["arm"] != "alone"], by_size])
-(ax,) = make_panels(1, height=4.2)
-plot_intervals(compared, reference=0, ax=ax)
+ax = plot_intervals(compared, reference=0)
 ax.set(xlabel="AUC")
 show()
 
 # %%
-# *By size* divides the gain in proportion to films. If size decided, those marks would lie on
-# Shapley's. Leave one out lies at zero where the others can replace a hospital: it answers whether
-# a hospital is *needed*, and its parts do not add up to what was gained.
+# *By size* divides the gain in proportion to films. *Leave one out* is near zero where the others
+# can replace a hospital: it shows whether one is needed, and its parts do not add up to the gain.
 #
 # Joining twice
 # -------------
@@ -206,9 +204,11 @@ show(shares.join((shares / shares.sum()).add_suffix(", part of the pot")).round(
 # A guess from one run
 # --------------------
 #
-# Exact values need :math:`2^n - 1` runs. The guess needs one. In the run of all hospitals, every
-# update is known to the :term:`aggregation`, and the network of a coalition is guessed by adding up
-# only its members' updates. The same for a run in which one hospital's labels are **flipped**.
+# Exact values need :math:`2^n - 1` runs, the guess needs one. The :term:`aggregation` knows every
+# update of the run of all hospitals, and guesses a coalition's network by adding up those of its
+# members. The same for a run in which one hospital's labels are **flipped**.
+
+from helpers.plots import make_panels
 
 BAD = max(sizes, key=sizes.get)
 flipped = {**films[BAD], "labels": 1 - films[BAD]["labels"]}
@@ -219,7 +219,6 @@ for arm, rounds in one_run.items():
 parts = [own.rename(columns={"arm": "metric"}).assign(arm=arm) for arm, own in games.items()]
 tidy = pd.concat(parts)
 shapley = tidy[tidy["metric"] == "Shapley"]
-
 top, bottom = make_panels(2, height=3.6)
 plot_intervals(shapley[shapley["arm"].isin(["exact", "one run"])], reference=0, ax=top)
 plot_intervals(shapley[shapley["arm"] == "labels flipped"], reference=0, ax=bottom)
@@ -227,9 +226,8 @@ bottom.set(title=f"{BAD} flips its labels, one run", xlabel="Shapley's value, AU
 show()
 
 # %%
-# On top, look at the distance between the two marks of a row; both are judged on the same films.
-# Updates of later rounds started from weights that the other hospitals have changed, so that the
-# guess gives a hospital some of the others' work.
+# On top, both marks of a row are judged on the same films. Updates of later rounds started from
+# weights that the others have changed, so that the guess gives a hospital some of their work.
 #
 # Conclusion
 # ----------
