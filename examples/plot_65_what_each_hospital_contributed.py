@@ -177,8 +177,7 @@ from helpers.plots import plot_intervals
 
 by_size = table["by size"].rename("value").reset_index().assign(arm="by size")
 compared = pd.concat([exact[exact["arm"] != "alone"], by_size])
-ax = plot_intervals(compared, reference=0)
-ax.set(xlabel="AUC")
+plot_intervals(compared, reference=0).set(xlabel="AUC")
 show()
 
 # %%
