@@ -11,6 +11,7 @@ from substrafl.index_generator import NpIndexGenerator
 from substrafl.strategies.schemas import FedAvgAveragedState
 
 from helpers.algorithms import TFAlgo, TFFedAvgAlgo
+from helpers.algorithms.randomness import get_random_state
 from helpers.algorithms.traces import TracedFunction, Traces
 from helpers.data.dataset import ChestXrayDataset
 
@@ -92,6 +93,17 @@ def is_cached_after_training(algo, data, update):
     """Train for another round, and tell whether the trace was that of the first."""
     train(algo, data, update)
     return is_cached(algo)
+
+
+def test_what_is_traced_ahead_serves_all_copies_and_changes_no_bit(data):
+    update = train(make(), data)
+    algo = make()
+    before = get_random_state()
+    algo.trace({name: values[:1] for name, values in data.items()})  # of any hospital
+    np.testing.assert_equal(get_random_state(), before)
+    copies = [copy.deepcopy(algo) for _ in range(2)]
+    np.testing.assert_equal([train(one, data) for one in (*copies, algo)], [update] * 3)
+    assert all(is_cached(one) and "prediction" in one._traces for one in copies)
 
 
 def test_a_saved_trace_computes_the_same_bits(data, tmp_path):
