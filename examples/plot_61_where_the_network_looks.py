@@ -113,8 +113,8 @@ show(about.groupby("findings")["area"].agg(["size", "mean"]).round(3))
 # film :footcite:p:`smilkov2017`: which pixels, made brighter, would raise the answer? *Integrated
 # gradients* share the difference between the answers to this film and to the average healthy film
 # among the pixels :footcite:p:`sundararajan2017`. *Occlusion* covers a square with the average
-# film :footcite:p:`zeiler2014`. *Grad-CAM* shows where the last features are that speak for a finding
-# :footcite:p:`selvaraju2017`; here they have 5 × 5 places.
+# film :footcite:p:`zeiler2014`. *Grad-CAM* shows where the last features are that speak for a
+# finding :footcite:p:`selvaraju2017`; here they have 5 × 5 places.
 
 from helpers.explanation import explain
 
