@@ -3,14 +3,14 @@ Where the network looks
 =======================
 
 Four hospitals have trained one network, and it finds most films with a :term:`finding`. Does it
-look at the finding? An **attribution** map says how much each pixel contributed to the answer. On
-synthetic films the place of a finding is known exactly, so that a map can be right or wrong.
+look at the finding? A map of :term:`attribution` says how much each pixel contributed to the
+answer. On synthetic films the place of a finding is known, so that a map can be right or wrong.
 
 We will:
 
 1. train a federated network, and one hospital's network for comparison,
 2. draw the maps of four methods beside the films,
-3. play the **pointing game** :footcite:p:`zhang2018`: is the highest pixel of a map in the finding?
+3. play the :term:`pointing game` :footcite:p:`zhang2018`: is a map's highest pixel in the finding?
 4. repeat it with networks that know nothing.
 
 The ceiling is the true mask of the finding, which always hits. The floor is the federated network
@@ -168,8 +168,8 @@ hits["blind guess", "floor"] = np.where(masks.any(axis=(1, 2)), about["area"], n
 
 pair = {"federated": maps["federated"], "shuffled": shuffled[0]}
 columns = {
-    f"{name.replace('_', ' ')},\n{arm}".replace(" g", "\ng"): own[name][rows[:2]]
-    for name in ("smoothgrad", "integrated_gradients")
+    f"{title},\n{arm}": own[name][rows[:2]]
+    for name, title in {"smoothgrad": "smoothgrad", "integrated_gradients": "integrated"}.items()
     for arm, own in pair.items()
 }
 plot_maps(films[rows[:2]], columns, masks=masks[rows[:2]], titles=list(about["findings"][rows[:2]]))
@@ -184,17 +184,13 @@ show()
 
 from helpers.evaluation import bootstrap_mean, describe_change
 
-patients = about["patient"]
-facts = {key: bootstrap_mean(own, patients) for key, own in hits.items()}
+guess = hits["blind guess", "floor"]
 for name in METHODS:
-    ours = hits[name, "federated"]
-    facts[name, "excess over shuffled"] = bootstrap_mean(ours - hits[name, "shuffled"], patients)
-    facts[name, "excess over one hospital"] = bootstrap_mean(
-        ours - hits[name, "one hospital"], patients
-    )
-    facts[name, "shuffled less guess"] = bootstrap_mean(
-        hits[name, "shuffled"] - hits["blind guess", "floor"], patients
-    )
+    ours, floor = hits[name, "federated"], hits[name, "shuffled"]
+    hits[name, "excess over shuffled"] = ours - floor
+    hits[name, "excess over one hospital"] = ours - hits[name, "one hospital"]
+    hits[name, "shuffled less guess"] = floor - guess
+facts = {key: bootstrap_mean(own, about["patient"]) for key, own in hits.items()}
 table = pd.Series({key: interval.value for key, interval in facts.items()}).unstack()
 order = ["federated", "one hospital", "shuffled", "excess over shuffled"]
 show(table.loc[list(METHODS), order].round(3))
@@ -216,12 +212,12 @@ show()
 # The grey line is the blind guess. How often each finding is hit by the federated network:
 
 by_finding = pd.DataFrame({name: hits[name, "federated"] for name in METHODS})
-show(
-    by_finding.groupby(about["findings"])
-    .mean()
-    .round(2)
-    .assign(films=about["findings"].value_counts())
-)
+by_finding = by_finding.groupby(about["findings"]).mean().round(2)
+show(by_finding.assign(films=about["findings"].value_counts()))
+
+# %%
+# A pneumothorax is *darker* than lung. No signed gradient can be positive there for a network that
+# knows this: making its pixels brighter lowers the answer.
 
 # %%
 # Conclusion

@@ -148,12 +148,13 @@ from helpers.explanation import explain, shuffle_weights
 from helpers.plots import plot_maps
 
 kept = table["change of weights"].abs().dropna()
-shuffled, few, columns = shuffle_weights(network, SEED), films[:3], {}
+shuffled, columns = shuffle_weights(network, SEED), {}
+rows = np.linspace(0, len(films) - 1, 3).astype(int)
 for name in (kept.idxmin(), kept.idxmax()):
     for arm, model in (("trained", network), ("shuffled", shuffled)):
-        own = explain(model, few, name, **how, **METHODS[name])
+        own = explain(model, films[rows], name, **how, **METHODS[name])
         columns[f"{name},\n{arm}"] = own
-plot_maps(few, columns, masks=masks[:3], titles=[name[:14] for name in about["findings"][:3]])
+plot_maps(films[rows], columns, masks=masks[rows], titles=list(about["findings"][rows]))
 show()
 
 # %%
