@@ -34,6 +34,8 @@ SECONDS = {
     "plot_51_audit_without_pooling": 20,
     "plot_52_weights_and_thresholds": 135,
     "plot_53_calibration_and_alarms": 45,
+    "plot_61_where_the_network_looks": 45,
+    "plot_62_can_a_heat_map_be_trusted": 55,
     "plot_91_exactness": 50,
     "plot_92_what_local_mode_costs": 105,
 }

@@ -16,6 +16,7 @@ from helpers.data.hospitals import shuffle_hospitals as shuffle_hospitals
 from helpers.data.hospitals import split_patients as split_patients
 from helpers.data.images import read_image as read_image
 from helpers.data.images import resize_image as resize_image
+from helpers.data.masks import read_masks as read_masks
 from helpers.data.radiographs import Radiographs as Radiographs
 from helpers.data.radiographs import read_radiographs as read_radiographs
 from helpers.data.report import Report as Report

@@ -6,10 +6,14 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.data.layouts import entry_csvs, list_folder, list_images, match_images
-from helpers.data.metadata import drop_duplicates, read_metadata
+from helpers.data.metadata import FINDINGS, drop_duplicates, read_metadata
 from helpers.data.report import Report
-from helpers.data.text_files import read_text
+from helpers.data.text_files import read_rows, read_text
 
+BOXES = "BBox_List_2017.csv"
+BOXED_SIZE = 1024  # height and width, in pixels, of the images that the boxes were drawn on
+_BOX = ("image", "finding", "x", "y", "width", "height")
+_BOX_SPELLINGS = {"Infiltrate": "Infiltration"}
 _LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
 
 
@@ -50,6 +54,44 @@ def read_nih(source: Path, report: Report) -> pd.DataFrame:
     )
     report.note(f"image not named in {entries[0]} left out", surplus)
     return match_images(table, paths, report, entries[0])
+
+
+def read_boxes(source: Path) -> pd.DataFrame:
+    """Read the boxes that radiologists drew around findings, if the file is in the folder.
+
+    Parameters
+    ----------
+    source : pathlib.Path
+        Folder in NIH's layout; ``BBox_List_2017.csv`` is searched in it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per box: ``image`` (file name), ``finding``, and ``x``, ``y`` (the left upper
+        corner), ``width`` and ``height`` in pixels of NIH's images, which have 1024 × 1024. No row
+        without the file.
+
+    Raises
+    ------
+    ValueError
+        If a line has no numbers where the box should be, or an unknown finding.
+    """
+    path = source / BOXES
+    rows = read_rows(path, Report())[1] if path.is_file() else []
+    boxes = []
+    for line, (image, finding, *numbers) in rows:
+        finding = _BOX_SPELLINGS.get(finding, finding)
+        try:
+            x, y, width, height = map(float, numbers[:4])
+        except ValueError:
+            width = height = 0.0
+        if not (width > 0 and height > 0) or finding not in FINDINGS:
+            raise ValueError(
+                f"Expected a film, a finding of NIH, and x, y, width and height in line {line} of "
+                f"{BOXES}. Received {[image, finding, *numbers]}. Download the file again."
+            )
+        boxes.append((image, finding, x, y, width, height))
+    return pd.DataFrame(boxes, columns=list(_BOX))
 
 
 def _image_folders(source: Path) -> list[str]:

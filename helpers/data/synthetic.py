@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import pairwise
@@ -27,9 +28,9 @@ from tqdm.auto import tqdm
 
 from helpers.data.arguments import check_integer
 from helpers.data.cache import cache_folder, writing_to
-from helpers.phantom.anatomy import draw_anatomy, draw_pose
+from helpers.phantom.anatomy import Anatomy, Pose, draw_anatomy, draw_pose
 from helpers.phantom.film import expose
-from helpers.phantom.findings import draw_lesions
+from helpers.phantom.findings import Lesions, draw_lesions
 from helpers.phantom.marker import add_marker
 from helpers.phantom.population import HOSPITALS, FilmRecord, draw_films
 from helpers.phantom.shapes import FIELD
@@ -156,7 +157,7 @@ def tabulate_films(films: list[FilmRecord]) -> pd.DataFrame:
     """
     return pd.DataFrame(
         {
-            "image": [_film_name(film) for film in films],
+            "image": [name_film(film) for film in films],
             "patient": [str(film.patient) for film in films],
             "hospital": [film.hospital.name for film in films],
             "sex": ["F" if film.female else "M" for film in films],
@@ -208,7 +209,7 @@ def _render(folder, films, size, seed):
     with threadpool_limits(1, "blas"):
         for film in films:
             picture = Image.fromarray(render_film(film, size, seed))
-            picture.save(folder / "images" / _film_name(film), compress_level=1)
+            picture.save(folder / "images" / name_film(film), compress_level=1)
             yield film
 
 
@@ -273,8 +274,8 @@ except OSError as error:
 """
 
 
-def _film_name(film):
-    """File name of a film as NIH writes it, ``00000012_003.png``."""
+def name_film(film: FilmRecord) -> str:
+    """Name the file of a film as NIH does, ``00000012_003.png``."""
     return f"{film.patient:08d}_{film.follow_up:03d}.png"
 
 
@@ -283,17 +284,56 @@ def _csv_line(film, size):
     labels = "|".join(film.findings) or "No Finding"
     spacing = f"{FIELD * 10 / size:.3f}"
     return (
-        f"{_film_name(film)},{labels},{film.follow_up},{film.patient},{film.age},"
+        f"{name_film(film)},{labels},{film.follow_up},{film.patient},{film.age},"
         f"{'F' if film.female else 'M'},{film.view},{size},{size},{spacing},{spacing},"
         f"{film.hospital.name}"
     )
 
 
-def render_film(film: FilmRecord, size: int, seed: int) -> np.ndarray:
-    """Render one film.
+def draw_chest(
+    film: FilmRecord, seed: int, findings: Iterable[str] | None = None
+) -> tuple[Anatomy, Pose, Lesions, np.random.Generator]:
+    """Draw the patient, the pose and the abnormalities of one film.
 
     Anatomy and lesions are drawn from the patient's own streams, so they persist over the
     follow-ups; pose, severity, exposure and noise are drawn for each film.
+
+    Parameters
+    ----------
+    film : FilmRecord
+        Who, where and with which findings.
+    seed : int
+        Seed of the collection.
+    findings : iterable of str, optional
+        Other findings than those of the film; each has the same shape with and without the others.
+
+    Returns
+    -------
+    anatomy : Anatomy
+        The patient.
+    pose : Pose
+        How the patient stands or lies.
+    lesions : Lesions
+        The abnormalities.
+    rng : numpy.random.Generator
+        The film's generator, which draws marker, exposure and noise next.
+    """
+    rng = np.random.default_rng([seed, _FILM, film.patient, film.follow_up])
+    anatomy = draw_anatomy(
+        np.random.default_rng([seed, _ANATOMY, film.patient]), film.first_age, film.female
+    )
+    pose = draw_pose(rng, film.view)
+    growth = np.exp(rng.normal(0, 0.12))
+
+    def rng_of(finding):
+        return np.random.default_rng([seed, _LESION, film.patient, *finding.encode()])
+
+    findings = film.findings if findings is None else findings
+    return anatomy, pose, draw_lesions(rng_of, findings, anatomy, growth), rng
+
+
+def render_film(film: FilmRecord, size: int, seed: int) -> np.ndarray:
+    """Render one film.
 
     Parameters
     ----------
@@ -309,17 +349,7 @@ def render_film(film: FilmRecord, size: int, seed: int) -> np.ndarray:
     ndarray of uint8, shape (size, size)
         Dense is bright.
     """
-    rng = np.random.default_rng([seed, _FILM, film.patient, film.follow_up])
-    anatomy = draw_anatomy(
-        np.random.default_rng([seed, _ANATOMY, film.patient]), film.first_age, film.female
-    )
-    pose = draw_pose(rng, film.view)
-    growth = np.exp(rng.normal(0, 0.12))
-
-    def rng_of(finding):
-        return np.random.default_rng([seed, _LESION, film.patient, *finding.encode()])
-
-    lesions = draw_lesions(rng_of, film.findings, anatomy, growth)
+    anatomy, pose, lesions, rng = draw_chest(film, seed)
     # One and a half times as many rays as pixels in each direction keep edges smooth.
     integral = project_chest(anatomy, pose, lesions, (3 * size + 1) // 2)
     add_marker(integral, film.hospital.marker, rng)

@@ -25,6 +25,7 @@ from helpers.evaluation.gains import tidy_gains as tidy_gains
 from helpers.evaluation.intervals import Interval as Interval
 from helpers.evaluation.intervals import bootstrap_difference as bootstrap_difference
 from helpers.evaluation.intervals import bootstrap_fit as bootstrap_fit
+from helpers.evaluation.intervals import bootstrap_mean as bootstrap_mean
 from helpers.evaluation.intervals import bootstrap_patients as bootstrap_patients
 from helpers.evaluation.intervals import compare_at_hospitals as compare_at_hospitals
 from helpers.evaluation.intervals import describe_change as describe_change

@@ -266,6 +266,47 @@ def bootstrap_patients(
     return interval_of(value, draws, level=level)
 
 
+def bootstrap_mean(
+    values: ArrayLike, patients: ArrayLike, *, n: int = 1000, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Average a number that every film has, with its interval over patients.
+
+    Parameters
+    ----------
+    values : array of float, shape (n_films,)
+        One number for each film. Films where it is NaN do not count.
+    patients : array, shape (n_films,)
+        Patient of each film.
+    n, seed, level
+        As for :func:`bootstrap_patients`.
+
+    Returns
+    -------
+    Interval
+        ``value``, ``low`` and ``high``; all NaN if no film counts.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+
+    Examples
+    --------
+    >>> interval = bootstrap_mean([0.0, 1.0, 1.0, np.nan] * 20, range(80), n=200)
+    >>> round(interval.value, 3), interval.low < interval.value < interval.high
+    (0.667, True)
+    """
+    values = np.ravel(np.asarray(values, dtype=float))
+    patients = np.ravel(np.asarray(patients, dtype=object))
+    check_length(patients, "patient", values, "values")
+    known = ~np.isnan(values)
+    if not known.any():
+        return Interval(np.nan, np.nan, np.nan)
+    values, patients = values[known], patients[known]
+    draws = [values[films].mean() for films in resample_patients(patients, n=n, seed=seed)]
+    return interval_of(values.mean(), draws, level=level)
+
+
 def bootstrap_difference(
     metric: Callable[..., float],
     labels: Labels,
