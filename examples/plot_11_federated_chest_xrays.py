@@ -49,7 +49,7 @@ from helpers.algorithms import TFFedAvgAlgo
 from helpers.data import ChestXrayDataset
 from helpers.models import augment, build_cnn
 
-N_UPDATES = 20  # batches of 32 films in a round, at each hospital
+N_UPDATES = 40  # batches of 32 films in a round, at each hospital
 build = functools.partial(build_cnn, IMAGE_SIZE)
 if not study.radiographs.is_synthetic:
     build = augment(build)  # real films differ in position, brightness and contrast
@@ -175,7 +175,7 @@ def train_federated(num_rounds):
 
 
 # %%
-# How many rounds? Until the hospitals' mean validation AUC has not risen in four evaluations; the
+# How many rounds? Until the hospitals' mean validation AUC has not risen in two evaluations; the
 # best round is kept. A compute plan cannot grow, but a longer one continues a shorter one, as
 # finished tasks are cached. Any hospital can download the model of a round, inside the algorithm.
 
@@ -183,9 +183,9 @@ from substrafl.model_loading import download_algo_state
 
 from helpers.evaluation import find_best_round, train_until_best
 
-PATIENCE = 4  # evaluations
+PATIENCE = 2  # evaluations
 compute_plan, curve, best = train_until_best(
-    train_federated, step=12, max_rounds=36, patience=PATIENCE
+    train_federated, step=6, max_rounds=24, patience=PATIENCE
 )
 federated = download_algo_state(lead, compute_plan.key, round_idx=best.round)
 n_rounds = int(curve["round"].max())
