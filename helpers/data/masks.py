@@ -26,8 +26,8 @@ SHARE = 0.25  # of a shadow's greatest strength, above which a pixel belongs to 
 def read_masks(radiographs: Radiographs, images: Iterable[str], size: int) -> dict[str, np.ndarray]:
     """Return the masks of some films, as large as a network receives the films.
 
-    Those of synthetic films are drawn anew from the seed of the collection, see :func:`draw_masks`.
-    Those of NIH's films are the boxes of ``BBox_List_2017.csv``, if it is in the folder.
+    Those of synthetic films are drawn anew from the seed of the collection, see
+    :func:`helpers.data.masks.draw_masks`. Those of NIH's films are the boxes of ``BBox_List_2017.csv``, if it is in the folder.
 
     Parameters
     ----------
