@@ -111,7 +111,7 @@ METHODS = {
     "grad_cam": {},
     "occlusion": {},
     "rise": {"nb_samples": 200},  # 4,000 or more in a real study
-    "kernel_shap": {"nsamples": 128},  # 2,000 or more
+    "kernel_shap": {"nsamples": 200},  # 2,000 or more
 }
 how = {"background": background, "seed": SEED}
 judged = assess(network, films, masks, about["patient"], METHODS, **how)
