@@ -256,6 +256,12 @@ def say_verdicts(results):
     best = ours["value"].idxmax()
     word = "in at least" if ours["value"][best] >= 0.8 else "NOT in at least"
     print(f"The best method, {best}, hits {word} 80 % of the films.")
+    fair = ours["value"][floor["low"].reindex(ours.index) <= 0]
+    if len(fair):
+        print(
+            "The best method whose maps of shuffled weights hit no more often than a guess is "
+            f"{fair.idxmax()}, with {fair.max():.3f}."
+        )
     no_network = table.loc[("no network", "difference"), "value"]
     print(f"The difference from the average film, without any network, hits in {no_network:.3f}.")
 

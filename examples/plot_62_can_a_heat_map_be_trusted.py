@@ -100,6 +100,7 @@ print(f"{len(films)} films of {about['patient'].nunique()} patients")
 
 from helpers.explanation import MEASURES, assess
 
+# sphinx_gallery_parallel = False
 METHODS = {
     "saliency": {},
     "gradient_input": {},
@@ -122,7 +123,7 @@ show(table.assign(**{"seconds per film": seconds}).round(3))
 # %%
 # Deletion and insertion are probabilities; of *random* and *mask*, which are no methods, the last
 # two measures have no value. A map of RISE has an offset, the mean logit, so that its sums count
-# tiles: its fidelity suffers from that.
+# tiles: its fidelity suffers from that. Seconds include preparing the method, once for all films.
 
 from helpers.plots import make_panels, plot_intervals
 

@@ -26,8 +26,9 @@ SHARE = 0.25  # of a shadow's greatest strength, above which a pixel belongs to 
 def read_masks(radiographs: Radiographs, images: Iterable[str], size: int) -> dict[str, np.ndarray]:
     """Return the masks of some films, as large as a network receives the films.
 
-    Those of synthetic films are drawn anew from the seed of the collection, see :func:`draw_masks`.
-    Those of NIH's films are the boxes of ``BBox_List_2017.csv``, if it is in the folder.
+    Those of synthetic films are drawn anew from the seed of the collection, see
+    :func:`helpers.data.masks.draw_masks`. Those of NIH's films are the boxes of
+    ``BBox_List_2017.csv``, if it is in the folder.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def read_masks(radiographs: Radiographs, images: Iterable[str], size: int) -> di
     --------
     >>> from helpers.data import make_radiographs, read_radiographs
     >>> radiographs = read_radiographs(make_radiographs(n_films=20, size=32))
-    NIH ChestX-ray14 layout: 20 films of 8 patients in 'synthetic-v1-20-films-32px-seed0'.
+    NIH ChestX-ray14 layout: 20 films of 10 patients in 'synthetic-v1-20-films-32px-seed0'.
     >>> masks = read_masks(radiographs, radiographs.table["image"], 32)
     >>> masks["heart"].shape, bool(masks["heart"].any(axis=(1, 2)).all())
     ((20, 32, 32), True)

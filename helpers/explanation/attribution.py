@@ -54,7 +54,7 @@ _DEEP_SHAP_KNOWS = (
 
 
 class Method(NamedTuple):
-    """One row of :data:`METHODS`.
+    """One row of :data:`helpers.explanation.METHODS`.
 
     Attributes
     ----------
