@@ -9,7 +9,7 @@ agree. Which methods pass which test?
 We will:
 
 1. train a federated network, and choose films whose finding is known to the pixel,
-2. judge ten methods by eight measures, with intervals over patients and seconds per film,
+2. judge eight methods by eight measures, with intervals over patients and seconds per film,
 3. look at the methods that change most and least when the network's weights are shuffled,
 4. ask whether the measures agree with each other.
 
@@ -100,13 +100,10 @@ print(f"{len(films)} films of {about['patient'].nunique()} patients")
 
 from helpers.explanation import MEASURES, assess
 
-# sphinx_gallery_parallel = False
 METHODS = {
     "saliency": {},
-    "gradient_input": {},
     "guided_backprop": {},
     "smoothgrad": {"nb_samples": 20},  # few, to keep the run short; 50 or more in a real study
-    "square_grad": {"nb_samples": 20},
     "integrated_gradients": {"steps": 20},
     "grad_cam": {},
     "occlusion": {},
@@ -123,7 +120,8 @@ show(table.assign(**{"seconds per film": seconds}).round(3))
 # %%
 # Deletion and insertion are probabilities; of *random* and *mask*, which are no methods, the last
 # two measures have no value. A map of RISE has an offset, the mean logit, so that its sums count
-# tiles: its fidelity suffers from that. Seconds include preparing the method, once for all films.
+# tiles: its fidelity suffers from that. Seconds include preparing the method, once for all films;
+# other pages may run beside it.
 
 from helpers.plots import make_panels, plot_intervals
 
