@@ -152,7 +152,7 @@ rows = np.linspace(0, len(films) - 1, 3).astype(int)
 for name in (kept.idxmin(), kept.idxmax()):
     for arm, model in (("trained", network), ("shuffled", shuffled)):
         own = explain(model, films[rows], name, **how, **METHODS[name])
-        columns[f"{name},\n{arm}"] = own
+        columns[name.replace("_", "\n") + f",\n{arm}"] = own
 plot_maps(films[rows], columns, masks=masks[rows], titles=list(about["findings"][rows]))
 show()
 
