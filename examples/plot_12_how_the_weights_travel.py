@@ -150,7 +150,6 @@ print(f"tensors in which a hospital differs from {first} at the end of a task: {
 # set back, and the next task adds the same average everywhere. In the picture, all weights of a
 # model are one point, projected on the plane on which the points of this run lie farthest apart.
 
-
 from helpers.plots import animate_weights, plot_distances
 
 updates = {h: [sent[h, r].parameters_update for r in range(N_ROUNDS)] for h in hospitals}

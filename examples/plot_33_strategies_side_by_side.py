@@ -24,9 +24,8 @@ the ceiling. The corrections should help most where hospitals differ most.
 # distribution :footcite:p:`hsu2019`. With a concentration α of 0.1 hospitals have almost one class
 # each; with an infinite α they are IID.
 #
-# This page runs one seed, one α and a part of the strategies whenever the site is built. Five seeds
-# and all of them are a **study**: ``make studies`` runs the same page with each, and the page shows
-# their table.
+# The build runs one seed, one α and some strategies. Five seeds and all of them are a **study**:
+# ``make studies`` runs this page with each, and the page shows their table.
 
 import numpy as np
 import pandas as pd
@@ -187,10 +186,10 @@ def run(federation, skew, arm, train_on):
             rows.append((SEED, best.round, arm, "everyone", "test", metric, value, skew))
 
 
-LIVE_ARMS = list(CHOICES) if is_study() else ["FedAvg", "Scaffold", "alone", "pooled"]
+arms = list(CHOICES) if is_study() else ["FedAvg", "Scaffold", "alone", "pooled"]
 for skew, (samples, counts) in prepared.items():
     with Federation(samples) as federation:
-        for arm in LIVE_ARMS:
+        for arm in arms:
             alone = [counts.sum(axis=1).idxmax()]
             train_on = {"alone": alone, "pooled": ["pool"]}.get(arm, list(counts.index))
             run(federation, skew, arm, train_on)
@@ -198,7 +197,6 @@ for skew, (samples, counts) in prepared.items():
 # %%
 # Validation curves
 # -----------------
-
 
 from helpers.plots import plot_intervals, plot_rounds
 

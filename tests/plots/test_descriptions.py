@@ -149,6 +149,7 @@ def test_a_figure_says_what_it_shows(name):
 
 def test_every_plot_is_described():
     others = {"plot_shares", "plot_trade_off", "plot_timelines"}  # below
+    others |= {"plot_maps"}  # test_maps.py
     assert {name for name in dir(plots) if name.startswith("plot_")} == {*CASES, *others}
 
 
