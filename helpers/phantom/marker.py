@@ -67,7 +67,7 @@ def burn_marker(
     films : ndarray of uint8, shape (n, size, size, 1)
         Square films; they are not changed.
     style : {"plain", "ringed", "boxed", "tilted"}, default="boxed"
-        A key of :data:`STYLES`.
+        Its shape.
     seed : int, default=0
         Seed of the positions, drawn for each film by its number.
 
