@@ -12,6 +12,10 @@ from helpers.explanation.contribution import list_coalitions as list_coalitions
 from helpers.explanation.contribution import rebuild_coalition as rebuild_coalition
 from helpers.explanation.contribution import shapley_values as shapley_values
 from helpers.explanation.contribution import train_coalition as train_coalition
+from helpers.explanation.inside import FilmMean as FilmMean
+from helpers.explanation.inside import MeanInside as MeanInside
+from helpers.explanation.inside import collect_means as collect_means
+from helpers.explanation.inside import pool_means as pool_means
 from helpers.explanation.quality import MEASURES as MEASURES
 from helpers.explanation.quality import add_noise as add_noise
 from helpers.explanation.quality import assess as assess

@@ -253,7 +253,9 @@ class Federation:
         experiment = self._experiment(strategy, train_on, test_on, split, num_rounds, eval_every)
         local_code = check_local_code(strategy, local_code, task_variables(self._pass_env))
         if self._runner:
-            self._runner.use_cache = self._use_cache and _is_seeded(strategy.algo)
+            self._runner.use_cache = self._use_cache and _is_seeded(
+                getattr(strategy, "algo", strategy)
+            )
             self._runner.start()
         with working_in(self.folder):
             compute_plan = execute_experiment(
