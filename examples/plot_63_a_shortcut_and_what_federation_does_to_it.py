@@ -276,11 +276,9 @@ def say_verdicts(results):
         print(f"{name}: federation leaves {left:.0%} of the effect; round by round it {fades}.")
     before = value["averaged"][f"{size.idxmax()} marks"].iloc[-2]
     own = value["before averaging"].groupby("arm").last()
-    others = own.drop(size.idxmax())
+    others, moved = own.drop(size.idxmax()), own[size.idxmax()]
     weaker = "weaken" if others.max() < before else "do NOT all weaken"
-    print(
-        f"In the last round {size.idxmax()} moves the effect from {before:.1f} to {own.max():.1f}."
-    )
+    print(f"In the last round {size.idxmax()} moves the effect from {before:.1f} to {moved:.1f}.")
     print(f"The others {weaker} it, to {others.min():.1f} up to {others.max():.1f}.")
     behind, share = value["films inside"]["all"], value["mean map in corner"]["all"]
     print(f"Inside: {share:.0%} of the mean map of {behind:.0f} films is in the corner.")
