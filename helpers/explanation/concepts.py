@@ -270,8 +270,9 @@ def visualize_channels(
     module = importlib.import_module("xplique.features_visualizations")
     with _seeded(seed):
         objective = module.Objective.channel(model, layer, channels)
-        settings = {"nb_steps": steps, "custom_shape": None, "transformations": None}
-        images, _ = module.optimize(objective, **settings)
+        # Shifted at random in every step, or strides leave a pattern of dots.
+        settings = {"use_fft": False, "transformations": module.random_jitter(2)}
+        images, _ = module.optimize(objective, nb_steps=steps, custom_shape=None, **settings)
     return np.asarray(images[-1], np.float32)
 
 
