@@ -6,6 +6,12 @@ Importing it needs neither Xplique nor shap; a method says what to install.
 from helpers.explanation.attribution import METHODS as METHODS
 from helpers.explanation.attribution import explain as explain
 from helpers.explanation.attribution import find_layer as find_layer
+from helpers.explanation.concepts import ConceptTest as ConceptTest
+from helpers.explanation.concepts import FoundConcepts as FoundConcepts
+from helpers.explanation.concepts import activate_channels as activate_channels
+from helpers.explanation.concepts import find_concepts as find_concepts
+from helpers.explanation.concepts import judge_concept as judge_concept
+from helpers.explanation.concepts import visualize_channels as visualize_channels
 from helpers.explanation.contribution import bootstrap_contributions as bootstrap_contributions
 from helpers.explanation.contribution import leave_one_out as leave_one_out
 from helpers.explanation.contribution import list_coalitions as list_coalitions
