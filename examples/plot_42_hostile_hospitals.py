@@ -63,6 +63,7 @@ from helpers.data import ChestXrayDataset
 from helpers.evaluation import auc
 from helpers.local_mode import Federation
 from helpers.models import build_small_cnn
+from helpers.openers.chest_xray_opener import ChestXrayOpener
 
 set_logging_level(logging.ERROR)
 N_ROUNDS = 8  # enough to see a collapse; in a real study, train until the AUC no longer rises
@@ -75,6 +76,7 @@ algo = TFFedAvgAlgo(
     dataset=ChestXrayDataset,
     seed=SEED,
 )
+algo.trace(ChestXrayOpener().get_data([samples[ATTACKER]["train"]]))  # once, not in every run
 everyone = {"test": [samples[hospital]["test"] for hospital in hospitals]}
 federation = Federation(samples | {"everyone": everyone})
 
