@@ -4,11 +4,12 @@ The methods are those of Xplique and shap; here are the table of them, and what 
 the films that stand for *nothing to see*, batches, seeds, and maps of one kind.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -21,8 +22,8 @@ from helpers.data.arguments import check_integer
 # What installs a package; Xplique's own metadata would bring TensorFlow with CUDA.
 INSTALL = {
     "shap": "pip install shap",
-    "xplique": "pip install --no-deps xplique==2.0.2 && pip install deprecated scikit-image "
-    "opencv-python-headless",
+    "xplique": "pip install --no-deps xplique==2.0.2 && pip install deprecated einops scikit-image "
+    "opencv-python-headless 'tensorflow-probability[tf]'",
 }
 _ACTIVATIONS = (
     keras.layers.Activation,
@@ -317,12 +318,7 @@ def explain(
             "Expected a network with finite outputs. Received NaN or infinity: its training "
             "diverged, so that there is nothing to explain."
         )
-    state = get_random_state()
-    keras.utils.set_random_seed(check_integer("seed", seed, 0))
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # every model is traced anew, which it warns of
-    try:
+    with seeded(seed):
         explain_batch = chosen.start(setup)
         parts = []
         with tqdm(total=len(films), desc=method, unit="film", disable=None) as progress:
@@ -330,9 +326,6 @@ def explain(
                 part = films[place : place + batch_size]
                 parts.append(np.asarray(explain_batch(part), np.float32).reshape(part.shape[:3]))
                 progress.update(len(part))
-    finally:
-        logger.setLevel(level)
-        set_random_state(state)
     maps = np.concatenate(parts)
     if method.startswith("grad_cam"):
         np.maximum(maps, 0, out=maps)  # its definition; enlarging it overshoots
@@ -443,6 +436,37 @@ def check_films(films: np.ndarray, model: keras.Model) -> np.ndarray:
             f"{highest:.4g}. Divide by 255, and do not standardize: the network does what it needs."
         )
     return films
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed what a library draws and mute TensorFlow's warnings; restore both afterwards.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of Python, NumPy, TensorFlow and Keras, at least 0.
+
+    Yields
+    ------
+    None
+        Nothing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the seed is not a whole number of at least 0.
+    """
+    check_integer("seed", seed, 0)
+    state, logger = get_random_state(), logging.getLogger("tensorflow")
+    level = logger.level
+    keras.utils.set_random_seed(seed)
+    logger.setLevel(logging.ERROR)  # every model is traced anew, which it warns of
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        set_random_state(state)
 
 
 def find_package(name: str) -> None:

@@ -6,7 +6,6 @@ seeds, and checks.
 
 import contextlib
 import importlib
-import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -15,9 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from helpers.algorithms.randomness import get_random_state, set_random_state
 from helpers.data.arguments import check_integer
-from helpers.explanation.attribution import check_films, find_layer, find_package
+from helpers.explanation.attribution import check_films, find_layer, find_package, seeded
 
 MINIMUM = 10  # films with a concept, and without it
 
@@ -327,17 +325,8 @@ class _Identity:
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed what the library draws, mute its tracing, and restore both."""
-    state = get_random_state()
-    keras.utils.set_random_seed(check_integer("seed", seed, 0))
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # every model is traced anew, which it warns of
-    try:
-        with warnings.catch_warnings():
-            # A model of a list of one input, which Xplique builds and calls without the list.
-            warnings.filterwarnings("ignore", "The structure of `inputs`", UserWarning)
-            yield
-    finally:
-        logger.setLevel(level)
-        set_random_state(state)
+    """Seed what Xplique draws, and mute a warning about models that it builds itself."""
+    with seeded(seed), warnings.catch_warnings():
+        # A model of a list of one input, which Xplique builds and calls without the list.
+        warnings.filterwarnings("ignore", "The structure of `inputs`", UserWarning)
+        yield
