@@ -120,3 +120,12 @@ $(VENV)/.requirements: .requirements.lock
 $(VENV)/.installed: $(VENV)/.requirements pyproject.toml
 	$(PY) -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# A tool with many requirements of its own has an environment of its own: .tools/NAME.lock, compiled
+# from .tools/NAME.txt as the lock above is. The targets that need it name its stamp.
+TOOL = $(VENV)/tools/$(1)/.installed
+$(VENV)/tools/%/.installed: .tools/%.lock $(VENV)/.installed
+	$(PY) -m venv --clear $(@D)
+	$(PY) -m uv pip install --quiet --system-certs --compile-bytecode --python $(@D)/bin/python \
+		$(LOCKED) -r $< || $(@D)/bin/python -m pip install --quiet $(LOCKED) -r $<
+	@touch $@
