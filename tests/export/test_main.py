@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -26,8 +24,3 @@ def test_the_command_writes_the_model_folder_of_a_run(models, run, predictions, 
 def test_a_folder_that_is_no_run_ends_the_command_with_one_message(tmp_path):
     with pytest.raises(SystemExit, match=r"run\.json"):
         main([str(tmp_path), str(tmp_path / "model")])
-
-
-def test_to_check_a_folder_takes_no_tensorflow():
-    code = "import sys, helpers.export; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
-    subprocess.run([sys.executable, "-c", code], check=True)
