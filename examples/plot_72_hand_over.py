@@ -2,8 +2,8 @@
 Hand a model over
 =================
 
-A hospital that did not train asks for the :term:`network <neural network>`. How does it answer
-there as it does here, what should the hospital know of it, and has anybody changed it on the way?
+A hospital that did not train asks for the :term:`network <CNN>`. Does it answer there as it does
+here, what should the hospital know of it, and how does one see that nobody changed it on the way?
 
 We will:
 
@@ -142,8 +142,8 @@ for names in (("keras", "saved_model"), ("onnx", "litert")):
         for name in names:
             rows[name] = {"file": FORMATS[name], "TensorFlow": bool(answers["TensorFlow"])}
             rows[name]["largest difference"] = np.abs(answers[name] - expected).max()
-show(pd.DataFrame(rows).T)
 print(f"The logits lie between {expected.min():.2f} and {expected.max():.2f}.")
+show(pd.DataFrame(rows).T)
 
 # %%
 # Libraries add numbers in different orders, and float32 has seven digits: such differences change
@@ -159,9 +159,6 @@ print(f"The logits lie between {expected.min():.2f} and {expected.max():.2f}.")
 
 import json
 
-from helpers.evaluation import Calibration, calibration_bins
-from helpers.plots import legend_below, make_panels, plot_calibration, plot_intervals
-
 card = json.loads((folder / "card.json").read_text())
 groups = pd.DataFrame(card["groups"])
 show(groups.set_index("group")[["films", "patients", "with a finding", "AUC", "too small"]])
@@ -173,24 +170,31 @@ show(groups.set_index("group")[["films", "patients", "with a finding", "AUC", "t
 
 show(pd.DataFrame(card["calibration"]).set_index("calibration"))
 
-left, right = make_panels(2, height=4)
+# %%
+# Both as a figure:
+
+from helpers.evaluation import Calibration, calibration_bins
+from helpers.plots import legend_below, make_panels, plot_calibration, plot_intervals
+
+upper, lower = make_panels(2, height=4)
 large = groups[~groups["too small"]].assign(arm="AUC").rename(columns={"group": "hospital"})
 large[["value", "low", "high"]] = large["AUC"].tolist()
-plot_intervals(large, reference=0.5, ax=left).set(title="AUC of each group", xlim=(0.4, 1))
+plot_intervals(large, reference=0.5, ax=upper).set(title="AUC of each group", xlim=(0.4, 1))
 
 signature = json.loads((folder / "signature.json").read_text())
 slope, intercept, draws = signature["calibration"].values()
 test = predictions[predictions["split"] == "test"]
 lines = {"before": Calibration(), "after": Calibration(slope, intercept)}
-said = {name: line.apply(test["logit"]) for name, line in lines.items()}
-bins = {name: calibration_bins(test["label"], said[name], n_bins=5) for name in said}
-plot_calibration(bins, ax=right).set_title("Calibration on test films")
-legend_below(right, n_columns=2, markerscale=0.5)
+predicted = {name: line.apply(test["logit"]) for name, line in lines.items()}
+bins = {name: calibration_bins(test["label"], p, n_bins=5) for name, p in predicted.items()}
+said = "Share with a finding against predicted probability, before and after calibration."
+plot_calibration(bins, ax=lower).set(title="Calibration on test films", label=said)
+legend_below(lower, n_columns=2, markerscale=0.5)
 show()
 
 # %%
-# On the left, the thin line is chance; groups whose intervals overlap much cannot be told apart. On
-# the right, marks on the diagonal are calibrated. Neither shows how the network does elsewhere.
+# Above, the thin line is chance; groups whose intervals overlap much cannot be told apart. Below,
+# marks on the diagonal are calibrated. Neither shows how the network does elsewhere.
 #
 # Somebody changes a file
 # -----------------------

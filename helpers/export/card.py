@@ -98,6 +98,7 @@ def make_card(
     }
     small = [row["group"] for row in card["groups"] if row["too small"]]
     words = {name: _list(run[name]) for name in ("settings", "bytes", "versions")}
+    words["data"] = f"{run['data'].rstrip('.')}."
     text = Path(__file__).with_name("card_template.md").read_text(encoding="utf-8")
     return card, text.format(
         run=dict(run) | words,
@@ -154,7 +155,9 @@ def _fit(labels, logits):
 
 
 def _list(values):
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+    """Write settings in a line; those within others as ``outer.inner``."""
+    flat = pd.json_normalize(dict(values)).to_dict("records")
+    return ", ".join(f"{name} {value}" for row in flat for name, value in row.items())
 
 
 def _tabulate(rows):

@@ -27,7 +27,8 @@ def export_model(
     ``films``, scales them, and answers the ``logit``, float32 (n, 1); in ``model.keras`` the
     network is the last layer. Then ``signature.json``, the model card as ``card.json`` and
     ``card.md``, and ``SHA256SUMS``. Each format is loaded and compared with the network. The folder
-    gets its name when it is complete: an interruption leaves the former one, or none.
+    gets its name when it is complete: an interruption leaves the former one, or none. (A process
+    that was killed also leaves a hidden folder ``.exporting-…`` next to it.)
 
     Parameters
     ----------

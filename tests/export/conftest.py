@@ -31,7 +31,7 @@ def run():
         "hospitals": {"Northfield": splits, "Harbor": splits},
         "algorithm": "TFFedAvgAlgo",
         "strategy": "FedAvg",
-        "settings": {"learning_rate": 0.002},
+        "settings": {"optimizer": {"learning_rate": 0.002}, "updates": 9},
         "seed": 0,
         "rounds": 3,
         "best_round": 2,

@@ -119,6 +119,7 @@ def test_the_card_is_plain_json_and_says_all_headings(run, made):
     ]
     assert "Numbers drawn at random. These films are synthetic." in text
     assert text.count("\n| Harbor |") == 3
+    assert "- **Settings:** updates 9, optimizer.learning_rate 0.002\n" in text
     assert "sent_per_hospital_and_round 23684" in text
 
 
