@@ -166,7 +166,8 @@ show(groups.set_index("group")[["films", "patients", "with a finding", "AUC", "t
 # %%
 # Numbers of a group that is too small should not be read. The calibration was fitted on validation
 # films; here it is judged on test films. An error is to be compared with the error *by chance*, of
-# exactly right probabilities for as many films; a slope is best at 1.
+# exactly right probabilities for as many films; its limits lie too high, as draws of patients add
+# to it. A slope is best at 1.
 
 show(pd.DataFrame(card["calibration"]).set_index("calibration"))
 
