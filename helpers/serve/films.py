@@ -124,14 +124,17 @@ def _read_file(file, name, side, limits):
     file.seek(128)
     dicom = f"Expected an image. {name!r} is DICOM: export its pixels as PNG of 8 or 16 bits."
     _expect(file.read(4) != b"DICM", 415, dicom)
+    most = limits.pixels
     try:  # Pillow's many readers raise errors of any kind
         file.seek(0)
         with Image.open(file, formats=FORMATS) as image:  # reads the header only
             (width, height), moves = image.size, getattr(image, "is_animated", False)
+    except Image.DecompressionBombError as error:  # Pillow's own limit
+        raise Refusal(413, f"Expected at most {most:,} pixels. {name!r} has more.") from error
     except Exception as error:
         sentence = f"Expected a file in the format {' or '.join(FORMATS)}. {name!r} is in none."
         raise Refusal(415, sentence) from error
-    found, most = f"{name!r} has {width} × {height}.", limits.pixels
+    found = f"{name!r} has {width} × {height}."
     _expect(width * height <= most, 413, f"Expected at most {most:,} pixels. {found}")
     short = f"Expected at least {_SHORTEST} pixels on each side. {found}"
     _expect(min(width, height) >= _SHORTEST, 422, short)

@@ -9,6 +9,8 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 import warnings
 
 import numpy as np
@@ -32,9 +34,9 @@ def model_folder(tmp_path_factory):
     scaled = keras.layers.Rescaling(1 / 255)(films)
     model = keras.Model(films, build_small_cnn(SIDE)(scaled, training=False), name="chest_xrays")
     model(np.zeros((1, SIDE, SIDE, 1), np.uint8))
-    model.save(folder / "model.keras")
-    with warnings.catch_warnings():  # tf2onnx asks NumPy for names that it no longer has
+    with warnings.catch_warnings():  # Keras and tf2onnx use NumPy in ways of before
         warnings.simplefilter("ignore")
+        model.save(folder / "model.keras")
         model.export(str(folder / "model.onnx"), format="onnx", verbose=False)
     draws = np.random.default_rng(0).normal((2.0, 0.5), 0.2, (200, 2))
     calibration = {"slope": 2.0, "intercept": 0.5, "draws": draws.tolist()}
@@ -66,30 +68,37 @@ def write_sums(folder):
 def start_server(folder, *options, python=sys.executable):
     """Start ``python -m helpers.serve`` on a free port, and end it as Ctrl-C does."""
     command = [str(python), "-m", "helpers.serve", str(folder), "--port", "0", *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if found := re.search(r"running on http://([\d.]+):(\d+)", line):
-                break
-        else:
-            raise AssertionError("".join(lines))
-        yield Server(process, found[1], int(found[2]))
-    finally:
-        process.send_signal(signal.SIGINT)
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stderr=log)
         try:
-            process.communicate(timeout=20)
+            while not (found := re.search(r"running on http://([\d.]+):(\d+)", read_log(log))):
+                assert process.poll() is None, read_log(log)
+                time.sleep(0.05)
+            yield Server(process, found[1], int(found[2]), log)
         finally:
-            process.kill()
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(timeout=20)
+            finally:
+                process.kill()
+
+
+def read_log(log):
+    """Return what was written into a file by another process."""
+    log.seek(0)
+    return log.read()
 
 
 class Server:
     """A running service: its process, where it is, and how it is asked."""
 
-    def __init__(self, process, host, port):
-        self.process, self.host, self.port = process, host, port
+    def __init__(self, process, host, port, log):
+        self.process, self.host, self.port, self.log = process, host, port, log
         self.url = f"http://{host}:{port}"
+
+    def messages(self):
+        """Return what the server has written."""
+        return read_log(self.log)
 
     def memory(self):
         """Return the megabytes that the process has for itself."""
