@@ -37,6 +37,7 @@ _STAYS = (
     "course",
     "display.py",
     "exactness.py",
+    "export",
     "local_mode",
     "plots",
     "numpy_reference",
