@@ -56,7 +56,7 @@ def make_app(folder: str | Path, limits: Limits | None = None) -> FastAPI:
     workers, explainer = anyio.CapacityLimiter(limits.workers), anyio.CapacityLimiter(1)
     about = {"model": model.name, "version": model.version, "notice": NOTICE}
     page = files("helpers.serve").joinpath("page.html").read_text("utf-8")
-    app = FastAPI(title=model.name, version=model.version, docs_url=None, redoc_url=None)
+    app = FastAPI(title=model.name, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.add_middleware(_Observer, registry=registry)
     app.add_exception_handler(Refusal, lambda _, error: _refuse(*error.args))
     app.add_exception_handler(HTTPException, _refuse_route)

@@ -132,7 +132,7 @@ def _read_file(file, name, side, limits):
     except Image.DecompressionBombError as error:  # Pillow's own limit
         raise Refusal(413, f"Expected at most {most:,} pixels. {name!r} has more.") from error
     except Exception as error:
-        sentence = f"Expected a file in the format {' or '.join(FORMATS)}. {name!r} is in none."
+        sentence = f"Expected an image in a format of {', '.join(FORMATS)}. {name!r} is in none."
         raise Refusal(415, sentence) from error
     found = f"{name!r} has {width} × {height}."
     _expect(width * height <= most, 413, f"Expected at most {most:,} pixels. {found}")

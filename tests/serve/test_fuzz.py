@@ -52,12 +52,12 @@ def draw_file(rng):
         content = encode(film, rng.choice(KINDS))
     except OSError:  # a format without such pixels
         content = encode(film.convert("L"))
-    match rng.randrange(10):
-        case 0 | 1 | 2:
+    match rng.randrange(12):
+        case 0 | 1 | 2 | 3 | 4:
             return content
-        case 3:
+        case 5:
             return rng.randbytes(rng.randrange(500))
-        case 4:
+        case 6:
             return bytes(128) + b"DICM" + content
         case _:
             return damage(content, rng)
@@ -91,10 +91,10 @@ def draw_request(rng, pool):
     if place == 2:
         body, kind = make_form(rng.randbytes(100))
     elif rng.random() < 0.5:
-        name = rng.choice((key, key, key, key, "other", "\udcff", ""))
+        name = rng.choice((key,) * 20 + ("other", "\udcff", ""))
         name = name.encode("utf-8", "surrogateescape").decode("latin-1")
         files = rng.choices(pool, k=70 if rng.random() < 0.02 else rng.choice((1, 1, 1, 2)))
-        boundary = rng.choice(("b", "b", "b", "x" * 70, "x" * 300, "a b", '"', "é"))
+        boundary = rng.choice(("b",) * 20 + ("x" * 70, "x" * 300, "a b", '"', "é"))
         body, kind = make_form(*files, name=name, boundary=boundary)
         if rng.random() < 0.3:
             body = damage(body, rng)
@@ -178,7 +178,7 @@ def run_fuzz(folder, n_requests):
         counts, memory = fuzz(server, n_requests, seed=0)
         assert max(send_noise(server, n_requests // 20, seed=0)) < 500
         assert sum(counts.values()) == n_requests
-        assert counts[200] > n_requests / 20
+        assert counts[200] > n_requests / 8
         assert {400, 404, 405, 413, 415, 422} <= set(counts)
         assert max(*memory, server.memory()) - before < 50, (before, memory)
         assert server.ask("GET", "/health")[0] == 200

@@ -118,10 +118,10 @@ def _moving():
 
 FILM = np.random.default_rng(0).integers(0, 256, (60, 60), dtype=np.uint8)
 NO_FILMS = {
-    "text": (b"age,sex\n60,F\n" * 20, 415, "Expected a file in the format PNG or JPEG"),
-    "nothing": (b"", 415, "Expected a file in the format"),
+    "text": (b"age,sex\n60,F\n" * 20, 415, "Expected an image in a format of PNG, JPEG"),
+    "nothing": (b"", 415, "Expected an image in a format"),
     "DICOM": (bytes(128) + b"DICM" + bytes(500), 415, "is DICOM: export its pixels as PNG"),
-    "format": (encode(FILM, "ICO"), 415, "Expected a file in the format"),
+    "format": (encode(FILM, "ICO"), 415, "Expected an image in a format"),
     "truncated": (encode(FILM)[:1500], 422, "Expected a whole image"),
     "bomb": (_huge_png(65_000, 65_000), 413, "Expected at most 16,777,216 pixels"),
     "larger bomb": (_huge_png(5000, 5000), 413, "has 5000 × 5000"),
