@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
 
 from helpers.data.images import decode_image, resize_image
 
@@ -60,7 +61,7 @@ class Limits:
             raise ValueError(f"Expected limits above 0. Received {faults}.")
 
 
-async def receive(request, side, limits):
+async def receive(request: Request, side: int, limits: Limits) -> list[tuple] | bytes:
     """Read a body: the fields of a form, pairs of name and file, or the bytes of JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     _expect(
@@ -95,7 +96,9 @@ async def _limit(stream, most):
     _expect(size <= most, 413, f"Expected a request of at most {most:,} bytes. Received more.")
 
 
-def read(upload, key, side, limits, until):
+def read(
+    upload: list[tuple] | bytes, key: str, side: int, limits: Limits, until: float
+) -> tuple[np.ndarray, list[str]]:
     """Return films, uint8 of shape (n, side, side), and their names, or refuse them."""
     if isinstance(upload, bytes):
         films = [_read_array(film, side) for film in _read_list(upload, key, limits)]
