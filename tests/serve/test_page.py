@@ -32,7 +32,9 @@ def test_a_film_is_dropped_and_its_probability_appears(server, tmp_path, rng):
     told = json.loads(ended.stdout)
     (said,) = server.post_films("/predict", film)[1]["predictions"]
     values = [round(100 * said[key]) for key in ("probability", "low", "high")]
-    expected = "Probability of any finding: {}\u00a0%, calibrated; 95 % band {}\u00a0% to {}\u00a0%."
+    expected = (
+        "Probability of any finding: {}\u00a0%, calibrated; 95 % band {}\u00a0% to {}\u00a0%."
+    )
     assert told["chosen"] == told["dropped"] == expected.format(*values)
     assert "notes.txt" in told["refused"]
     assert told["violations"] == []
