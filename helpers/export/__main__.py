@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.export.folder import export_model
+from helpers.export.formats import import_extra
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,13 +26,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("run", type=Path, help="folder that python -m helpers.run wrote")
     parser.add_argument("folder", type=Path, help="where the model folder goes")
     options = parser.parse_args(arguments)
-    import keras
-
     try:
         run = json.loads((options.run / "run.json").read_text(encoding="utf-8"))
         predictions = pd.read_csv(options.run / "predictions.csv")
-        model = keras.models.load_model(options.run / "model.keras", compile=False)
-        print(export_model(model, options.folder, run=run, predictions=predictions))
+        model = import_extra("keras").models.load_model(options.run / "model.keras", compile=False)
+        fingerprint = export_model(model, options.folder, run=run, predictions=predictions)
+        print(f"model folder: {options.folder}")
+        print(f"its fingerprint: {fingerprint}")
     except (ValueError, OSError, ImportError) as error:
         sys.exit(str(error))
 

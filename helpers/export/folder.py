@@ -3,154 +3,180 @@
 import hashlib
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from helpers.data.files import hash_file
-from helpers.export.card import fit_signature, make_card, render_card
-from helpers.export.formats import write_formats
+from helpers.export.card import fit_answer, make_card
+from helpers.export.formats import FORMATS, load_format, write_formats
 
 SUMS = "SHA256SUMS"
 
 
 def export_model(
     model: Any, folder: str | Path, *, run: Mapping[str, Any], predictions: pd.DataFrame
-) -> Path:
+) -> str:
     """Write the folder in which a network is handed over.
 
-    It has the four formats, ``signature.json``, the model card as ``card.json`` and ``card.md``,
-    and ``SHA256SUMS``. It gets its name in one step when it is complete: an interrupted export
-    leaves the former folder, or none.
+    It has the network in four formats, each of which takes ``uint8`` films (n, side, side, 1) named
+    ``films``, scales them, and answers the ``logit``, float32 (n, 1); in ``model.keras`` the
+    network is the last layer. Then ``signature.json``, the model card as ``card.json`` and
+    ``card.md``, and ``SHA256SUMS``. Each format is loaded and compared with the network. The folder
+    gets its name when it is complete: an interruption leaves the former one, or none.
 
     Parameters
     ----------
     model : keras.Model or algorithm
-        The network, or an algorithm with it as ``.model``: float32 films (n, side, side, 1) in
-        [0, 1], logits (n, 1).
+        The network, or an algorithm with it as ``.model``: float32 films in [0, 1], logits (n, 1).
     folder : str or pathlib.Path
         Where to write; a former model folder is replaced.
     run : mapping
-        The content of the run's ``run.json``.
+        What is to be known of the training: the content of the run's ``run.json``.
     predictions : pandas.DataFrame
-        Of this network, on validation and test films, see :func:`fit_signature`.
+        Validation and test films of this network: ``hospital``, ``split``, ``patient``, ``label``,
+        ``logit``, ``sex``, ``age``, ``view``.
 
     Returns
     -------
-    pathlib.Path
-        The folder, absolute.
+    str
+        The folder's fingerprint, as :func:`check_folder` returns it.
+
+    Raises
+    ------
+    ImportError
+        If a package of the extra is missing.
+    TypeError, ValueError
+        If the model cannot be exported, the run or its predictions lack something, or the folder
+        has other files.
+    """
+    folder, model = Path(folder).resolve(), getattr(model, "model", model)
+    if folder.exists() and not (folder / SUMS).is_file():
+        raise ValueError(
+            f"Expected a former model folder, or nothing, at {str(folder)!r}. Received something "
+            "else. Choose another folder, so that it is not replaced."
+        )
+    answer = fit_answer(run, predictions)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".exporting-", dir=folder.parent) as stage:
+        new = Path(stage) / "new"
+        new.mkdir()
+        write_formats(model, new)
+        signature = _describe(model, run["task"]) | answer
+        card, text = make_card(run, predictions, signature)
+        _write(new / "signature.json", json.dumps(signature, indent=1))
+        _write(new / "card.json", json.dumps(card, indent=1, ensure_ascii=False))
+        _write(new / "card.md", text)
+        _write(new / SUMS, "\n".join(f"{digest}  {name}" for name, digest in _hash(new).items()))
+        if folder.exists():
+            os.replace(folder, Path(stage) / "former")
+        os.replace(new, folder)
+    return hash_file(folder / SUMS)
+
+
+def check_folder(folder: str | Path, *, fingerprint: str | None = None) -> str:
+    """Check that a model folder has exactly the files of its ``SHA256SUMS``, unchanged.
+
+    Checksums find damage, and changes by whoever did not write new ones. Only a fingerprint that
+    came another way, such as by telephone, shows that all is as it was exported.
+
+    Parameters
+    ----------
+    folder : str or pathlib.Path
+        The model folder. Its files are only read as bytes.
+    fingerprint : str, optional
+        What :func:`export_model` returned.
+
+    Returns
+    -------
+    str
+        The fingerprint: the sha256 of ``SHA256SUMS``.
+
+    Raises
+    ------
+    ValueError
+        If a file was changed, is missing or was added, by name; or if the fingerprint is another.
+    """
+    folder = Path(folder)
+    if not (folder / SUMS).is_file():
+        raise ValueError(f"Expected a model folder. Received {str(folder)!r}, without {SUMS}.")
+    lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+    expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    found, received = _hash(folder), hash_file(folder / SUMS)
+    faults = {
+        "changed": [name for name in found if expected.get(name, found[name]) != found[name]],
+        "missing": [name for name in expected if name not in found],
+        "additional": [name for name in found if name not in expected],
+        "another fingerprint": [received] if received != (fingerprint or received) else [],
+    }
+    if any(faults.values()):
+        said = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
+        raise ValueError(
+            f"Expected {str(folder)!r} as it was exported. Received {said}. Load nothing from it; "
+            "get it again from where it was exported."
+        )
+    return received
+
+
+def load_predictor(
+    folder: str | Path, name: str, *, fingerprint: str | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Check a model folder, then load one format of the network.
+
+    ONNX and LiteRT files hold nothing but arithmetic, and need no TensorFlow; Keras files are
+    loaded in safe mode, which refuses code. A SavedModel may hold any operation of TensorFlow, such
+    as one that writes a file: without a fingerprint, load none that a stranger could have changed.
+
+    Parameters
+    ----------
+    folder, fingerprint
+        As for :func:`check_folder`.
+    name : {"keras", "saved_model", "onnx", "litert"}
+        The format.
+
+    Returns
+    -------
+    callable
+        From ``uint8`` films (n, side, side, 1) to logits, float32 (n, 1).
 
     Raises
     ------
     ImportError
         If a package of the extra is missing.
     ValueError
-        If the model or the predictions do not fit, or the folder has other files.
+        If there is no such format, and as :func:`check_folder` does.
     """
-    folder, model = Path(folder).resolve(), getattr(model, "model", model)
-    if folder.exists() and not (folder / SUMS).is_file() and any(folder.iterdir()):
-        raise ValueError(
-            f"Expected a model folder or nothing at {str(folder)!r}. Received other files. Choose "
-            "another folder, so that they are not replaced."
-        )
-    signature = _describe(model, run) | fit_signature(predictions, seed=run["seed"])
-    card = make_card(run, predictions, signature)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".exporting-", dir=folder.parent) as stage:
-        new = Path(stage) / "new"
-        new.mkdir()
-        write_formats(model, new)
-        _write(new / "signature.json", json.dumps(signature, indent=1))
-        _write(new / "card.json", json.dumps(card, indent=1, ensure_ascii=False))
-        _write(new / "card.md", render_card(card, f"Model card: {run['name']}"))
-        sums = "".join(f"{hash_file(new / name)}  {name}\n" for name in _list_files(new))
-        _write(new / SUMS, sums)
-        if folder.exists():
-            os.replace(folder, Path(stage) / "old")
-        os.replace(new, folder)
-    return folder
+    if name not in FORMATS:
+        raise ValueError(f"Expected a format among {list(FORMATS)}. Received {name!r}.")
+    check_folder(folder, fingerprint=fingerprint)
+    return load_format(Path(folder) / FORMATS[name], name)
 
 
-def check_folder(folder: str | Path) -> None:
-    """Check that a model folder has exactly the files of its ``SHA256SUMS``, unchanged.
-
-    Parameters
-    ----------
-    folder : str or pathlib.Path
-        The model folder. Nothing in it is opened but as bytes.
-
-    Raises
-    ------
-    ValueError
-        If a file was changed, is missing, or was added; the message names all of them.
-    """
-    folder = Path(folder)
-    if not (folder / SUMS).is_file():
-        raise ValueError(f"Expected a model folder with {SUMS}. Received {str(folder)!r}.")
-    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    found = {name: hash_file(folder / name) for name in _list_files(folder) if name != SUMS}
-    faults = {
-        "changed": sorted(n for n in found if n in expected and found[n] != expected[n]),
-        "missing": sorted(set(expected) - set(found)),
-        "additional": sorted(set(found) - set(expected)),
-    }
-    if any(faults.values()):
-        said = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in faults.items() if names)
-        raise ValueError(
-            f"Expected the files of {SUMS} in {str(folder)!r}, unchanged. Received {said}. "
-            "Do not load it; copy the folder again from where it was exported."
-        )
-
-
-def read_folder(folder: str | Path) -> tuple[dict, dict]:
-    """Check a model folder, then read what describes the model.
-
-    Parameters
-    ----------
-    folder : str or pathlib.Path
-        The model folder.
-
-    Returns
-    -------
-    signature, card : dict
-        The content of ``signature.json`` and ``card.json``.
-
-    Raises
-    ------
-    ValueError
-        As :func:`check_folder` does.
-    """
-    check_folder(folder)
-    names = "signature.json", "card.json"
-    return tuple(json.loads((Path(folder) / n).read_text(encoding="utf-8")) for n in names)
-
-
-def _describe(model, run):
-    """Describe input and output; the version is a digest of the weights."""
-    digest = hashlib.sha256()
-    for weight in model.get_weights():
-        digest.update(weight.tobytes())
-    side = model.input_shape[1]
-    positive, negative = run["task"].split(" vs ")
+def _describe(model, task):
+    """Describe what the model takes and answers; its version is a digest of its weights."""
+    weights = hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights()))
+    positive, _, negative = task.partition(" vs ")
     return {
         "name": "chest_xrays",
-        "version": digest.hexdigest()[:12],
-        "task": run["task"],
+        "version": weights.hexdigest()[:12],
+        "task": task,
         "classes": [negative, positive],
-        "input": {"name": "films", "dtype": "uint8", "shape": [None, side, side, 1]},
+        "input": {"name": "films", "dtype": "uint8", "shape": [None, *model.input_shape[1:]]},
         "output": {"name": "logit", "dtype": "float32", "shape": [None, 1]},
     }
 
 
-def _list_files(folder):
-    """List the files of a folder and the folders in it, with forward slashes, in order."""
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
+def _hash(folder):
+    """Hash every file of a folder but its checksums; what is no plain file has no hash."""
+    files = sorted(p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
+    names = {p.relative_to(folder).as_posix(): p for p in files if p != folder / SUMS}
+    plain = {name: p.is_file() and not p.is_symlink() for name, p in names.items()}
+    return {name: hash_file(p) if plain[name] else "no file" for name, p in names.items()}
 
 
 def _write(path, text):
-    path.write_text(text + "\n" * (not text.endswith("\n")), encoding="utf-8", newline="\n")
+    path.write_text(text + "\n", encoding="utf-8", newline="\n")
