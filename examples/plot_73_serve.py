@@ -58,6 +58,7 @@ show(pd.Series(history.history["loss"], range(1, N_EPOCHS + 1)).rename("loss").r
 # calibration from validation films, the model card, and the hash of each file.
 
 import tempfile
+from datetime import date
 from pathlib import Path
 
 from helpers.export import export_model
@@ -70,11 +71,33 @@ def predict(split):
     return columns.assign(split=split, label=data["labels"], logit=logits)
 
 
-run = {"name": "serve", "date": "", "task": "any finding vs none", "seed": SEED}
-run |= {"data": "Films of the page", "synthetic": True, "image_size": IMAGE_SIZE}
 predictions = pd.concat([predict("valid"), predict("test")], ignore_index=True)
+hospitals = {
+    hospital: {
+        split: {"films": len(films), "patients": films["patient"].nunique()}
+        for split, films in own.groupby("split")
+    }
+    for hospital, own in study.films.groupby("hospital")
+}
+run = {
+    "name": "A short training",
+    "date": str(date.today()),
+    "data": str(study.radiographs),
+    "synthetic": study.radiographs.is_synthetic,
+    "task": "any finding vs none",
+    "hospitals": hospitals,
+    "algorithm": "Keras on the films of all hospitals",
+    "strategy": "none",
+    "settings": {"epochs": N_EPOCHS},
+    "seed": SEED,
+    "rounds": N_EPOCHS,
+    "best_round": N_EPOCHS,
+    "bytes": {},
+    "versions": {"keras": keras.__version__},
+}
 scratch = tempfile.TemporaryDirectory()
-model_folder = export_model(network, Path(scratch.name, "model"), run=run, predictions=predictions)
+model_folder = Path(scratch.name, "model")
+export_model(network, model_folder, run=run, predictions=predictions)
 print(sorted(path.name for path in model_folder.iterdir()))
 
 # %%

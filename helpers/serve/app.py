@@ -113,7 +113,11 @@ def make_app(folder: str | Path, limits: Limits | None = None) -> FastAPI:
             return _refuse(501, 'Maps need: pip install "federated-chest-xrays[explanation]".')
 
         def work(films, names):
-            rows = zip(model.judge(films, names), model.explain(films).tolist(), strict=True)
+            try:
+                maps = model.explain(films).tolist()
+            except ValueError as error:
+                raise Refusal(501, f"Maps need another network. {error}") from error
+            rows = zip(model.judge(films, names), maps, strict=True)
             said = [row | {"map": map_of_film} for row, map_of_film in rows]
             return {"predictions": said, "method": "grad_cam"} | about
 

@@ -18,10 +18,11 @@ class ServedModel:
     def __init__(self, folder: str | Path) -> None:
         self._folder, self._network = Path(folder), None
         _check_sums(self._folder)
-        texts = (
+        texts = [
             (self._folder / f"{name}.json").read_text("utf-8") for name in ("signature", "card")
-        )
-        signature, self.card = map(json.loads, texts)
+        ]
+        # What is no number in JSON has no value.
+        signature, self.card = (json.loads(text, parse_constant=lambda _: None) for text in texts)
         self.name, self.version = signature["name"], str(signature["version"])
         self.classes, self._threshold = signature["classes"], signature["threshold"]
         self.side = signature["input"]["shape"][1]

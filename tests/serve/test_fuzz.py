@@ -162,7 +162,7 @@ def send_noise(server, n_requests, seed):
         more = rng.choice((f"Content-Length: {length}\r\n", "Transfer-Encoding: chunked\r\n", ""))
         whole = (head + more + "\r\n").encode() + body
         client = socket.create_connection((server.host, server.port), timeout=60)
-        with client, contextlib.suppress(ConnectionError):  # the server may hang up in between
+        with client, contextlib.suppress(OSError):  # the server may hang up in between
             client.sendall(damage(whole, rng) if rng.random() < 0.7 else whole)
             client.shutdown(socket.SHUT_WR)
             while answer := client.recv(65536):

@@ -1,4 +1,4 @@
-"""The service's page in Chromium: a film is chosen, dropped or refused, and all of it is readable."""
+"""The page of the service in Chromium: a film is chosen, dropped, refused, and all is readable."""
 
 import json
 import shutil
