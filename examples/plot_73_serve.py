@@ -126,7 +126,7 @@ show(requests.get(f"{url}/health").json())
 # Films as files
 # --------------
 #
-# We send test films as they came, larger than the network's :math:`32 × 32` pixels: the service
+# We send test films as they came, larger than the network's 32 × 32 pixels: the service
 # reads and shrinks them as they were for training. On a command line that is
 # ``curl -F films=@film.png localhost:8000/predict``.
 
@@ -201,8 +201,8 @@ show(logits.round(4))
 # What is no film
 # ---------------
 #
-# Each of these is refused before it costs anything: a header is read before pixels are decoded, and
-# a body is counted while it arrives.
+# None of these costs much: a header is read before pixels are decoded, and a body is counted while
+# it arrives.
 
 import struct
 import zlib
@@ -229,8 +229,8 @@ too_bright = {"films": np.full((1, IMAGE_SIZE, IMAGE_SIZE), 300).tolist()}
 answers["grey levels of 300"] = requests.post(f"{url}/predict", json=too_bright)
 refused = [(kind, said.status_code, said.json()["error"]) for kind, said in answers.items()]
 refused = pd.DataFrame(refused, columns=["sent", "status", "answer"])
-with pd.option_context("display.max_colwidth", None):
-    show(refused)
+for kind, status, sentence in refused.itertuples(index=False):
+    print(f"{kind}: {status}\n    {sentence}")
 
 # %%
 # What it cannot refuse is a picture of something else: a photograph of a cat is answered as well. A

@@ -43,7 +43,8 @@ def damage(content, rng):
 
 def draw_file(rng):
     """Return an image file, whole or damaged, or something else."""
-    height, width = rng.choice((8, 16, 40, 64, 200)), rng.choice((1, 20, 64, 300))
+    height = rng.choice((16, 40, 64, 200))
+    width = 1 if rng.random() < 0.1 else rng.choice((20, 64, 300))
     pixels = np.frombuffer(rng.randbytes(height * width), np.uint8).reshape(height, width)
     mode = rng.choice(("L", "L", "RGB", "P", "1", "I;16", "LA"))
     deep = pixels.astype(np.uint16) * 200
