@@ -40,6 +40,7 @@ SECONDS = {
     "plot_64_concepts_and_channels": 50,
     "plot_65_what_each_hospital_contributed": 45,
     "plot_72_hand_over": 45,
+    "plot_73_serve": 40,
     "plot_91_exactness": 50,
     "plot_92_what_local_mode_costs": 105,
 }

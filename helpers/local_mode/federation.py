@@ -42,6 +42,7 @@ _STAYS = (
     "plots",
     "numpy_reference",
     "results.py",
+    "serve",
     "studies.py",
 )
 
