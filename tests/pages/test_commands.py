@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TARGETS = ["help", "install", "html", "page", "html-noplot", "check-site", "test", "stress", "lint"]
-TARGETS += ["benchmark", "studies", "upstream", "clean"]
+TARGETS += ["audit", "runs", "tensorboard", "project", "benchmark", "studies", "upstream", "clean"]
 OUTER = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "PYTHON", "O", "PATTERN"}
 
 
