@@ -7,10 +7,7 @@ from pathlib import Path
 HOSPITALS = ({{cookiecutter.first_hospital | jsonify}}, {{cookiecutter.second_hospital | jsonify}})
 IMAGE_SIZE = {{cookiecutter.image_size | jsonify}}
 SOURCE = {{cookiecutter.source | jsonify}}
-SLUG = {{cookiecutter.__slug | jsonify}}
 
-if not SLUG:
-    sys.exit("Expected a project_name with letters or digits. Received none.")
 if len({*HOSPITALS}) < 2 or not all(re.fullmatch(r"\w[\w -]*", name) for name in HOSPITALS):
     sys.exit(
         "Expected two different names of hospitals, of letters, digits, spaces and hyphens. "

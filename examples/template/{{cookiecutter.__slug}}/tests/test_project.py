@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def settings():
     """Return the configuration, made small."""
-    small = {"films": 240, "rounds": 2, "updates": 4}
+    small = {"films": 240, "rounds": 1, "updates": 4}
     return OmegaConf.merge(OmegaConf.load(ROOT / "configuration.yaml"), small)
 
 
