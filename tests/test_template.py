@@ -15,6 +15,8 @@ COOKIECUTTER = ROOT / ".venv" / "tools" / "template" / "bin" / "cookiecutter"
 UV = [sys.executable, "-m", "uv"]
 # The outer make, if this runs under `make test`, must not lend its own variables.
 OUTER = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "PYTHON", "O", "PATTERN"}
+# Otherwise the new environment would compile TensorFlow in every process.
+OUTER |= {"PYTHONDONTWRITEBYTECODE"}
 
 
 def _run(*command, **options):
