@@ -35,7 +35,7 @@ def _is_free(port):
 
 
 def lend_environment(lender, folder):
-    """Make an environment of links to the entries of another, with new stamps in the right order."""
+    """Make an environment of links to the entries of another, with stamps in order."""
     folder.mkdir(parents=True)
     for entry in lender.iterdir():
         if entry.name in (".requirements", ".installed"):
@@ -64,7 +64,7 @@ def clone(tmp_path):
         if (ROOT / name).is_file():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, tmp_path / name)
-    # Stamps of its own: whatever make thinks of them, it leaves this repository's environment alone.
+    # Stamps of its own: whatever make thinks of them, it leaves this environment alone.
     lend_environment(ROOT / ".venv", tmp_path / ".venv")
     lend_environment(ROOT / ".venv" / "tools" / "mlflow", tmp_path / ".venv" / "tools" / "mlflow")
     return tmp_path
