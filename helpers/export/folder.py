@@ -14,8 +14,7 @@ import pandas as pd
 from helpers.data.files import hash_file
 from helpers.export.card import fit_answer, make_card
 from helpers.export.formats import FORMATS, load_format, write_formats
-
-SUMS = "SHA256SUMS"
+from helpers.model_folder import SUMS, check_folder, hash_files
 
 
 def export_model(
@@ -72,55 +71,11 @@ def export_model(
         _write(new / "signature.json", json.dumps(signature, indent=1))
         _write(new / "card.json", json.dumps(card, indent=1, ensure_ascii=False))
         _write(new / "card.md", text)
-        _write(new / SUMS, "\n".join(f"{digest}  {name}" for name, digest in _hash(new).items()))
+        _write(new / SUMS, "\n".join(f"{digest}  {name}" for name, digest in hash_files(new).items()))
         if folder.exists():
             os.replace(folder, Path(stage) / "former")
         os.replace(new, folder)
     return hash_file(folder / SUMS)
-
-
-def check_folder(folder: str | Path, *, fingerprint: str | None = None) -> str:
-    """Check that a model folder has exactly the files of its ``SHA256SUMS``, unchanged.
-
-    Checksums find damage, and changes by whoever did not write new ones. Only a fingerprint that
-    came another way, such as by telephone, shows that all is as it was exported.
-
-    Parameters
-    ----------
-    folder : str or pathlib.Path
-        The model folder. Its files are only read as bytes.
-    fingerprint : str, optional
-        What :func:`export_model` returned.
-
-    Returns
-    -------
-    str
-        The fingerprint: the sha256 of ``SHA256SUMS``.
-
-    Raises
-    ------
-    ValueError
-        If a file was changed, is missing or was added, by name; or if the fingerprint is another.
-    """
-    folder = Path(folder)
-    if not (folder / SUMS).is_file():
-        raise ValueError(f"Expected a model folder. Received {str(folder)!r}, without {SUMS}.")
-    lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
-    expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    found, received = _hash(folder), hash_file(folder / SUMS)
-    faults = {
-        "changed": [name for name in found if expected.get(name, found[name]) != found[name]],
-        "missing": [name for name in expected if name not in found],
-        "additional": [name for name in found if name not in expected],
-        "another fingerprint": [received] if received != (fingerprint or received) else [],
-    }
-    if any(faults.values()):
-        said = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
-        raise ValueError(
-            f"Expected {str(folder)!r} as it was exported. Received {said}. Load nothing from it; "
-            "get it again from where it was exported."
-        )
-    return received
 
 
 def load_predictor(
@@ -169,14 +124,6 @@ def _describe(model, task):
         "input": {"name": "films", "dtype": "uint8", "shape": [None, *model.input_shape[1:]]},
         "output": {"name": "logit", "dtype": "float32", "shape": [None, 1]},
     }
-
-
-def _hash(folder):
-    """Hash every file of a folder but its checksums; what is no plain file has no hash."""
-    files = sorted(p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
-    names = {p.relative_to(folder).as_posix(): p for p in files if p != folder / SUMS}
-    plain = {name: p.is_file() and not p.is_symlink() for name, p in names.items()}
-    return {name: hash_file(p) if plain[name] else "no file" for name, p in names.items()}
 
 
 def _write(path, text):

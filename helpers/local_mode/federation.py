@@ -39,6 +39,7 @@ _STAYS = (
     "exactness.py",
     "export",
     "local_mode",
+    "model_folder.py",
     "plots",
     "numpy_reference",
     "results.py",

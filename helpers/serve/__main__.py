@@ -17,10 +17,11 @@ except ModuleNotFoundError as error:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address; this machine only.")
 @click.option("--port", default=8000, show_default=True, help="Port; 0 takes a free one.")
-def main(folder, host, port, **limits):
+@click.option("--fingerprint", help="What helpers.export printed; another folder is refused.")
+def main(folder, host, port, fingerprint, **limits):
     """Start the service; Ctrl-C ends it."""
     try:
-        app = make_app(folder, Limits(**limits))
+        app = make_app(folder, Limits(**limits), fingerprint=fingerprint)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     uvicorn.run(app, host=host, port=port, access_log=False, timeout_graceful_shutdown=5)

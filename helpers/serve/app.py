@@ -30,7 +30,9 @@ class _Answer(JSONResponse):
         return json.dumps(content, allow_nan=False).encode("ascii")
 
 
-def make_app(folder: str | Path, limits: Limits | None = None) -> FastAPI:
+def make_app(
+    folder: str | Path, limits: Limits | None = None, *, fingerprint: str | None = None
+) -> FastAPI:
     """Make the service of a model folder.
 
     Parameters
@@ -39,6 +41,8 @@ def make_app(folder: str | Path, limits: Limits | None = None) -> FastAPI:
         A folder as :func:`helpers.export.export_model` writes it.
     limits : Limits, optional
         What the service accepts.
+    fingerprint : str, optional
+        What :func:`~helpers.export.export_model` returned; another folder is refused.
 
     Returns
     -------
@@ -51,7 +55,7 @@ def make_app(folder: str | Path, limits: Limits | None = None) -> FastAPI:
     ValueError
         If the folder is none that was exported, or was changed since.
     """
-    model, limits, registry = ServedModel(folder), limits or Limits(), CollectorRegistry()
+    model, limits, registry = ServedModel(folder, fingerprint), limits or Limits(), CollectorRegistry()
     places = anyio.Semaphore(limits.requests)
     workers, explainer = anyio.CapacityLimiter(limits.workers), anyio.CapacityLimiter(1)
     about = {"model": model.name, "version": model.version, "notice": NOTICE}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from helpers.data.files import hash_file
+from helpers.model_folder import check_folder
 
 _BATCH = 32  # films at once: more are no faster, and need more memory
 
@@ -15,9 +15,9 @@ _BATCH = 32  # films at once: more are no faster, and need more memory
 class ServedModel:
     """A model folder as helpers.export writes it, computed by ONNX Runtime on one core a call."""
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, fingerprint: str | None = None) -> None:
         self._folder, self._network = Path(folder), None
-        _check_sums(self._folder)
+        check_folder(folder, fingerprint=fingerprint)
         texts = [
             (self._folder / f"{name}.json").read_text("utf-8") for name in ("signature", "card")
         ]
@@ -78,23 +78,3 @@ class ServedModel:
             model = keras.saving.load_model(self._folder / "model.keras", safe_mode=True)
             self._network = next(x for x in model.layers if isinstance(x, keras.Model))
         return explain(self._network, films[..., None], "grad_cam")
-
-
-def _check_sums(folder):
-    """Compare each file with its hash."""
-    try:
-        lines = (folder / "SHA256SUMS").read_text("utf-8").splitlines()
-        sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        faults = [name for name, digest in sums.items() if hash_file(folder / name) != digest]
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"Expected a model folder with all files of its SHA256SUMS. Received {str(folder)!r}: "
-            f"{error}. Write it with 'python -m helpers.export RUN_FOLDER FOLDER'."
-        ) from error
-    needed = ("card.json", "model.keras", "model.onnx", "signature.json")
-    faults += [name for name in needed if name not in sums]
-    if faults:
-        raise ValueError(
-            f"Expected the files that were exported. In {str(folder)!r} these are not: {faults}. "
-            "Copy the folder again from where it came."
-        )
