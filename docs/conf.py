@@ -143,6 +143,7 @@ LEAVES = (
     "data_sheet",
     "try_it",
     "from_pytorch",
+    "deployed",
     "benchmark/index",
     "glossary",
     "404",
