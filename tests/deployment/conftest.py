@@ -30,19 +30,23 @@ FILMS = 8
 # Each task in a process of its own, forked from one that has imported what is installed: these
 # imports would take most of the time of a task. All that comes from the archive is new.
 _FORK = """
-import json, os, runpy, sys
+import json, os, runpy, sys, traceback
 import fairlearn.metrics, keras, scipy.stats, sklearn.metrics, substrafl.experiment, tensorflow
 for line in sys.stdin:
     folder, arguments = json.loads(line)
     child = os.fork()
     if not child:
-        os.dup2(2, 1)
-        os.chdir(folder)
-        sys.path[0], sys.argv = folder, arguments
-        runpy.run_path(arguments[0], run_name="__main__")
-        import helpers
-        assert helpers.__file__.startswith(folder), helpers.__file__
-        break
+        try:
+            os.dup2(2, 1)
+            os.chdir(folder)
+            sys.path[0], sys.argv = folder, arguments
+            runpy.run_path(arguments[0], run_name="__main__")
+            import helpers
+            assert helpers.__file__.startswith(folder), helpers.__file__
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)  # to tear down what was imported takes three times as long as a task
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
@@ -169,8 +173,8 @@ def _pip_install(python, folder, arguments):
 
 def _variables(python):
     """Return the variables of a container: neither this checkout's folder nor its settings."""
-    home = python.parents[1]
-    return {"PATH": f"{python.parent}:/usr/bin:/bin", "HOME": str(home), "VIRTUAL_ENV": str(home)}
+    path = f"{python.parent}:/usr/bin:/bin"
+    return {"PATH": path, "VIRTUAL_ENV": str(python.parents[1]), "HOME": os.devnull}
 
 
 @pytest.fixture(scope="session")

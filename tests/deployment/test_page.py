@@ -46,6 +46,7 @@ def _blocks():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
 def test_the_script_of_the_page_runs_with_the_variables_of_its_rehearsal(
     tmp_path, tiny_samples, monkeypatch
 ):
@@ -60,7 +61,7 @@ def test_the_script_of_the_page_runs_with_the_variables_of_its_rehearsal(
     script = {"__name__": "__main__"}
     for code in _blocks():
         code = code.replace('"/data/', f'"{tmp_path}/').replace("examples/", f"{ROOT}/examples/")
-        exec(code.replace("IMAGE_SIZE = 32", "IMAGE_SIZE = 8"), script)
+        exec(code.replace("small_cnn, IMAGE_SIZE", "small_cnn, 8, (4,)"), script)
         if "clients" in script and "taken" not in script:
             script["taken"] = run_tasks_fast(script["clients"])  # the page has no such line
     assert script["compute_plan"].task_count == 2 * 3 + 1 + 4
