@@ -144,6 +144,7 @@ LEAVES = (
     "try_it",
     "from_pytorch",
     "tools",
+    "deployed",
     "benchmark/index",
     "glossary",
     "404",

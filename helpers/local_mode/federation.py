@@ -35,6 +35,7 @@ _HELPERS = Path(helpers.__file__).parent
 # task unpacks fewer files.
 _STAYS = (
     "course",
+    "deployment.py",
     "display.py",
     "exactness.py",
     "export",
