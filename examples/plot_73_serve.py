@@ -120,7 +120,7 @@ for line in service.stderr:
     if found := re.search(r"running on (\S+)", line):
         break
 url = found[1]
-show(requests.get(f"{url}/health").json())
+show(requests.get(f"{url}/health", timeout=60).json())
 
 # %%
 # Films as files
@@ -150,7 +150,7 @@ def encode(film, kind="PNG"):
 
 
 def send(*contents, to="predict", name="films"):
-    return requests.post(f"{url}/{to}", files=[(name, content) for content in contents])
+    return requests.post(f"{url}/{to}", files=[(name, content) for content in contents], timeout=60)
 
 
 by_file = send(*map(encode, films)).json()
@@ -185,10 +185,10 @@ show()
 from helpers.data import resize_image
 
 arrays = np.stack([resize_image(film, IMAGE_SIZE) for film in films])
-by_array = requests.post(f"{url}/predict", json={"films": arrays.tolist()}).json()
-shaped = requests.post(
-    f"{url}/v1/models/chest_xrays:predict", json={"instances": arrays[..., None].tolist()}
-).json()
+by_array = requests.post(f"{url}/predict", json={"films": arrays.tolist()}, timeout=60).json()
+instances = {"instances": arrays[..., None].tolist()}
+address = f"{url}/v1/models/chest_xrays:predict"
+shaped = requests.post(address, json=instances, timeout=60).json()
 logits = pd.DataFrame({
     "Keras": network.predict(arrays[..., None] / 255, verbose=0)[:, 0],
     "files": [said["logit"] for said in by_file["predictions"]],
@@ -226,7 +226,7 @@ answers = {kind: send(content) for kind, content in sent.items()}
 answers["another field"] = send(film, name="image")
 answers["65 files"] = send(*[film] * 65)
 too_bright = {"films": np.full((1, IMAGE_SIZE, IMAGE_SIZE), 300).tolist()}
-answers["grey levels of 300"] = requests.post(f"{url}/predict", json=too_bright)
+answers["grey levels of 300"] = requests.post(f"{url}/predict", json=too_bright, timeout=60)
 refused = [(kind, said.status_code, said.json()["error"]) for kind, said in answers.items()]
 refused = pd.DataFrame(refused, columns=["sent", "status", "answer"])
 for kind, status, sentence in refused.itertuples(index=False):
@@ -241,7 +241,7 @@ for kind, status, sentence in refused.itertuples(index=False):
 #
 # ``/metrics`` is read by Prometheus: how many answers of which status, and how long they took.
 
-metrics = requests.get(f"{url}/metrics").text
+metrics = requests.get(f"{url}/metrics", timeout=60).text
 print(
     *[line for line in metrics.splitlines() if line.startswith("chest_xrays_answers_t")], sep="\n"
 )

@@ -108,7 +108,7 @@ def read_versions(python: str | Path, packages: Sequence[str]) -> dict[str, str]
         "print(json.dumps({name: version(name) for name in sys.argv[1:]}))"
     )
     try:
-        ended = subprocess.run(  # nosec B603  # no shell: a program of ours
+        ended = subprocess.run(
             [str(python), "-c", program, *packages], capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
@@ -149,7 +149,7 @@ def run_arm(
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         start = time.perf_counter()
         try:
-            ended = subprocess.run(  # nosec B603  # no shell: a script of this folder
+            ended = subprocess.run(
                 command,
                 cwd=folder,
                 env=_environment(folder),
@@ -185,9 +185,7 @@ def warm_up(pythons: dict[str, str]) -> None:
         command = [python, "-c", f"import {imported}"]
         with tempfile.TemporaryDirectory() as folder:
             # no shell: a program of ours
-            subprocess.run(  # nosec B603
-                command, env=_environment(folder), capture_output=True, check=False
-            )
+            subprocess.run(command, env=_environment(folder), capture_output=True, check=False)
 
 
 def _environment(folder):

@@ -49,10 +49,10 @@ def measure_batches(url, pid, rng):
     speeds = {}
     for side, (n_films, n_requests) in BATCHES.items():
         files = [("films", encode(rng, side)) for _ in range(n_films)]
-        requests.post(f"{url}/predict", files=files).raise_for_status()
+        requests.post(f"{url}/predict", files=files, timeout=60).raise_for_status()
         before = used_seconds(pid)
         for _ in range(n_requests):
-            requests.post(f"{url}/predict", files=files).raise_for_status()
+            requests.post(f"{url}/predict", files=files, timeout=60).raise_for_status()
         speeds[side] = round(n_films * n_requests / (used_seconds(pid) - before))
     return speeds
 

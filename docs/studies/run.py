@@ -111,7 +111,7 @@ def run_study(page: Path, seeds: range, jobs: int) -> None:
             threads = str(max(1, (os.cpu_count() or 1) // jobs))
             for kind in ("INTRA", "INTER"):
                 variables[f"TF_NUM_{kind}OP_THREADS"] = threads
-            done = subprocess.run(  # nosec B603  # no shell: a page of this repository
+            done = subprocess.run(
                 [sys.executable, page],
                 cwd=own,
                 env={"MPLBACKEND": "Agg", "TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **variables},

@@ -184,5 +184,5 @@ def _format(folder):
     isort += ["--config", 'lint.isort.known-first-party=["substrafl"]']
     isort += ["--config", 'lint.isort.known-third-party=["tensorflow"]']
     # No shell: ruff, as it is installed here.
-    subprocess.run([*ruff, "check", *options, *isort, folder], check=True)  # nosec B603
-    subprocess.run([*ruff, "format", *options, folder], check=True)  # nosec B603
+    subprocess.run([*ruff, "check", *options, *isort, folder], check=True)
+    subprocess.run([*ruff, "format", *options, folder], check=True)

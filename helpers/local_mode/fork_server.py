@@ -33,7 +33,7 @@ class ForkServer:
 
     def __init__(self, variables: dict[str, str]) -> None:
         self.users = 0
-        self._process = subprocess.Popen(  # nosec B603  # no shell: our own Python and script
+        self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("server.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -53,9 +53,7 @@ def check_local_code(
     if missing:
         # A new Python, which has neither the script's folder nor its PYTHONPATH: like a task.
         command = [sys.executable, "-P", "-c", _LOOK, *missing]
-        ended = subprocess.run(  # nosec B603  # no shell: modules are arguments of a fixed program
-            command, env=variables, capture_output=True, text=True, check=True
-        )
+        ended = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
         missing = ended.stdout.split()
     if missing:
         places = ", ".join(repr(_place(name)) for name in missing)

@@ -55,7 +55,11 @@ def make_app(
     ValueError
         If the folder is none that was exported, or was changed since.
     """
-    model, limits, registry = ServedModel(folder, fingerprint), limits or Limits(), CollectorRegistry()
+    model, limits, registry = (
+        ServedModel(folder, fingerprint),
+        limits or Limits(),
+        CollectorRegistry(),
+    )
     places = anyio.Semaphore(limits.requests)
     workers, explainer = anyio.CapacityLimiter(limits.workers), anyio.CapacityLimiter(1)
     about = {"model": model.name, "version": model.version, "notice": NOTICE}

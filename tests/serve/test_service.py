@@ -21,6 +21,7 @@ from PIL import Image
 from scipy.special import expit
 
 from helpers.data.images import decode_image, resize_image
+from helpers.model_folder import check_folder
 from tests.serve.conftest import SIDE, encode, make_form, start_server, write_sums
 
 SHAPED = "/v1/models/chest_xrays"
@@ -301,13 +302,20 @@ def test_a_changed_folder_is_refused_before_it_is_loaded(model_folder, tmp_path)
     signature.write_text(signature.read_text().replace("0.4", "0.9"))
     ended = _run(folder)
     assert ended.returncode == 1
-    assert "these are not: ['signature.json']" in ended.stderr
+    assert "changed: signature.json" in ended.stderr
     assert "Traceback" not in ended.stderr
-    (folder / "model.onnx").unlink()
     write_sums(folder)
-    assert "these are not: ['model.onnx']" in _run(folder).stderr
+    told = _run(folder, "--fingerprint", check_folder(model_folder)).stderr
+    assert "another fingerprint" in told
+    (folder / "more.py").touch()
+    assert "additional: more.py" in _run(folder).stderr
+    (folder / "more.py").unlink()
+    (folder / "model.onnx").unlink()
+    assert "missing: model.onnx" in _run(folder).stderr
+    write_sums(folder)
+    assert "model.onnx" in _run(folder).stderr
     (folder / "SHA256SUMS").unlink()
-    assert "Write it with 'python -m helpers.export" in _run(folder).stderr
+    assert "without SHA256SUMS" in _run(folder).stderr
 
 
 def test_the_command_says_what_it_expects(model_folder):
