@@ -107,8 +107,7 @@ patients = films["patient"][is_test].to_numpy()
 # The same network on both
 # ------------------------
 #
-# We train at one :term:`node`, with three :term:`seeds <seed>`, and score the test films after
-# every :term:`round`.
+# We train at one :term:`node`, with three :term:`seeds <seed>`, and score test films every round.
 
 import functools
 import logging

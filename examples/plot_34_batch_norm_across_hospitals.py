@@ -251,8 +251,7 @@ show()
 # Conclusion
 # ----------
 #
-# These sentences are made from the numbers above. *Noise* is the largest change with the order at
-# the hospitals that train.
+# These sentences are made from the numbers above. *Noise* is the largest change with the order.
 
 
 def say_best(arm, scores):

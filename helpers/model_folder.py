@@ -6,7 +6,7 @@ wrote it.
 
 from pathlib import Path
 
-from helpers.data.files import hash_file
+from helpers.data.files import hash_file, hash_files
 
 SUMS = "SHA256SUMS"
 
@@ -39,7 +39,7 @@ def check_folder(folder: str | Path, *, fingerprint: str | None = None) -> str:
         raise ValueError(f"Expected a model folder. Received {str(folder)!r}, without {SUMS}.")
     lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
     expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    found, received = hash_files(folder), hash_file(folder / SUMS)
+    found, received = hash_files(folder, but=SUMS), hash_file(folder / SUMS)
     faults = {
         "changed": [name for name in found if expected.get(name, found[name]) != found[name]],
         "missing": [name for name in expected if name not in found],
@@ -53,23 +53,3 @@ def check_folder(folder: str | Path, *, fingerprint: str | None = None) -> str:
             "get it again from where it was exported."
         )
     return received
-
-
-def hash_files(folder: Path) -> dict[str, str]:
-    """Hash every file of a folder but its checksums.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The model folder.
-
-    Returns
-    -------
-    dict of str to str
-        Name in the folder and sha256, in the order of the names; ``"no file"`` for what is no plain
-        file, such as a link.
-    """
-    files = sorted(p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
-    names = {p.relative_to(folder).as_posix(): p for p in files if p != folder / SUMS}
-    plain = {name: p.is_file() and not p.is_symlink() for name, p in names.items()}
-    return {name: hash_file(p) if plain[name] else "no file" for name, p in names.items()}

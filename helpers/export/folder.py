@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers.data.files import hash_file
+from helpers.data.files import hash_file, hash_files
 from helpers.export.card import fit_answer, make_card
 from helpers.export.formats import FORMATS, load_format, write_formats
-from helpers.model_folder import SUMS, check_folder, hash_files
+from helpers.model_folder import SUMS, check_folder
 
 
 def export_model(
@@ -72,7 +72,7 @@ def export_model(
         _write(new / "card.json", json.dumps(card, indent=1, ensure_ascii=False))
         _write(new / "card.md", text)
         _write(
-            new / SUMS, "\n".join(f"{digest}  {name}" for name, digest in hash_files(new).items())
+            new / SUMS, "\n".join(f"{digest}  {name}" for name, digest in hash_files(new, but=SUMS).items())
         )
         if folder.exists():
             os.replace(folder, Path(stage) / "former")
