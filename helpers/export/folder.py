@@ -71,9 +71,8 @@ def export_model(
         _write(new / "signature.json", json.dumps(signature, indent=1))
         _write(new / "card.json", json.dumps(card, indent=1, ensure_ascii=False))
         _write(new / "card.md", text)
-        _write(
-            new / SUMS, "\n".join(f"{digest}  {name}" for name, digest in hash_files(new, but=SUMS).items())
-        )
+        sums = hash_files(new, but=SUMS)
+        _write(new / SUMS, "\n".join(f"{digest}  {name}" for name, digest in sums.items()))
         if folder.exists():
             os.replace(folder, Path(stage) / "former")
         os.replace(new, folder)
