@@ -41,7 +41,9 @@ _STAYS = (
     "plots",
     "numpy_reference",
     "results.py",
+    "run",
     "studies.py",
+    "tracking.py",
 )
 
 
