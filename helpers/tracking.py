@@ -19,6 +19,7 @@ from urllib.request import url2pathname
 import keras
 import pandas as pd
 import tensorflow as tf
+from filelock import FileLock
 from matplotlib.figure import Figure
 
 FOLDER = Path("results", "tracking")
@@ -118,7 +119,7 @@ def track(
     from mlflow.entities import Param
     from tensorboard.plugins.hparams import api
 
-    flat = pd.json_normalize(dict(parameters or {}) or [{}]).astype(str).iloc[0].to_dict()
+    flat = dict(_flatten(parameters or {}))
     run_id = client.create_run(experiment, run_name=name).info.run_id
     client.log_batch(run_id, params=[Param(key, value) for key, value in flat.items()])
     writer = tf.summary.create_file_writer(str(folder / "tensorboard" / f"{name}-{run_id[:6]}"))
@@ -160,6 +161,13 @@ def load_tracked_model(run_id: str, folder: str | Path = FOLDER) -> keras.Model:
     return keras.models.load_model(path)
 
 
+def _flatten(settings, before=""):
+    """Yield each setting with the names of what it is in, as text."""
+    for key, value in settings.items():
+        inner = isinstance(value, Mapping)
+        yield from _flatten(value, f"{before}{key}.") if inner else [(f"{before}{key}", str(value))]
+
+
 def _open(folder):
     """Return MLflow's client of a folder, and the experiment's identifier; make what is missing."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -170,9 +178,11 @@ def _open(folder):
         needed = 'pip install "federated-chest-xrays[tracking]"'
         raise ImportError(f"Tracking needs MLflow: {needed}") from error
     folder.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():  # SQLAlchemy 2.1 warns of what MLflow uses
+    # Of runs that start side by side, one makes the tables; SQLAlchemy 2.1 warns of MLflow's use.
+    with FileLock(folder / ".lock"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
         client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    if found := client.get_experiment_by_name(_EXPERIMENT):
-        return client, found.experiment_id
-    return client, client.create_experiment(_EXPERIMENT, (folder / "artifacts").as_uri())
+        found = client.get_experiment_by_name(_EXPERIMENT)
+        if found is None:
+            client.create_experiment(_EXPERIMENT, (folder / "artifacts").as_uri())
+    return client, client.get_experiment_by_name(_EXPERIMENT).experiment_id

@@ -1,18 +1,16 @@
-"""The run itself: from settings to a folder with the model, what it predicts, and how it was made.
-
-The folder has ``model.keras``, ``run.json``, ``predictions.csv``, ``scores.csv`` and, if there were
-tasks, ``tasks.csv``.
-"""
+"""The run: from settings to a folder with the model, what it predicts, and how it was made."""
 
 import contextlib
 import datetime
+import functools
 import importlib.metadata
 import json
 import platform
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
 from substrafl.index_generator import NpIndexGenerator
 from substrafl.model_loading import download_algo_state
 
@@ -31,46 +29,47 @@ from helpers.openers.chest_xray_opener import ChestXrayOpener
 from helpers.results import score_films
 from helpers.strategies import Metered, Traffic
 
-_VERSIONS = ("federated-chest-xrays", "tensorflow", "keras", "numpy", "substra", "substrafl")
-_SCORED = ("valid", "test")
+_PACKAGES = ("federated-chest-xrays", "tensorflow", "keras", "numpy", "substra", "substrafl")
 _COLUMNS = ["hospital", "split", "patient", "label", "logit", "sex", "age", "view"]
 
 
-def run_experiment(settings: Any) -> pd.DataFrame:
-    """Train across the hospitals, keep the round that does best on validation films, and write it.
+def run_experiment(settings: DictConfig) -> pd.DataFrame:
+    """Train across the hospitals, keep the round that is best on validation films, and write it.
+
+    ``settings.folder`` gets ``model.keras``, ``run.json``, ``predictions.csv`` (validation and test
+    films), ``scores.csv`` and, of a run through tasks, ``tasks.csv``.
 
     Parameters
     ----------
     settings : omegaconf.DictConfig
-        As :func:`helpers.run.compose_settings` returns them. The folder is ``settings.folder``.
+        As :func:`helpers.run.compose_settings` returns them.
 
     Returns
     -------
     pandas.DataFrame
-        Indexed by hospital: ``valid`` and ``test``, the AUC of the kept model.
+        Indexed by hospital: ``test`` and ``valid``, the AUC of the kept model.
 
     Raises
     ------
     TypeError, ValueError
         If a value is out of range, or the films cannot be used.
     """
-    from omegaconf import OmegaConf
-
     plain = OmegaConf.to_container(settings, resolve=True)
-    samples, data, is_synthetic = _prepare(settings)
-    strategy = _make_strategy(settings, augmented=not is_synthetic)
     with contextlib.ExitStack() as stack:
-        tracked = None
         if settings.tracking:
             from helpers.tracking import track
 
             tracking = track(settings.name, plain, folder=settings.tracking_folder)
             tracked = stack.enter_context(tracking)
+        samples, data, is_synthetic = _prepare_films(settings)
         federation = stack.enter_context(Federation(samples))
+        strategy = _make_strategy(settings, augmented=not is_synthetic)
         algo, scores, best, tasks, sent = _train(federation, strategy, settings)
-        parts = [score_films(algo, samples, split).assign(split=split) for split in _SCORED]
+        parts = [
+            score_films(algo, samples, split).assign(split=split) for split in ("valid", "test")
+        ]
         predictions = pd.concat(parts).rename(columns={"score": "logit"})[_COLUMNS]
-        groups = predictions.groupby(["hospital", "split"])
+        groups = predictions.groupby(["hospital", "split"])[["label", "logit"]]
         result = groups.apply(lambda own: auc(own["label"], own["logit"])).unstack()
         about = {
             "name": settings.name,
@@ -79,7 +78,7 @@ def run_experiment(settings: Any) -> pd.DataFrame:
             "synthetic": is_synthetic,
             "task": settings.task,
             "image_size": settings.image_size,
-            "hospitals": {name: _count(own) for name, own in samples.items()},
+            "hospitals": {name: _count_films(splits) for name, splits in samples.items()},
             "algorithm": type(algo).__name__,
             "strategy": settings.strategy_name,
             "settings": plain,
@@ -88,135 +87,117 @@ def run_experiment(settings: Any) -> pd.DataFrame:
             "best_round": best.round,
             "bytes": {"sent_per_hospital_and_round": sent},
             "versions": {"python": platform.python_version()}
-            | {name: importlib.metadata.version(name) for name in _VERSIONS},
+            | {name: importlib.metadata.version(name) for name in _PACKAGES},
         }
         folder = Path(settings.folder)
         folder.mkdir(parents=True, exist_ok=True)
         algo.model.save(folder / "model.keras")
-        tables = {"predictions": predictions, "scores": scores, "tasks": tasks}
-        for name, table in tables.items():
+        for name, table in {"predictions": predictions, "scores": scores, "tasks": tasks}.items():
             if table is not None:
                 table.to_csv(folder / f"{name}.csv", index=False)
         text = json.dumps(about, indent=2, ensure_ascii=False)
         (folder / "run.json").write_text(text + "\n", "utf-8")
-        if tracked:
-            _log(tracked, algo.model, scores, best, tasks, sent, result)
+        if settings.tracking:
+            from helpers.plots import plot_rounds
+
+            ax = plot_rounds({("federated", "all"): scores}, {("federated", "all"): best})
+            values = {
+                f"kept {split} auc/{name}": v for (split, name), v in result.unstack().items()
+            }
+            values |= {"best round": best.round, "sent bytes": sent}
+            tracked.log(scores, split="valid", tasks=tasks, values=values, model=algo.model)
+            tracked.log(figures={"rounds": ax.figure})
     return result
 
 
-def _prepare(settings):
+def _prepare_films(settings):
     """Return the samples, a sentence about the films, and whether they are synthetic."""
     if settings.samples is not None:
-        places = sorted(path.parent for path in Path(settings.samples).glob("*/*/sample.json"))
-        if not places:
+        samples = {}
+        for file in sorted(Path(settings.samples).glob("*/*/sample.json")):
+            samples.setdefault(file.parts[-3], {})[file.parts[-2]] = file.parent
+            source = json.loads(file.read_text("utf-8"))["source"]
+        if not samples:
             raise ValueError(
                 f"Expected samples as a folder with HOSPITAL/SPLIT. Received {settings.samples!r}."
             )
-        samples = {}
-        for place in places:
-            samples.setdefault(place.parent.name, {})[place.name] = place
-        source = json.loads((places[0] / "sample.json").read_text("utf-8"))["source"]
-        return samples, f"prepared films of {source}", source.startswith("synthetic")
-    from hydra.utils import instantiate
-
-    radiographs, how = instantiate(settings.data, _convert_="all"), settings.hospitals
+        return samples, f"prepared films of {source!r}", source.startswith("synthetic")
+    radiographs, how, seed = _make(settings.data)(), settings.hospitals, settings.seed
     labels = label_films(radiographs.table, settings.task)
     if how.by is None:
-        films = make_hospitals(
-            radiographs.table, labels, n_hospitals=how.number, seed=settings.seed
-        )
+        films = make_hospitals(radiographs.table, labels, n_hospitals=how.number, seed=seed)
     else:
-        films = radiographs.table[labels.notna()]
-        options = {"n_hospitals": how.number, "alpha": how.alpha, "labels": labels[films.index]}
-        films = assign_hospitals(films, how.by, seed=settings.seed, **options)
-        films = split_patients(films, labels=labels[films.index], seed=settings.seed)
-        check_hospitals(films, labels[films.index])
+        films, known = radiographs.table[labels.notna()], labels[labels.notna()]
+        options = {"n_hospitals": how.number, "alpha": how.alpha, "seed": seed}
+        films = assign_hospitals(films, how.by, labels=known, **options)
+        films = split_patients(films, labels=known, seed=seed)
+        check_hospitals(films, known)
     films = HospitalFilms(radiographs, labels, films, settings.task)
     samples = films.prepare(settings.image_size)
     samples = {name: samples[name] for name in list(samples)[: how.first]}
     return samples, str(radiographs), radiographs.is_synthetic
 
 
+def _make(part):
+    """Return what ``_target_`` names with its other settings as arguments.
+
+    Hydra's own partial function would need Hydra in every task.
+    """
+    options = {key: value for key, value in part.items() if key != "_target_"}
+    return functools.partial(get_object(part["_target_"]), **instantiate(options, _convert_="all"))
+
+
 def _make_strategy(settings, *, augmented):
-    """Build the strategy with its algorithm."""
-    from hydra.utils import instantiate
-
-    def make(part, **options):
-        return instantiate(settings[part], _convert_="all", **options)
-
-    build = make("model", _partial_=True)
+    """Make the strategy with its algorithm."""
+    build = _make(settings.model)
     if augmented if settings.augment is None else settings.augment:
         from helpers.models import augment
 
         build = augment(build)
-    algo = make("algorithm", _partial_=True)(
+    algo = _make(settings.algorithm)(
         model=build,
-        loss=make("loss"),
-        optimizer=make("optimizer"),
+        loss=_make(settings.loss)(),
+        optimizer=_make(settings.optimizer)(),
         index_generator=NpIndexGenerator(settings.batch_size, settings.updates, seed=settings.seed),
         dataset=ChestXrayDataset,
         seed=settings.seed,
     )
-    return make("strategy", _partial_=True)(algo=algo, metric_functions={"auc": auc})
+    return _make(settings.strategy)(algo=algo, metric_functions={"auc": auc})
 
 
 def _train(federation, strategy, settings):
-    """Return the kept algorithm, scores, the best round, tasks, and what a hospital sends."""
-    traffic = Traffic()
+    """Return the kept algorithm, scores, the best round, tasks, and bytes sent in a round."""
+    traffic = []
 
-    def run(num_rounds):
+    def train(num_rounds):
         how = {"num_rounds": num_rounds, "eval_every": settings.eval_every, "split": "valid"}
         if settings.tasks:
             return federation.execute(strategy, **how)
-        nonlocal traffic
-        traffic = Traffic()
-        return federation.simulate(Metered(strategy, traffic), **how)
+        traffic.append(Traffic())
+        return federation.simulate(Metered(strategy, traffic[-1]), **how)
 
     step = settings.step or settings.rounds
-    result, scores, best = train_until_best(
-        run, step=step, max_rounds=settings.rounds, patience=settings.patience
+    trained, scores, best = train_until_best(
+        train, step=step, max_rounds=settings.rounds, patience=settings.patience
     )
     # The last hospital has the round's model also where models travel from one to the next.
-    name, client = list(federation.clients.items())[-1]
-    n_sent, tasks = len(federation.clients) * int(scores["round"].max()), None
+    (*_, (hospital, client)), tasks = federation.clients.items(), None
     if settings.tasks:
-        algo, tasks = download_algo_state(client, result.key, best.round), federation.tasks()
-        received = tasks.groupby(tasks["operation"] == "aggregate")["received"].sum()
-        sent = received.get(True) or received.sum()
+        algo, tasks = download_algo_state(client, trained.key, best.round), federation.tasks()
+        read = tasks.groupby(tasks["operation"] == "aggregate")["received"].sum()
+        sent = read.get(True) or read.sum()
     else:
-        algo = federation.algos(result)[name, best.round]
-        sent = traffic.count(reader="aggregation") or traffic.count()
-    return algo, scores, best, tasks, round(sent / n_sent)
+        algo = federation.algos(trained)[hospital, best.round]
+        sent = traffic[-1].count(reader="aggregation") or traffic[-1].count()
+    return algo, scores, best, tasks, round(sent / len(federation.clients) / scores["round"].max())
 
 
-def _count(splits):
-    """Count films, patients and ill films of one hospital."""
-    counts = {}
-    for split, folder in splits.items():
-        films = ChestXrayOpener().get_data([folder])["metadata"]
-        counts[split] = {
-            "films": len(films),
-            "patients": int(films["patient"].nunique()),
-            "ill": int(films["label"].sum()),
-        }
-    return counts
-
-
-def _log(tracked, model, scores, best, tasks, sent, result):
-    """Log the run."""
-    from helpers.plots import plot_rounds
-
-    values = {
-        f"kept {split} auc/{name}": result.loc[name, split]
-        for name in result.index
-        for split in _SCORED
+def _count_films(splits):
+    """Count the films, patients and ill films of each split."""
+    films = {
+        split: ChestXrayOpener().get_data([path])["metadata"] for split, path in splits.items()
     }
-    ax = plot_rounds({("federated", "all"): scores}, {("federated", "all"): best})
-    tracked.log(
-        scores,
-        split="valid",
-        tasks=tasks,
-        values=values | {"best round": best.round, "sent bytes": sent},
-        figures={"rounds": ax.figure},
-        model=model,
-    )
+    return {
+        split: {"films": len(m), "patients": m["patient"].nunique(), "ill": int(m["label"].sum())}
+        for split, m in films.items()
+    }

@@ -1,46 +1,22 @@
 """Settings of a run: composed by Hydra from ``conf``, and refused by name where they are wrong."""
 
+import contextlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
 CONF = Path(__file__).parent / "conf"
-GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
 
 
-@dataclass
-class Settings:
-    """What a run can be told, with the types; ``conf/config.yaml`` has defaults and comments."""
-
-    name: str
-    folder: str
-    task: str
-    image_size: int
-    samples: str | None
-    hospitals: dict[str, Any]
-    data: dict[str, Any]
-    model: dict[str, Any]
-    augment: bool | None
-    loss: dict[str, Any]
-    optimizer: dict[str, Any]
-    algorithm: dict[str, Any]
-    strategy: dict[str, Any]
-    strategy_name: str
-    rounds: int
-    step: int | None
-    patience: int
-    eval_every: int
-    updates: int
-    batch_size: int
-    seed: int
-    tasks: bool
-    tracking: bool
-    tracking_folder: str
-
-
-def compose_settings(overrides: Sequence[str] = ()) -> Any:
+def compose_settings(overrides: Sequence[str] = ()) -> DictConfig:
     """Compose the settings of a run.
 
     Parameters
@@ -52,29 +28,20 @@ def compose_settings(overrides: Sequence[str] = ()) -> Any:
     Returns
     -------
     omegaconf.DictConfig
-        The fields of :class:`Settings`.
+        The keys of ``config.yaml``, and those that its groups add.
 
     Raises
     ------
-    ImportError
-        If Hydra is not installed.
     ValueError
         If a key or a value is wrong; the message has its name and the choices.
     """
-    try:
-        from hydra import compose, initialize_config_dir
-        from hydra.errors import HydraException
-        from omegaconf import OmegaConf
-        from omegaconf.errors import OmegaConfBaseException
-    except ImportError as error:
-        needed = 'pip install "federated-chest-xrays[configuration]"'
-        raise ImportError(f"Settings need Hydra: {needed}") from error
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose("config", list(overrides))
-        return OmegaConf.merge(OmegaConf.structured(Settings), config)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(_explain(error)) from error
+    with _refused_by_name(), initialize_config_dir(str(CONF), version_base="1.3"):
+        default, settings = compose("config"), compose("config", list(overrides))
+        kinds = {
+            key: type(value) if isinstance(value, str | int) else Any
+            for key, value in OmegaConf.to_container(default).items()
+        }
+        return OmegaConf.merge(make_dataclass("Settings", kinds.items()), settings)
 
 
 def list_sweep(overrides: Sequence[str]) -> list[list[str]]:
@@ -95,13 +62,8 @@ def list_sweep(overrides: Sequence[str]) -> list[list[str]]:
     ValueError
         If an override cannot be read.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
+    with _refused_by_name():
         parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise ValueError(_explain(error)) from error
     fixed = [one.input_line for one in parsed if not one.is_sweep_override()]
     varied = [
         [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
@@ -117,31 +79,22 @@ def list_sweep(overrides: Sequence[str]) -> list[list[str]]:
     ]
 
 
-def list_choices(group: str) -> list[str]:
-    """List the choices of a group.
-
-    Parameters
-    ----------
-    group : str
-        Such as ``"strategy"``.
-
-    Returns
-    -------
-    list of str
-        Such as ``["cyclic", "fed_adam", …]``.
-    """
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-
-
-def _explain(error):
-    """Say what was wrong in one line, with the choices."""
-    cause = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    key, parent = getattr(cause, "full_key", None), getattr(cause, "parent_node", None)
-    if parent is not None and "Key" in type(cause).__name__ + str(cause).partition(" ")[0]:
-        choices = sorted({*parent} - {"_target_", "hydra"})
-        return f"Expected one of the settings {choices}. Received {key or cause.key!r}."
-    if options := getattr(cause, "options", None):
-        return f"{str(cause).splitlines()[0]}. Expected one of {sorted(options)}."
-    return f"{key}: {str(cause).splitlines()[0]}" if key else str(cause)
+@contextlib.contextmanager
+def _refused_by_name():
+    """Turn an error of Hydra into one message with the choices."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        key, parent = getattr(cause, "full_key", None), getattr(cause, "parent_node", None)
+        said = str(cause).partition("\n    full_key")[0]
+        if parent is not None and said.startswith("Key "):
+            choices = sorted({*parent} - {"_target_", "hydra"})
+            said = f"Expected one of the settings {choices}. Received {key!r}."
+        elif options := getattr(cause, "options", None):
+            said = f"{said.splitlines()[0]}. Expected one of {sorted(options)}."
+        elif key:
+            said = f"{key}: {said}"
+        raise ValueError(said) from error
