@@ -98,6 +98,8 @@ def run_experiment(settings: DictConfig) -> pd.DataFrame:
         text = json.dumps(about, indent=2, ensure_ascii=False)
         (folder / "run.json").write_text(text + "\n", "utf-8")
         if settings.tracking:
+            import matplotlib.pyplot as plt
+
             from helpers.plots import plot_rounds
 
             ax = plot_rounds({("federated", "all"): scores}, {("federated", "all"): best})
@@ -107,6 +109,7 @@ def run_experiment(settings: DictConfig) -> pd.DataFrame:
             values |= {"best round": best.round, "sent bytes": sent}
             tracked.log(scores, split="valid", tasks=tasks, values=values, model=algo.model)
             tracked.log(figures={"rounds": ax.figure})
+            plt.close(ax.figure)
     return result
 
 
