@@ -34,7 +34,13 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         tracking = Path(folder, "tracking")
         shared = ["tasks=true", "tracking=true", f"tracking_folder={tracking}"]
-        shared += ["model=small_cnn", "image_size=32", "rounds=6", f"folder={folder}/run"]
+        shared += [
+            "model=small_cnn",
+            "image_size=32",
+            "rounds=4",
+            "hospitals.first=2",
+            f"folder={folder}/run",
+        ]
         for run in RUNS:
             words = [*f"name={run}".split(), *shared]
             subprocess.run([sys.executable, "-m", "helpers.run", *words], check=True, cwd=ROOT)

@@ -14,15 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from substrafl.index_generator import NpIndexGenerator
 from substrafl.model_loading import download_algo_state
 
-from helpers.data import (
-    ChestXrayDataset,
-    HospitalFilms,
-    assign_hospitals,
-    check_hospitals,
-    label_films,
-    make_hospitals,
-    split_patients,
-)
+from helpers.data import ChestXrayDataset, HospitalFilms, label_films, make_hospitals
 from helpers.evaluation import auc, train_until_best
 from helpers.local_mode import Federation
 from helpers.openers.chest_xray_opener import ChestXrayOpener
@@ -125,16 +117,10 @@ def _prepare_films(settings):
                 f"Expected samples as a folder with HOSPITAL/SPLIT. Received {settings.samples!r}."
             )
         return samples, f"prepared films of {source!r}", source.startswith("synthetic")
-    radiographs, how, seed = _make(settings.data)(), settings.hospitals, settings.seed
+    radiographs, how = _make(settings.data)(), settings.hospitals
     labels = label_films(radiographs.table, settings.task)
-    if how.by is None:
-        films = make_hospitals(radiographs.table, labels, n_hospitals=how.number, seed=seed)
-    else:
-        films, known = radiographs.table[labels.notna()], labels[labels.notna()]
-        options = {"n_hospitals": how.number, "alpha": how.alpha, "seed": seed}
-        films = assign_hospitals(films, how.by, labels=known, **options)
-        films = split_patients(films, labels=known, seed=seed)
-        check_hospitals(films, known)
+    options = {"by": how.by, "n_hospitals": how.number, "alpha": how.alpha, "seed": settings.seed}
+    films = make_hospitals(radiographs.table, labels, **options)
     films = HospitalFilms(radiographs, labels, films, settings.task)
     samples = films.prepare(settings.image_size)
     samples = {name: samples[name] for name in list(samples)[: how.first]}

@@ -74,5 +74,6 @@ def test_an_empty_cache_twice_gives_the_same_metrics_and_then_nothing_runs(make_
 
     settings = first / "params.yaml"
     settings.write_text(settings.read_text("utf-8").replace("rounds: 1", "rounds: 2"), "utf-8")
-    assert "rounds" in dvc("params", "diff") or "run" in dvc("status")
-    assert dvc("repro", "--dry").count("Running stage") == 2  # run and metrics, not the data
+    planned = dvc("repro", "--dry")
+    assert "Running stage 'run'" in planned
+    assert planned.count("didn't change, skipping") >= 3  # films, hospitals and samples
