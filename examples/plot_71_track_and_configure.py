@@ -196,12 +196,12 @@ print(f"weights that differ: {weights_differ}; films with another logit: {films_
 # The pictures are of runs through real tasks, so that seconds and bytes are there as well.
 #
 # .. figure:: /_static/tracking_mlflow.png
-#    :alt: MLflow's page: charts of the runs, validation AUC by round, seconds and bytes by hospital
+#    :alt: MLflow's page of one metric: validation AUC of three runs by round, and a table of values
 #
-#    MLflow: one color for each run.
+#    MLflow: one metric of the runs that were chosen.
 #
 # .. figure:: /_static/tracking_tensorboard.png
-#    :alt: TensorBoard's page: the same scores by round, one chart for each hospital
+#    :alt: TensorBoard's page: bytes sent and validation AUC by round, one chart for each hospital
 #
 #    TensorBoard: the same numbers, from the event files.
 #
