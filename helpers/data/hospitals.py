@@ -123,12 +123,18 @@ def assign_hospitals(
 
 
 def make_hospitals(
-    table: pd.DataFrame, labels: pd.Series, *, n_hospitals: int = 3, seed: int = 0
+    table: pd.DataFrame,
+    labels: pd.Series,
+    *,
+    by: str | None = None,
+    n_hospitals: int = 3,
+    alpha: float = 0.5,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """Make hospitals and splits in the default way, with both checks.
+    """Make hospitals and splits, with both checks.
 
-    The table's own hospitals and its official split are kept where every film has them;
-    otherwise the patients are assigned at random to ``n_hospitals`` hospitals of equal size,
+    By default the table's own hospitals and its official split are kept where every film has
+    them; otherwise the patients are assigned at random to ``n_hospitals`` hospitals of equal size,
     and split 60 : 15 : 25. Films without a label are left out.
 
     Parameters
@@ -137,8 +143,10 @@ def make_hospitals(
         The radiographs' table.
     labels : pandas.Series
         0, 1 or missing for each film, with the table's index.
-    n_hospitals : int, default=3
-        Number of hospitals when the table names none.
+    by : str, optional
+        Another way to make hospitals, see :func:`assign_hospitals`.
+    n_hospitals, alpha
+        As there; not used for hospitals that the table names.
     seed : int, default=0
         Seed of the assignment and the splits.
 
@@ -154,8 +162,10 @@ def make_hospitals(
     """
     labels = check_labels(table, labels)
     films, labels = table[labels.notna()], labels[labels.notna()]
-    by = "hospital" if films["hospital"].notna().all() else "iid"
-    films = assign_hospitals(films, by, n_hospitals=n_hospitals, labels=labels, seed=seed)
+    if by is None:
+        by = "hospital" if films["hospital"].notna().all() else "iid"
+    options = {"n_hospitals": n_hospitals, "alpha": alpha, "labels": labels, "seed": seed}
+    films = assign_hospitals(films, by, **options)
     keep_split = bool(films["split"].notna().all())
     films = split_patients(films, labels=labels, seed=seed, keep_split=keep_split)
     check_no_leak(films)

@@ -44,8 +44,10 @@ _STAYS = (
     "plots",
     "numpy_reference",
     "results.py",
+    "run",
     "serve",
     "studies.py",
+    "tracking.py",
 )
 
 

@@ -19,13 +19,13 @@ class Traffic:
     """
 
     def __init__(self) -> None:
-        self._rounds: dict[int, int] = {}
+        self._rounds: dict[tuple[int, str], int] = {}
 
     def __deepcopy__(self, memo: dict) -> Self:
         """Return the object itself."""
         return self
 
-    def add(self, round_idx: int, state: Any) -> None:
+    def add(self, round_idx: int, state: Any, reader: str = "hospital") -> None:
         """Add the pickled size of a shared state.
 
         Parameters
@@ -34,23 +34,32 @@ class Traffic:
             The round.
         state : object
             What was read.
+        reader : {"hospital", "aggregation"}, default="hospital"
+            Who read it.
         """
-        self._rounds[round_idx] = self._rounds.get(round_idx, 0) + len(pickle.dumps(state))
+        place = round_idx, reader
+        self._rounds[place] = self._rounds.get(place, 0) + len(pickle.dumps(state))
 
-    def count(self, until: int | None = None) -> int:
+    def count(self, until: int | None = None, reader: str | None = None) -> int:
         """Count the bytes.
 
         Parameters
         ----------
         until : int, optional
             The last round that counts; by default all count.
+        reader : {"hospital", "aggregation"}, optional
+            Who read what counts; by default both. What the aggregation reads, hospitals have sent.
 
         Returns
         -------
         int
             Bytes, over all hospitals and the aggregation.
         """
-        return sum(n for idx, n in self._rounds.items() if until is None or idx <= until)
+        return sum(
+            n
+            for (idx, by), n in self._rounds.items()
+            if (until is None or idx <= until) and reader in (None, by)
+        )
 
 
 class Metered(WrappedStrategy):
@@ -114,5 +123,5 @@ class Metered(WrappedStrategy):
             As there.
         """
         for state in operation.shared_states:
-            self._traffic.add(settings["round_idx"], state)
+            self._traffic.add(settings["round_idx"], state, "aggregation")
         return super().update_aggregation_node(node, operation, **settings)

@@ -10,6 +10,7 @@ from helpers.data.hospitals import (
     check_no_leak,
     count_hospitals,
     has_patients,
+    make_hospitals,
     shuffle_hospitals,
     split_patients,
 )
@@ -43,6 +44,19 @@ def patients_of(table, column):
 
 
 WAYS = ["view", "age", "sex", "dirichlet", "size", "iid"]
+
+
+@pytest.mark.parametrize("by", WAYS)
+def test_hospitals_are_made_in_another_way_if_it_is_named(by):
+    table, labels = make_table(n_patients=400)
+    labels[::5] = pd.NA
+    named = table.assign(hospital="A")
+    options = {"n_hospitals": 2, "alpha": 0.6, "seed": 3}
+    known = labels[labels.notna()]
+    wanted = assign_hospitals(named.loc[known.index], by, labels=known, **options)
+    films = make_hospitals(named, labels, by=by, **options)
+    assert films["hospital"].tolist() == wanted["hospital"].tolist()
+    assert set(make_hospitals(named, labels)["hospital"]) == {"A"}
 
 
 @pytest.mark.parametrize("by", WAYS)

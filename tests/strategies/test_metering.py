@@ -57,6 +57,9 @@ def test_every_state_that_is_read_is_counted_once(tiny_samples):
     n_hospitals = len(tiny_samples)
     assert len(seen) == 3 * 2 * n_hospitals
     assert traffic.count() > 3 * 2 * n_hospitals * 65 * 4
+    sent, received = (traffic.count(reader=reader) for reader in ("aggregation", "hospital"))
+    assert sent + received == traffic.count()
+    assert sent > received  # an update comes with the number of films
 
 
 def test_a_copy_counts_for_the_caller():
