@@ -155,6 +155,8 @@ html_sidebars = {page: [] for page in LEAVES}
 # Lines of code are longer than prose: on a wide screen, too, the gallery's list of pages is in a
 # drawer, which the button in the header opens (site.css).
 html_sidebars |= {"auto_examples/**": ["sidebar-nav-bs"]}
+# The reference lists its names on one page; a list of all of them beside each takes 6 s to write.
+html_sidebars |= {"generated/*": []}
 
 # -- Copy buttons and link previews ----------------------------------------------------------------
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "

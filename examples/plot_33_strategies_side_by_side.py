@@ -24,8 +24,9 @@ the ceiling. The corrections should help most where hospitals differ most.
 # distribution :footcite:p:`hsu2019`. With a concentration α of 0.1 hospitals have almost one class
 # each; with an infinite α they are IID.
 #
-# The build runs one seed, one α and some strategies. Five seeds and all of them are a **study**:
-# ``make studies`` runs this page with each, and the page shows their table.
+# The build runs one seed, one α and three setups. Five seeds and all setups are a **study**: ``make
+# studies`` runs this page with each, and the page shows their table. On films without a study, the
+# build runs all setups.
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ import pandas as pd
 from helpers.data import label_films, prepare_samples, read_radiographs, split_patients
 from helpers.data.hospitals import assign_hospitals
 from helpers.display import show
-from helpers.studies import is_study, join_study, study_seed
+from helpers.studies import is_study, join_study, read_study, study_seed
 
 TASK = "any finding vs none"
 IMAGE_SIZE = 32  # pixels, to keep the run short; 224 or more in a real study
@@ -186,7 +187,8 @@ def run(federation, skew, arm, train_on):
             rows.append((SEED, best.round, arm, "everyone", "test", metric, value, skew))
 
 
-arms = list(CHOICES) if is_study() else ["FedAvg", "Scaffold", "alone", "pooled"]
+study = read_study("strategies_side_by_side", str(radiographs))
+arms = ["FedAvg", "Scaffold", "alone"] if study else list(CHOICES)
 for skew, (samples, counts) in prepared.items():
     with Federation(samples) as federation:
         for arm in arms:
@@ -217,13 +219,8 @@ from helpers.studies import compare_seeds
 
 SETTINGS = {"rounds": N_ROUNDS, "updates": N_UPDATES, "pixels": IMAGE_SIZE, "patience": PATIENCE}
 live = pd.DataFrame(rows, columns=[*COLUMNS, "skew"])
-study = join_study(
-    "strategies_side_by_side",
-    live,
-    data=str(radiographs),
-    by=["skew", "arm", "metric"],
-    settings=SETTINGS,
-)
+about = {"data": str(radiographs), "by": ["skew", "arm", "metric"], "settings": SETTINGS}
+study = join_study("strategies_side_by_side", live, **about)
 results = study.table
 write_results(results, "strategies_side_by_side")
 print(study)

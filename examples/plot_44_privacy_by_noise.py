@@ -43,7 +43,7 @@ show(sizes)
 # %%
 # Private training needs an :term:`index generator` that draws each film into each :term:`batch`
 # with the same probability, independently of the others: the account of privacy assumes it. A batch
-# has 64 films only on average.
+# has 48 films only on average.
 #
 # With ``unit="patient"`` patients are drawn, the gradients of a patient's films are averaged and
 # clipped together, and the guarantee is the **patient's** :footcite:p:`mcmahan2018`. A batch has
@@ -64,7 +64,7 @@ from helpers.algorithms import DPSGD, PoissonIndexGenerator, TFFedAvgAlgo
 from helpers.data import ChestXrayDataset, PatientDataset
 from helpers.models import build_cnn
 
-BATCH_SIZES = {"sample": 64, "patient": 24}
+BATCH_SIZES = {"sample": 48, "patient": 18}
 WHO = {"sample": "film", "patient": "patient"}  # whose contribution is clipped
 NOISES = (0.5, 2.0)
 N_UPDATES = 8  # in a round, at each hospital
