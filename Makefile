@@ -8,6 +8,8 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.12 python3.11,\
 	$(shell $(name) -c '$(SUPPORTED)' >/dev/null 2>&1 && echo $(name))) python3)
 O ?=
 PATTERN ?=
+PORT ?= 5000
+RUNS := results/tracking
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -15,6 +17,9 @@ SPHINX := $(PY) -m sphinx -W --keep-going -n -b html
 CHECK := docs/site_check
 # Half of what a test of real tasks does is waiting for one process.
 WORKERS := -n auto --maxprocesses 4 --dist worksteal
+# A tool with many requirements of its own has an environment of its own: .tools/NAME.lock, compiled
+# from .tools/NAME.txt as .requirements.lock is. The targets that need it name its stamp.
+TOOL = $(VENV)/tools/$(1)/.installed
 PAGES := $(if $(PATTERN),-D sphinx_gallery_conf.filename_pattern='$(PATTERN)')
 
 export KERAS_BACKEND := tensorflow
@@ -32,8 +37,8 @@ endif
 endif
 endif
 
-.PHONY: help install html page html-noplot check-site test stress lint benchmark studies upstream \
-	clean rebuild
+.PHONY: help install html page html-noplot check-site test stress lint audit runs tensorboard \
+	project benchmark studies upstream clean rebuild
 
 help:  ## List the targets
 	@echo 'Usage: make TARGET [PYTHON=python3.12] [O="options"] [PATTERN=page]'
@@ -41,7 +46,8 @@ help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo '  PYTHON=      the interpreter that builds .venv (3.11 or 3.12)'
-	@echo '  O=           options for the command behind the target (sphinx, pytest, benchmark)'
+	@echo '  O=           options for the command behind the target (sphinx, pytest, mlflow …)'
+	@echo '  PORT=        where runs and tensorboard show their page; by default 5000'
 	@echo '  PATTERN=     which pages to run, a regular expression: PATTERN=federated_chest'
 
 install: $(VENV)/.installed  ## Build .venv from the pinned requirements
@@ -74,11 +80,29 @@ test: install  ## Run every test but the stress tests
 stress: install  ## Run the stress tests, which take minutes: killed runs, thousands of damaged files
 	$(PY) -m pytest $(WORKERS) -m stress $(O)
 
-lint: install  ## Check style, formatting, the layers of the package, and spelling
+lint: install  ## Check style, formatting, layers of the package, spelling, and unsafe calls
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(PY) -m codespell_lib .
+	$(PY) -m bandit --quiet --recursive --configfile pyproject.toml helpers docs examples .ci
+
+audit: $(call TOOL,audit)  ## Ask for known vulnerabilities of everything that is pinned
+	@.ci/audit $(O)
+
+runs: $(call TOOL,mlflow)  ## Show the tracked runs in MLflow's web page, until Ctrl-C
+	@test -f $(RUNS)/mlflow.db || { echo 'No run is tracked yet: see README.md' >&2; exit 2; }
+	@echo 'The runs are at http://127.0.0.1:$(PORT); their curves, too: make tensorboard'
+	@MLFLOW_DISABLE_TELEMETRY=true $(VENV)/tools/mlflow/bin/mlflow server --workers 1 \
+		--port $(PORT) --backend-store-uri sqlite:///$(RUNS)/mlflow.db $(O)
+
+tensorboard: install  ## Show the curves of the tracked runs in TensorBoard, until Ctrl-C
+	@test -d $(RUNS)/tensorboard || { echo 'No run is tracked yet: see README.md' >&2; exit 2; }
+	@echo 'The curves are at http://127.0.0.1:$(PORT)'
+	@$(VENV)/bin/tensorboard --logdir $(RUNS)/tensorboard --port $(PORT) $(O)
+
+project: $(call TOOL,template)  ## Write a project of your own, in the folder beside this one
+	@$(VENV)/tools/template/bin/cookiecutter --output-dir .. examples/template source="$(CURDIR)" $(O)
 
 benchmark: install  ## Time the federation on this machine
 	$(PY) docs/benchmark/measure.py $(O)
@@ -92,7 +116,7 @@ upstream: install  ## Write what can be contributed to SubstraFL and to Substra'
 clean:  ## Remove what builds, pages and tests leave behind (.venv stays)
 	rm -rf docs/_build docs/auto_examples docs/generated docs/notebooks/*.ipynb
 	rm -f docs/sg_execution_times.rst
-	rm -rf .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info results local-worker
+	rm -rf .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info build results local-worker
 	find . -path ./.git -prune -o -path ./$(VENV) -prune -o -type d \
 		\( -name __pycache__ -o -name local-worker -o -name 'tmp_substrafl*' \) -prune \
 		-exec rm -rf {} +
@@ -121,9 +145,6 @@ $(VENV)/.installed: $(VENV)/.requirements pyproject.toml
 	$(PY) -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# A tool with many requirements of its own has an environment of its own: .tools/NAME.lock, compiled
-# from .tools/NAME.txt as the lock above is. The targets that need it name its stamp.
-TOOL = $(VENV)/tools/$(1)/.installed
 $(VENV)/tools/%/.installed: .tools/%.lock $(VENV)/.installed
 	$(PY) -m venv --clear $(@D)
 	$(PY) -m uv pip install --quiet --system-certs --compile-bytecode --python $(@D)/bin/python \

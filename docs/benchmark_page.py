@@ -10,6 +10,7 @@ from sphinx.errors import ExtensionError
 
 PAGE = "benchmark/index"
 DATA = Path("benchmark", "local_mode.json")
+SERVICE = Path("benchmark", "service.json")
 FIGURES = Path("generated", "benchmark")
 NAMES = {"flwr": "Flower", "ray": "Ray"}
 LABELS = {
@@ -124,7 +125,24 @@ def fill_page(app, docname, source):
     """Put the numbers into the page's text."""
     if docname == PAGE:
         app.env.note_dependency(str(Path(app.srcdir, DATA)), docname=docname)
-        source[0] = Template(source[0]).substitute(describe(read_report(app.srcdir)))
+        service = json.loads(Path(app.srcdir, SERVICE).read_text("utf-8"))
+        text = describe(read_report(app.srcdir)) | describe_service(service)
+        source[0] = Template(source[0]).substitute(text)
+
+
+def describe_service(report):
+    """Turn the measurement of the service into the words of the page."""
+    speeds = report["films_a_core_and_second"]
+    return {
+        "service_on": report["measured_on"],
+        "service_speed": f"{speeds['64']:,}",
+        "service_speed_large": f"{speeds['1024']:,}",
+        "clients": str(report["clients"]),
+        "lost": str(report["lost"]),
+        "median_client": f"{report['median_s']:.2f}",
+        "slow_client": f"{report['percentile_95_s']:.2f}",
+        "within_a_second": f"{report['within_a_second']:.0%}",
+    }
 
 
 def describe(report):

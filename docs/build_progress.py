@@ -39,7 +39,9 @@ SECONDS = {
     "plot_63_a_shortcut_and_what_federation_does_to_it": 50,
     "plot_64_concepts_and_channels": 50,
     "plot_65_what_each_hospital_contributed": 45,
-    "plot_71_track_and_configure": 40,
+    "plot_71_track_and_configure": 50,
+    "plot_72_hand_over": 45,
+    "plot_73_serve": 40,
     "plot_91_exactness": 50,
     "plot_92_what_local_mode_costs": 105,
 }

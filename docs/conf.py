@@ -143,6 +143,8 @@ LEAVES = (
     "data_sheet",
     "try_it",
     "from_pytorch",
+    "tools",
+    "deployed",
     "benchmark/index",
     "glossary",
     "404",

@@ -14,10 +14,10 @@ import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from urllib.parse import quote
 
+import requests
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -75,8 +75,8 @@ def picture(command, address, name):
     server = subprocess.Popen([*command, str(port)], env=environment)
     try:
         for _ in range(120):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5).close()
+            with contextlib.suppress(requests.RequestException):
+                requests.get(f"http://127.0.0.1:{port}", timeout=5)
                 break
             time.sleep(1)
         words = [f"http://127.0.0.1:{port}/{address}", str(STATIC / name)]

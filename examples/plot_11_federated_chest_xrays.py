@@ -285,7 +285,7 @@ say_verdicts(results)
 # %%
 # :ref:`sphx_glr_auto_examples_plot_12_how_the_weights_travel.py` shows that the weights really
 # travelled. Other pages register everything in one line, with
-# :class:`helpers.local_mode.Federation`. For a deployed network see :doc:`/from_pytorch`. The model
+# :class:`helpers.local_mode.Federation`. For a deployed network see :doc:`/deployed`. The model
 # is saved and runs :doc:`in your browser </try_it>`; the clients may go, with their files.
 
 from helpers.local_mode import remove_local_files

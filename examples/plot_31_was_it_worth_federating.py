@@ -91,23 +91,26 @@ from substrafl.strategies import FedAvg
 
 from helpers.evaluation import auc
 from helpers.local_mode import Federation, train_best
+from helpers.openers.chest_xray_opener import ChestXrayOpener
 
 set_logging_level(logging.ERROR)
 pool = {"train": [samples[hospital]["train"] for hospital in hospitals]}
+one = ChestXrayOpener().get_data(pool["train"][:1])
 
 
 def train(algo, at, valid_on=(), num_rounds=N_ROUNDS, eval_every=EVAL_EVERY):
-    strategy = FedAvg(algo=algo, metric_functions={"auc": auc})
+    algo.trace(one)  # once, and not at every hospital
+    strategy = FedAvg(algo, {"auc": auc})
     how = {"num_rounds": num_rounds, "eval_every": eval_every, "patience": PATIENCE}
     return train_best(federation, strategy, train_on=at, valid_on=valid_on or at, **how)
 
 
+algo = make_algo()
 with Federation({**samples, "pool": pool}) as federation:
-    runs = {("alone", hospital): train(make_algo(), [hospital]) for hospital in hospitals}
-    runs["federated", "all"] = train(make_algo(), hospitals)
-    start = start_from(BUILD, runs["federated", "all"].algo.model)
+    runs = {("alone", hospital): train(algo, [hospital]) for hospital in hospitals}
+    runs["federated", "all"] = train(algo, hospitals)
+    algo = make_algo(start_from(BUILD, runs["federated", "all"].algo.model), learning_rate=1e-3)
     for hospital in hospitals:
-        algo = make_algo(start, learning_rate=1e-3)
         runs["fine-tuned", hospital] = train(algo, [hospital], (), MORE_ROUNDS, eval_every=1)
     algo = make_algo(n_updates=N_UPDATES * len(hospitals))
     runs["pooled", "all"] = train(algo, ["pool"], valid_on=hospitals)
@@ -174,10 +177,10 @@ facts |= {(arm, "runs"): number for arm, number in rising.items()}
 live = pd.concat([scores, gains, more, tidy_facts(facts, seed=SEED)], ignore_index=True)
 live = live.fillna({"trained_at": "all"})
 named = ["arm", "trained_at", "hospital", "metric"]
-used = {"pixels": IMAGE_SIZE, "updates": N_UPDATES, "patience": PATIENCE}
-used |= {"rounds": N_ROUNDS, "more rounds": MORE_ROUNDS}
-films_of = str(study.radiographs)
-seeds = join_study("was_it_worth_federating", live, data=films_of, settings=used, by=named)
+used = {"pixels": IMAGE_SIZE, "updates": N_UPDATES, "patience": PATIENCE, "rounds": N_ROUNDS}
+used["more rounds"] = MORE_ROUNDS
+about = {"data": str(study.radiographs), "settings": used, "by": named}
+seeds = join_study("was_it_worth_federating", live, **about)
 results = seeds.table
 write_results(results, "was_it_worth_federating")
 print(seeds)
@@ -186,7 +189,6 @@ show(compare_seeds(results, "alone").round(3))
 # %%
 # These are means of the hospitals, with intervals of Student's t over the seeds; a single seed has
 # none. Hospital by hospital:
-
 
 from helpers.plots import make_panels, plot_gains, plot_intervals, plot_transfer
 

@@ -179,8 +179,10 @@ everyone = {"test": [samples[hospital]["test"] for hospital in hospitals]}
 runs = []
 with Federation(samples | {"everyone": everyone}) as federation:
     for arm, compressor in ({"float32": None} | COMPRESSORS).items():
+        algo = make_algo(compressor)
+        algo.trace(data)  # once, and not at every hospital
         _, scores = federation.simulate(
-            FedAvg(make_algo(compressor), {"auc": auc}),
+            FedAvg(algo, {"auc": auc}),
             train_on=hospitals,
             test_on=["everyone"],
             num_rounds=N_ROUNDS,

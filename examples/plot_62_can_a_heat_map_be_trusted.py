@@ -43,7 +43,7 @@ from helpers.models import build_small_cnn
 from helpers.openers.chest_xray_opener import ChestXrayOpener
 
 IMAGE_SIZE = 32  # pixels, to keep the run short; 224 or more in a real study
-N_FILMS = 30  # likewise
+N_FILMS = 20  # likewise
 N_ROUNDS, SEED = 12, 0
 set_logging_level(logging.ERROR)
 study = set_up_hospitals("any finding vs none", seed=SEED)

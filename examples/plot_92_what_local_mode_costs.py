@@ -191,7 +191,7 @@ print("first training {:.2f} s, second training {:.2f} s, on average".format(*tr
 
 from helpers.local_mode import predict_tasks, sum_costs, tidy_costs
 
-N_ROUNDS = 3  # to keep the run short; the table shows what more would cost
+N_ROUNDS = 2  # to keep the run short; the table shows what more would cost
 
 predict = functools.partial(predict_tasks, one_round, cores=CORES)
 predicted = predict(N_ROUNDS)

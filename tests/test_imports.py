@@ -11,6 +11,7 @@ import pytest
         "helpers, helpers.data, helpers.openers, helpers.exchange",
         "helpers.data.hospitals, helpers.data.samples, helpers.openers.chest_xray_opener",
         "helpers.evaluation, helpers.fairness",
+        "helpers.export",
     ],
 )
 def test_data_openers_and_exchange_do_without_tensorflow(names):

@@ -12,6 +12,14 @@ def hash_file(path: Path, digest: str | Callable = "sha256") -> str:
         return hashlib.file_digest(file, digest).hexdigest()
 
 
+def hash_files(folder: Path, but: str) -> dict[str, str]:
+    """Hash all files of a folder but one, by their names in it; a link is ``"no file"``."""
+    files = sorted(p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
+    names = {p.relative_to(folder).as_posix(): p for p in files if p != folder / but}
+    plain = {name: p.is_file() and not p.is_symlink() for name, p in names.items()}
+    return {name: hash_file(p) if plain[name] else "no file" for name, p in names.items()}
+
+
 def make_private_folder(folder: Path) -> None:
     """Make a folder that only this user can access, or close an existing one to others.
 

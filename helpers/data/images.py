@@ -9,7 +9,9 @@ import struct
 import threading
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -65,13 +67,17 @@ def read_image(source: str | Path, image: str) -> np.ndarray:
     return decode_image(source / image)[0]
 
 
-def decode_image(path: str | Path) -> tuple[np.ndarray, list[str]]:
+def decode_image(
+    path: str | Path | BinaryIO, *, formats: Sequence[str] | None = None
+) -> tuple[np.ndarray, list[str]]:
     """Decode one image file, and list the repairs that were necessary.
 
     Parameters
     ----------
-    path : str or pathlib.Path
+    path : str, pathlib.Path or binary file
         Any file that Pillow opens.
+    formats : sequence of str, optional
+        Pillow's names of the formats that are tried. By default all.
 
     Returns
     -------
@@ -85,10 +91,9 @@ def decode_image(path: str | Path) -> tuple[np.ndarray, list[str]]:
     ValueError
         If the file cannot be decoded; the message names the file and Pillow's reason.
     """
-    path = Path(path)
     repairs = []
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=formats) as opened:
             opened.load()
             image = opened
             if opened.getexif().get(_ORIENTATION, 1) not in (0, 1):
@@ -96,8 +101,9 @@ def decode_image(path: str | Path) -> tuple[np.ndarray, list[str]]:
                 image = ImageOps.exif_transpose(opened)
             array, kind = _grey(image)
     except _BROKEN as error:
+        name = Path(path).name if isinstance(path, str | Path) else "a file in memory"
         raise ValueError(
-            f"Expected a readable image. Received {path.name!r}: {error}. "
+            f"Expected a readable image. Received {name!r}: {error}. "
             "Copy the file again from where it came, or read with strict=False to leave it out."
         ) from error
     if kind:

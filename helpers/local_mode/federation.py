@@ -35,13 +35,17 @@ _HELPERS = Path(helpers.__file__).parent
 # task unpacks fewer files.
 _STAYS = (
     "course",
+    "deployment.py",
     "display.py",
     "exactness.py",
+    "export",
     "local_mode",
+    "model_folder.py",
     "plots",
     "numpy_reference",
     "results.py",
     "run",
+    "serve",
     "studies.py",
     "tracking.py",
 )

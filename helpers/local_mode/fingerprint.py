@@ -268,15 +268,19 @@ def _hash(*parts):
 
 def _bytes(content, state):
     """Hash bytes: as a pickle if they are one, otherwise as bytes."""
-    if content[:1] == b"\x80":
-        file = io.BytesIO(content)
-        try:
-            tree = _Reader(file).load()
-        except Exception:
-            pass  # it only looked like a pickle: plain bytes
-        else:
-            state.alive.append(tree)
-            return _hash("pickle", _digest(tree, state), _bytes(file.read(), state))
+    if content[:1] != b"\x80":
+        return _plain(content)
+    file = io.BytesIO(content)
+    try:
+        tree = _Reader(file).load()
+    except Exception:  # it only looks like a pickle
+        return _plain(content)
+    state.alive.append(tree)
+    return _hash("pickle", _digest(tree, state), _bytes(file.read(), state))
+
+
+def _plain(content):
+    """Hash bytes as they are."""
     return _hash("bytes", hashlib.sha256(content).hexdigest())
 
 

@@ -11,6 +11,7 @@ from substrafl.strategies import FedAvg
 
 from helpers.evaluation import BestRound, auc, find_best_round
 from helpers.local_mode.federation import Federation
+from helpers.openers.chest_xray_opener import ChestXrayOpener
 from helpers.results import score_films
 
 
@@ -45,6 +46,8 @@ def train_and_score(
     TypeError, ValueError
         As :meth:`helpers.local_mode.Federation.simulate` does.
     """
+    first = next(iter(samples.values()))["train"]
+    algo.trace(ChestXrayOpener().get_data([first]))  # once, and not at every hospital
     with Federation(samples) as federation:
         states, _ = federation.simulate(
             FedAvg(algo=algo, metric_functions={"auc": auc}),

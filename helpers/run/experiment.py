@@ -22,6 +22,7 @@ from helpers.results import score_films
 from helpers.strategies import Metered, Traffic
 
 _PACKAGES = ("federated-chest-xrays", "tensorflow", "keras", "numpy", "substra", "substrafl")
+_PLACES = ("folder", "samples", "tracking_folder")  # on this machine: nobody else's business
 _COLUMNS = ["hospital", "split", "patient", "label", "logit", "sex", "age", "view"]
 
 
@@ -75,7 +76,7 @@ def run_experiment(settings: DictConfig) -> pd.DataFrame:
             "hospitals": {name: _count_films(splits) for name, splits in samples.items()},
             "algorithm": type(algo).__name__,
             "strategy": settings.strategy_name,
-            "settings": plain,
+            "settings": {key: value for key, value in plain.items() if key not in _PLACES},
             "seed": settings.seed,
             "rounds": int(scores["round"].max()),
             "best_round": best.round,

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TARGETS = ["help", "install", "html", "page", "html-noplot", "check-site", "test", "stress", "lint"]
-TARGETS += ["benchmark", "studies", "upstream", "clean"]
+TARGETS += ["audit", "runs", "tensorboard", "project", "benchmark", "studies", "upstream", "clean"]
 OUTER = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "PYTHON", "O", "PATTERN"}
 
 
@@ -103,3 +103,35 @@ def test_requirements_cover_the_package():
 
 def test_nothing_of_the_lock_brings_cuda():
     assert [name for name in _pins(".requirements.lock") if "nvidia" in name] == []
+
+
+def _audit(*options):
+    if not (ROOT / ".venv" / "tools" / "audit" / ".installed").is_file():
+        pytest.skip("Needs pip-audit: make .venv/tools/audit/.installed")
+    command = [ROOT / ".ci" / "audit", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_every_lock_can_be_audited():
+    ended = _audit("--dry-run")
+    assert ended.returncode == 0, ended.stderr
+    locks = re.findall(r"^(\S+\.lock): ", ended.stdout, re.MULTILINE)
+    assert locks == [
+        ".requirements.lock",
+        *sorted(f".tools/{p.name}" for p in ROOT.glob(".tools/*.lock")),
+    ]
+
+
+def test_an_audit_without_an_answer_says_so_and_does_not_pass():
+    ended = _audit("--osv-url", "http://127.0.0.1:9/")
+    assert ended.returncode == 2
+    assert "VULNERABILITIES WERE NOT LOOKED FOR in .requirements.lock" in ended.stderr
+
+
+def test_without_tracked_runs_there_is_nothing_to_show(tmp_path):
+    stamps = ("-o", ".venv/tools/mlflow/.installed", "-o", ".venv/.installed")
+    for target in ("runs", "tensorboard"):
+        ended = _make(*stamps, target, folder=tmp_path)
+        assert ended.returncode == 2
+        assert "No run is tracked yet: see README.md" in ended.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -61,7 +61,7 @@ def find_pneumoniamnist(folder):
     path = folder / "pneumoniamnist.npz"
     if not path.is_file():
         try:
-            with urllib.request.urlopen(URL, timeout=60) as response:
+            with urllib.request.urlopen(URL, timeout=60) as response:  # nosec B310  # https
                 content = response.read()
         except OSError as error:
             raise ConnectionError(
