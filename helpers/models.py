@@ -15,6 +15,8 @@ from keras import layers
 
 from helpers.compatibility import flatten_layers
 
+_AUGMENTED = "augmented_"
+
 
 def build_cnn(
     image_size: int = 64,
@@ -153,7 +155,32 @@ def _build_augmented(build, amount):
     x = layers.RandomRotation(amount / 6, fill_mode="nearest", name="turn")(x)
     x = layers.RandomBrightness(2 * amount, value_range=(0, 1), name="brighten")(x)
     x = layers.RandomContrast(2 * amount, value_range=(0, 1), name="contrast")(x)
-    return keras.Model(films, model(x), name=f"augmented_{model.name}")
+    return keras.Model(films, model(x), name=f"{_AUGMENTED}{model.name}")
+
+
+def remove_augmentation(model: keras.Model) -> keras.Model:
+    """Return the model without the random layers that :func:`augment` put before it.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A model, which need not be augmented.
+
+    Returns
+    -------
+    keras.Model
+        The inner model with the same variables, or the model itself. A plain call of it, such as an
+        exported model makes, changes no film.
+
+    Examples
+    --------
+    >>> model = augment(build_cnn)()
+    >>> remove_augmentation(model).name, remove_augmentation(build_cnn()).name
+    ('chest_xray_cnn', 'chest_xray_cnn')
+    """
+    inner = model.layers[-1]
+    is_augmented = model.name == f"{_AUGMENTED}{inner.name}" and isinstance(inner, keras.Model)
+    return inner if is_augmented else model
 
 
 def freeze_layers(build: Callable[[], keras.Model], *names: str) -> Callable[[], keras.Model]:

@@ -47,6 +47,8 @@ def run_experiment(settings: DictConfig) -> pd.DataFrame:
     TypeError, ValueError
         If a value is out of range, or the films cannot be used.
     """
+    from helpers.models import remove_augmentation
+
     plain = OmegaConf.to_container(settings, resolve=True)
     with contextlib.ExitStack() as stack:
         if settings.tracking:
@@ -84,7 +86,8 @@ def run_experiment(settings: DictConfig) -> pd.DataFrame:
         }
         folder = Path(settings.folder)
         folder.mkdir(parents=True, exist_ok=True)
-        algo.model.save(folder / "model.keras")
+        model = remove_augmentation(algo.model)
+        model.save(folder / "model.keras")
         for name, table in {"predictions": predictions, "scores": scores, "tasks": tasks}.items():
             if table is not None:
                 table.to_csv(folder / f"{name}.csv", index=False)
@@ -100,7 +103,7 @@ def run_experiment(settings: DictConfig) -> pd.DataFrame:
                 f"kept {split} auc/{name}": v for (split, name), v in result.unstack().items()
             }
             values |= {"best round": best.round, "sent bytes": sent}
-            tracked.log(scores, split="valid", tasks=tasks, values=values, model=algo.model)
+            tracked.log(scores, split="valid", tasks=tasks, values=values, model=model)
             tracked.log(figures={"rounds": ax.figure})
             plt.close(ax.figure)
     return result
