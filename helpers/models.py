@@ -112,8 +112,8 @@ def augment(build: Callable[[], keras.Model], amount: float = 0.1) -> Callable[[
     Every film of a batch is shifted, magnified, turned, and made brighter or darker, flatter or
     richer in contrast, anew each time that it is drawn. A network that sees fewer films memorizes
     them sooner, so that this helps small hospitals most. ``predict`` changes nothing; a call of the
-    model itself needs ``training=False``, as Keras' random layers act without it. Films are not
-    mirrored: the heart is on the left.
+    model itself needs ``training=False``: without it Keras' random layers act, and a BatchNorm
+    behind them updates its statistics. Films are not mirrored: the heart is on the left.
 
     Parameters
     ----------

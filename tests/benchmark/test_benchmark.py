@@ -277,7 +277,10 @@ def test_figures_show_what_was_measured(report, page):
 
 def test_the_page_takes_its_numbers_from_the_report(report, page):
     source = Template((DOCS / "benchmark" / "index.rst").read_text("utf-8"))
-    text = source.substitute(page["describe"](report.summarize()))
+    service = json.loads((DOCS / "benchmark" / "service.json").read_text("utf-8"))
+    words = page["describe"](report.summarize()) | page["describe_service"](service)
+    text = source.substitute(words)
+    assert f"{service['films_a_core_and_second']['64']:,} films of 64 × 64" in text
     assert "$ make benchmark" in text
     assert "Ours took 2.00 times as long as the bare loop" in text
     assert "In memory\n" in text
