@@ -125,6 +125,8 @@ clean:  ## Remove what builds, pages and tests leave behind (.venv stays)
 # The lock is complete, so nothing is resolved again. uv needs a fifth of pip's time; pip, which
 # knows its own settings of mirrors and proxies, takes over where uv reaches no index.
 LOCKED := --no-deps --require-hashes
+INSTALL = $(PY) -m uv pip install --quiet --system-certs --compile-bytecode --python $(1) $(LOCKED) \
+	-r $(2) || $(1) -m pip install --quiet $(LOCKED) -r $(2)
 
 # Two stamps: a changed lock builds the environment anew (nothing of the old one stays), a changed
 # pyproject.toml only links the package again.
@@ -137,8 +139,7 @@ $(VENV)/.requirements: .requirements.lock
 	"$(PYTHON)" -m venv --clear $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' .requirements.lock >$(VENV)/uv.txt
 	$(PY) -m pip install --quiet $(LOCKED) -r $(VENV)/uv.txt
-	$(PY) -m uv pip install --quiet --system-certs --compile-bytecode --python $(PY) $(LOCKED) \
-		-r .requirements.lock || $(PY) -m pip install --quiet $(LOCKED) -r .requirements.lock
+	$(call INSTALL,$(PY),$<)
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.requirements pyproject.toml
@@ -147,6 +148,5 @@ $(VENV)/.installed: $(VENV)/.requirements pyproject.toml
 
 $(VENV)/tools/%/.installed: .tools/%.lock $(VENV)/.installed
 	$(PY) -m venv --clear $(@D)
-	$(PY) -m uv pip install --quiet --system-certs --compile-bytecode --python $(@D)/bin/python \
-		$(LOCKED) -r $< || $(@D)/bin/python -m pip install --quiet $(LOCKED) -r $<
+	$(call INSTALL,$(@D)/bin/python,$<)
 	@touch $@

@@ -63,41 +63,30 @@ with Federation(samples) as federation:
 # :func:`~helpers.export.export_model` takes the network, what it predicts of validation and test
 # films, and what is to be known of the run, from which it makes the card.
 
-import importlib.metadata
-from datetime import date
 from pathlib import Path
 
 import pandas as pd
 
 from helpers.display import show
-from helpers.export import export_model
+from helpers.export import describe_run, export_model
 from helpers.results import score_films
 
 scored = [score_films(trained.algo, samples, split) for split in ("valid", "test")]
 predictions = pd.concat(scored).rename(columns={"score": "logit"})
-counts = {
-    hospital: {
-        split: {"films": len(films), "patients": films["patient"].nunique()}
-        for split, films in own.groupby("split")
-    }
-    for hospital, own in study.films.groupby("hospital")
-}
-run = {
-    "name": "A short training",
-    "date": str(date.today()),
-    "data": str(study.radiographs),
-    "synthetic": study.radiographs.is_synthetic,
-    "task": TASK,
-    "hospitals": counts,
-    "algorithm": type(algo).__name__,
-    "strategy": type(strategy).__name__,
-    "settings": {"updates in a round": N_UPDATES, "films in a batch": 32},
-    "seed": SEED,
-    "rounds": N_ROUNDS,
-    "best_round": trained.best.round,
-    "bytes": {"in an update": 4 * trained.algo.model.count_params()},
-    "versions": {name: importlib.metadata.version(name) for name in ("keras", "substrafl")},
-}
+run = describe_run(
+    samples,
+    name="A short training",
+    data=str(study.radiographs),
+    synthetic=study.radiographs.is_synthetic,
+    task=TASK,
+    algorithm=type(algo).__name__,
+    strategy=type(strategy).__name__,
+    settings={"updates in a round": N_UPDATES, "films in a batch": 32},
+    seed=SEED,
+    rounds=N_ROUNDS,
+    best_round=trained.best.round,
+    bytes={"in an update": 4 * trained.algo.model.count_params()},
+)
 folder = Path("results", "model")
 fingerprint = export_model(trained.algo, folder, run=run, predictions=predictions)
 print(*sorted(path.name for path in folder.iterdir()), f"fingerprint {fingerprint}", sep="\n")

@@ -58,10 +58,9 @@ show(pd.Series(history.history["loss"], range(1, N_EPOCHS + 1)).rename("loss").r
 # calibration from validation films, the model card, and the hash of each file.
 
 import tempfile
-from datetime import date
 from pathlib import Path
 
-from helpers.export import export_model
+from helpers.export import describe_run, export_model
 
 
 def predict(split):
@@ -72,29 +71,20 @@ def predict(split):
 
 
 predictions = pd.concat([predict("valid"), predict("test")], ignore_index=True)
-hospitals = {
-    hospital: {
-        split: {"films": len(films), "patients": films["patient"].nunique()}
-        for split, films in own.groupby("split")
-    }
-    for hospital, own in study.films.groupby("hospital")
-}
-run = {
-    "name": "A short training",
-    "date": str(date.today()),
-    "data": str(study.radiographs),
-    "synthetic": study.radiographs.is_synthetic,
-    "task": "any finding vs none",
-    "hospitals": hospitals,
-    "algorithm": "Keras on the films of all hospitals",
-    "strategy": "none",
-    "settings": {"epochs": N_EPOCHS},
-    "seed": SEED,
-    "rounds": N_EPOCHS,
-    "best_round": N_EPOCHS,
-    "bytes": {},
-    "versions": {"keras": keras.__version__},
-}
+run = describe_run(
+    folders,
+    name="A short training",
+    data=str(study.radiographs),
+    synthetic=study.radiographs.is_synthetic,
+    task="any finding vs none",
+    algorithm="Keras on the films of all hospitals",
+    strategy="none",
+    settings={"epochs": N_EPOCHS},
+    seed=SEED,
+    rounds=N_EPOCHS,
+    best_round=N_EPOCHS,
+    bytes={},
+)
 scratch = tempfile.TemporaryDirectory()
 model_folder = Path(scratch.name, "model")
 export_model(network, model_folder, run=run, predictions=predictions)

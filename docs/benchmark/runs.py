@@ -184,7 +184,6 @@ def warm_up(pythons: dict[str, str]) -> None:
     for python, imported in {(python, modules.get(arm, ours)) for arm, python in pythons.items()}:
         command = [python, "-c", f"import {imported}"]
         with tempfile.TemporaryDirectory() as folder:
-            # no shell: a program of ours
             subprocess.run(command, env=_environment(folder), capture_output=True, check=False)
 
 

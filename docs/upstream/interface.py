@@ -183,6 +183,5 @@ def _format(folder):
     isort = ["--select", "I", "--fix", "--config", "lint.isort.force-single-line=true"]
     isort += ["--config", 'lint.isort.known-first-party=["substrafl"]']
     isort += ["--config", 'lint.isort.known-third-party=["tensorflow"]']
-    # No shell: ruff, as it is installed here.
     subprocess.run([*ruff, "check", *options, *isort, folder], check=True)
     subprocess.run([*ruff, "format", *options, folder], check=True)

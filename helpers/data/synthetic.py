@@ -222,7 +222,6 @@ def _render_in_processes(folder, films, size, seed, workers, progress):
     """
     root = str(Path(__file__).resolve().parents[2])
     command = [sys.executable, "-c", _CHILD, root]
-    # No shell: our own Python and a program of this file.
     children = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE) for _ in range(workers)]
 
     def follow(child, share):

@@ -1,11 +1,8 @@
 """The run: from settings to a folder with the model, what it predicts, and how it was made."""
 
 import contextlib
-import datetime
 import functools
-import importlib.metadata
 import json
-import platform
 from pathlib import Path
 
 import pandas as pd
@@ -16,12 +13,11 @@ from substrafl.model_loading import download_algo_state
 
 from helpers.data import ChestXrayDataset, HospitalFilms, label_films, make_hospitals
 from helpers.evaluation import auc, train_until_best
+from helpers.export import describe_run
 from helpers.local_mode import Federation
-from helpers.openers.chest_xray_opener import ChestXrayOpener
 from helpers.results import score_films
 from helpers.strategies import Metered, Traffic
 
-_PACKAGES = ("federated-chest-xrays", "tensorflow", "keras", "numpy", "substra", "substrafl")
 _PLACES = ("folder", "samples", "tracking_folder")  # on this machine: nobody else's business
 _COLUMNS = ["hospital", "split", "patient", "label", "logit", "sex", "age", "view"]
 
@@ -66,24 +62,21 @@ def run_experiment(settings: DictConfig) -> pd.DataFrame:
         predictions = pd.concat(parts).rename(columns={"score": "logit"})[_COLUMNS]
         groups = predictions.groupby(["hospital", "split"])[["label", "logit"]]
         result = groups.apply(lambda own: auc(own["label"], own["logit"])).unstack()
-        about = {
-            "name": settings.name,
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "data": data,
-            "synthetic": is_synthetic,
-            "task": settings.task,
-            "image_size": settings.image_size,
-            "hospitals": {name: _count_films(splits) for name, splits in samples.items()},
-            "algorithm": type(algo).__name__,
-            "strategy": settings.strategy_name,
-            "settings": {key: value for key, value in plain.items() if key not in _PLACES},
-            "seed": settings.seed,
-            "rounds": int(scores["round"].max()),
-            "best_round": best.round,
-            "bytes": {"sent_per_hospital_and_round": sent},
-            "versions": {"python": platform.python_version()}
-            | {name: importlib.metadata.version(name) for name in _PACKAGES},
-        }
+        about = describe_run(
+            samples,
+            name=settings.name,
+            data=data,
+            synthetic=is_synthetic,
+            task=settings.task,
+            image_size=settings.image_size,
+            algorithm=type(algo).__name__,
+            strategy=settings.strategy_name,
+            settings={key: value for key, value in plain.items() if key not in _PLACES},
+            seed=settings.seed,
+            rounds=int(scores["round"].max()),
+            best_round=best.round,
+            bytes={"sent_per_hospital_and_round": sent},
+        )
         folder = Path(settings.folder)
         folder.mkdir(parents=True, exist_ok=True)
         model = remove_augmentation(algo.model)
@@ -183,14 +176,3 @@ def _train(federation, strategy, settings):
         algo = federation.algos(trained)[hospital, best.round]
         sent = traffic[-1].count(reader="aggregation") or traffic[-1].count()
     return algo, scores, best, tasks, round(sent / len(federation.clients) / scores["round"].max())
-
-
-def _count_films(splits):
-    """Count the films, patients and ill films of each split."""
-    films = {
-        split: ChestXrayOpener().get_data([path])["metadata"] for split, path in splits.items()
-    }
-    return {
-        split: {"films": len(m), "patients": m["patient"].nunique(), "ill": int(m["label"].sum())}
-        for split, m in films.items()
-    }
