@@ -1,25 +1,19 @@
 """Layouts: the ways in which collections of chest X-rays are stored on a disk.
 
-:func:`find_layout` finds which one a path holds; the modules ``nih``, ``class_folders`` and
+The module ``detection`` finds which one a path holds; the modules ``nih``, ``class_folders`` and
 ``medmnist`` read one each, with the file lists and the matching of csv rows to files from here.
 """
 
 import os
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from helpers.data.metadata import COLUMNS, NO_FINDING, SPLIT_SPELLINGS, UNSPECIFIED
 from helpers.data.report import Report
-
-SUPPORTED = """\
-- NIH ChestX-ray14: Data_Entry_2017.csv (or Data_Entry_2017_v2020.csv) beside images/*.png or
-  images_001/images/*.png … images_012/images/*.png, with train_val_list.txt and test_list.txt
-  when they are there;
-- class folders: train, valid (or val) and test, each with sain and malade, or NORMAL and
-  PNEUMONIA, with or without a metadata.csv beside them;
-- a MedMNIST file: pneumoniamnist.npz or chestmnist.npz, of any size (name the file itself)."""
 
 # Class folders -> the finding of their films; "malade" (ill) names none.
 CLASSES = {
@@ -32,44 +26,30 @@ _IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".we
 _DUST = {"__macosx", "thumbs.db", "desktop.ini"}
 
 
-def find_layout(source: Path) -> str:
-    """Return which layout a path holds.
+@dataclass(frozen=True)
+class Layout:
+    """One way to store a collection.
 
     Parameters
     ----------
-    source : pathlib.Path
-        An existing folder or file.
-
-    Returns
-    -------
-    {"nih", "class folders", "medmnist"}
-        The layout.
-
-    Raises
-    ------
-    ValueError
-        If the path has none of them; the message lists the layouts and what was found.
+    name : str
+        Short name, as in ``Radiographs.layout``.
+    title : str
+        How a collection is announced.
+    contents : str
+        What a path holds in this layout, for the message about one that has none.
+    detect : callable
+        Takes an existing path; returns something true if it has this layout.
+    read : callable
+        ``read(source, report, *, check_images)`` returns the table of films, with ``image`` below
+        ``source``, and ``faulty`` (bool).
     """
-    if source.is_file():
-        if source.suffix.lower() == ".npz":
-            return "medmnist"
-        seen = f"the file {source.name!r}."
-    else:
-        if entry_csvs(source):
-            return "nih"
-        if any(class_folders(source / folder) for folder, _ in split_folders(source)):
-            return "class folders"
-        folders, files = list_folder(source)
-        shown = [f"{name}/" for name in folders[:4]] + files[:4]
-        more = ", …" if len(folders) + len(files) > len(shown) else ""
-        seen = (
-            f"{source.name!r} with {len(folders):,} folders and {len(files):,} files: "
-            f"{', '.join(shown) or 'it is empty'}{more}."
-        )
-    raise ValueError(
-        f"Expected radiographs in one of these layouts:\n{SUPPORTED}\nReceived {seen}\n"
-        "Name the folder that holds the csv or the split folders itself, not one above or below."
-    )
+
+    name: str
+    title: str
+    contents: str
+    detect: Callable[[Path], object]
+    read: Callable[..., pd.DataFrame]
 
 
 def list_folder(folder: Path) -> tuple[list[str], list[str]]:

@@ -10,21 +10,15 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from helpers.data.class_folders import read_class_folders
+from helpers.data.detection import LAYOUTS, find_layout
 from helpers.data.fetch import fetch_pneumoniamnist
 from helpers.data.images import ArrayFilms, decode_image, read_image
-from helpers.data.layouts import find_layout, finish_table
-from helpers.data.medmnist import read_medmnist
-from helpers.data.nih import read_nih
+from helpers.data.layouts import finish_table
 from helpers.data.report import Report
 from helpers.data.synthetic import PARAMETERS, make_radiographs
 
 FETCHED = "pneumoniamnist"  # what CHEST_XRAYS may say instead of a path
-_TITLES = {
-    "nih": "NIH ChestX-ray14 layout",
-    "class folders": "Class folders",
-    "medmnist": "MedMNIST arrays",
-}
+_TITLES = {layout.name: layout.title for layout in LAYOUTS}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -136,14 +130,9 @@ def read_radiographs(
     source = _find_source(source)
     layout = find_layout(source)
     report = Report()
-    if layout == "nih":
-        table = read_nih(source, report)
-    elif layout == "class folders":
-        table = read_class_folders(source, report)
-    else:
-        table = read_medmnist(source, report, check_images=check_images)
+    table = layout.read(source, report, check_images=check_images)
     table = table.reset_index(drop=True)
-    if check_images and layout != "medmnist":
+    if check_images and layout.name != "medmnist":
         table["faulty"] |= _check_images(source, table, report)
     if strict:
         report.raise_if_faulty()
@@ -154,7 +143,7 @@ def read_radiographs(
             f"Expected at least one film in {source.name!r}. Received none that can be used.\n"
             f"{report}\nFix the files named above."
         )
-    radiographs = Radiographs(table, source, layout, report)
+    radiographs = Radiographs(table, source, layout.name, report)
     print(radiographs)
     for line in report.fault_lines():
         print(line)
