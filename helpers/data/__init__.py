@@ -19,6 +19,7 @@ from helpers.data.images import resize_image as resize_image
 from helpers.data.masks import read_masks as read_masks
 from helpers.data.radiographs import Radiographs as Radiographs
 from helpers.data.radiographs import read_radiographs as read_radiographs
+from helpers.data.radiographs import read_table as read_table
 from helpers.data.report import Report as Report
 from helpers.data.samples import prepare_samples as prepare_samples
 from helpers.data.samples import verify_sample as verify_sample

@@ -6,6 +6,8 @@ from helpers.data.class_folders import read_class_folders
 from helpers.data.layouts import Layout, class_folders, entry_csvs, list_folder, split_folders
 from helpers.data.medmnist import read_medmnist
 from helpers.data.nih import read_nih
+from helpers.data.public_tables import TABLES
+from helpers.data.tables import find_csvs, read_header
 
 # The first one that a path has is used.
 LAYOUTS = (
@@ -36,6 +38,7 @@ LAYOUTS = (
         lambda source: source.is_file() and source.suffix.lower() == ".npz",
         read_medmnist,
     ),
+    *TABLES,
 )
 
 
@@ -57,15 +60,42 @@ def find_layout(source: Path) -> Layout:
     ValueError
         If the path has none of them; the message lists the layouts and what was found.
     """
-    for layout in LAYOUTS:
-        if layout.detect(source):
-            return layout
+    if layout := _detect(source):
+        return layout
     supported = ";\n".join(f"- {layout.contents}" for layout in LAYOUTS)
     raise ValueError(
-        f"Expected radiographs in one of these layouts:\n{supported}.\n"
+        f"Expected radiographs in one of these layouts:\n{supported};\n"
+        "- a folder with one folder for each hospital, each in any of these layouts.\n"
         f"Received {_describe(source)}\n"
         "Name the folder that holds the csv or the split folders itself, not one above or below."
     )
+
+
+def find_hospitals(source: Path) -> tuple[list[str], list[str]]:
+    """Return which sub-folders of a path hold a hospital each.
+
+    Parameters
+    ----------
+    source : pathlib.Path
+        An existing folder or file.
+
+    Returns
+    -------
+    hospitals, others : list of str
+        Names of the sub-folders with and without a layout; both empty if the path has a layout of
+        its own, or fewer than two sub-folders have one.
+    """
+    if source.is_file() or _detect(source):
+        return [], []
+    folders = list_folder(source)[0]
+    hospitals = [name for name in folders if _detect(source / name)]
+    if len(hospitals) < 2:
+        return [], []
+    return hospitals, [name for name in folders if name not in hospitals]
+
+
+def _detect(source: Path) -> Layout | None:
+    return next((layout for layout in LAYOUTS if layout.detect(source)), None)
 
 
 def _describe(source: Path) -> str:
@@ -74,7 +104,18 @@ def _describe(source: Path) -> str:
     folders, files = list_folder(source)
     shown = [f"{name}/" for name in folders[:4]] + files[:4]
     more = ", …" if len(folders) + len(files) > len(shown) else ""
+    hints = [
+        f" Its folder {name!r} holds {layout.title}; name that one."
+        for name in folders
+        if (layout := _detect(source / name))
+    ]
+    hints += [
+        f" {name!r} has the columns {header}: if it is a table of films, say what they mean with "
+        f"read_table({str(source / name)!r}, columns={{'image': …}}, findings=…)."
+        for name in find_csvs(source, r".*\.csv(\.gz)?")
+        if (header := read_header(source / name))
+    ]
     return (
         f"{source.name!r} with {len(folders):,} folders and {len(files):,} files: "
-        f"{', '.join(shown) or 'it is empty'}{more}."
+        f"{', '.join(shown) or 'it is empty'}{more}.{''.join(hints)}"
     )

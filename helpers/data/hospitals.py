@@ -133,9 +133,9 @@ def make_hospitals(
 ) -> pd.DataFrame:
     """Make hospitals and splits, with both checks.
 
-    By default the table's own hospitals and its official split are kept where every film has
-    them; otherwise the patients are assigned at random to ``n_hospitals`` hospitals of equal size,
-    and split 60 : 15 : 25. Films without a label are left out.
+    By default the table's own hospitals are kept where every film has one; otherwise the patients
+    are assigned at random to ``n_hospitals`` hospitals of equal size. Official splits are kept; a
+    hospital without any is split 60 : 15 : 25. Films without a label are left out.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def make_hospitals(
         by = "hospital" if films["hospital"].notna().all() else "iid"
     options = {"n_hospitals": n_hospitals, "alpha": alpha, "labels": labels, "seed": seed}
     films = assign_hospitals(films, by, **options)
-    keep_split = bool(films["split"].notna().all())
+    keep_split = bool(films["split"].notna().any())
     films = split_patients(films, labels=labels, seed=seed, keep_split=keep_split)
     check_no_leak(films)
     check_hospitals(films, labels)
@@ -200,8 +200,8 @@ def split_patients(
     seed : int, default=0
         Seed of the shuffle; not negative.
     keep_split : bool, default=False
-        Keep the official split of the table. A hospital without ``valid`` gets one, taken from its
-        ``train`` patients in the ratio of the first two ``fractions``.
+        Keep the official split of each hospital that has one. If it lacks ``valid`` or ``test``,
+        that one is taken from its ``train`` patients, in the ratio of ``fractions``.
 
     Returns
     -------
@@ -212,8 +212,8 @@ def split_patients(
     ------
     ValueError
         If the fractions are wrong, the seed is negative, a film has no hospital, a patient is in
-        two hospitals, or ``keep_split`` is asked for and a film has no official split or a patient
-        has two.
+        two hospitals, or ``keep_split`` is asked for and no hospital has an official split, a film
+        of one that has lacks it, or a patient has two.
     """
     shares = np.asarray(fractions, dtype=float)
     if shares.shape != (3,) or not np.all(shares > 0) or not np.isclose(shares.sum(), 1):
@@ -225,28 +225,30 @@ def split_patients(
     check_known(table, "hospital", "Call assign_hospitals first.")
     check_whole(table, "hospital")
     if keep_split:
-        check_known(table, "split", "Choose keep_split=False to make splits.")
-        check_split_names(table)
+        official = table[table["hospital"].isin(table["hospital"][table["split"].notna()])]
+        check_known(
+            table if official.empty else official,
+            "split",
+            "Choose keep_split=False to make splits.",
+        )
+        check_split_names(official)
         check_whole(table, "split")
     numbers, names = number_patients(table)
     first = np.unique(numbers, return_index=True)[1]
     hospitals = table["hospital"].to_numpy(dtype=object)[first]
-    splits = (
-        table["split"].to_numpy(dtype=object)[first]
-        if keep_split
-        else np.full(len(names), "", dtype=object)
-    )
+    splits = np.full(len(names), "", dtype=object)
+    if keep_split:
+        splits = table["split"].fillna("").to_numpy(dtype=object)[first]
     strata = patient_labels(table, labels)
     rng = np.random.default_rng(seed)
     for hospital in sorted(set(hospitals)):
         here = hospitals == hospital
-        if not keep_split:
-            targets, parts = SPLITS, shares
-        elif "valid" not in splits[here]:
-            here &= splits == "train"
-            targets, parts = SPLITS[:2], shares[:2] / shares[:2].sum()
-        else:
+        targets = [name for name in SPLITS if name == "train" or name not in splits[here]]
+        if targets == ["train"]:
             continue
+        here &= np.isin(splits, ("", "train"))
+        parts = shares[[SPLITS.index(name) for name in targets]]
+        parts = parts / parts.sum()
         for stratum in (1, 0, -1):
             places = rng.permutation(np.flatnonzero(here & (strata == stratum)))
             at_least = min(2, len(places) // len(parts))

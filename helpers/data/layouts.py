@@ -22,7 +22,10 @@ CLASSES = {
     "normal": NO_FINDING,
     "pneumonia": "Pneumonia",
 }
-_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
+IMAGE_ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm"),
+    *(".dcm", ".dicom"),
+)
 _DUST = {"__macosx", "thumbs.db", "desktop.ini"}
 
 
@@ -75,7 +78,20 @@ def list_folder(folder: Path) -> tuple[list[str], list[str]]:
 
 def list_images(folder: Path) -> list[str]:
     """Return the sorted names of a folder's image files."""
-    return [name for name in list_folder(folder)[1] if name.lower().endswith(_IMAGE_ENDINGS)]
+    return [name for name in list_folder(folder)[1] if name.lower().endswith(IMAGE_ENDINGS)]
+
+
+def walk_images(source: Path) -> list[str]:
+    """Return the paths of all image files below a folder, with forward slashes."""
+    found, folders, seen = [], [""], set()
+    for folder in folders:  # grows while it is read
+        place = (source / folder).resolve()
+        if place not in seen:  # a link may lead back
+            seen.add(place)
+            inner, files = list_folder(place)
+            found += [folder + name for name in files if name.lower().endswith(IMAGE_ENDINGS)]
+            folders += [f"{folder}{name}/" for name in inner]
+    return found
 
 
 def entry_csvs(source: Path) -> list[str]:
@@ -151,8 +167,10 @@ def finish_table(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The columns of :data:`helpers.data.metadata.COLUMNS`, then ``weight`` when there is one.
+        The columns of :data:`helpers.data.metadata.COLUMNS`, then ``uncertain`` and ``weight`` when
+        there are any.
     """
-    columns = [*COLUMNS, "weight"] if "weight" in table.columns else list(COLUMNS)
-    types = dict.fromkeys(COLUMNS, "str") | {"age": "float64", "follow_up": "Int64"}
+    columns = [*COLUMNS, *(name for name in ("uncertain", "weight") if name in table.columns)]
+    types = dict.fromkeys(columns, "str") | {"age": "float64", "follow_up": "Int64"}
+    types |= {"weight": "float64"} if "weight" in columns else {}
     return table.reindex(columns=columns).astype(types).reset_index(drop=True)

@@ -6,7 +6,7 @@ counted, or reported. Unknown values become missing; nothing is guessed.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,13 @@ _HEADERS = {
     "image": "image",
     "filename": "image",
     "file": "image",
+    "imagename": "image",
+    "imageid": "image",
+    "imagefile": "image",
+    "imagefilename": "image",
+    "imagepath": "image",
+    "filepath": "image",
+    "path": "image",
     "findinglabels": "findings",
     "findings": "findings",
     "finding": "findings",
@@ -74,7 +81,7 @@ _HEADERS = {
     "weights": "weight",
     "weight": "weight",
 }
-_MISSING = {"", "na", "nan", "n/a", "none", "null", "<na>"}
+MISSING = {"", "na", "nan", "n/a", "none", "null", "<na>"}
 _SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
 _VIEWS = {"pa": "PA", "ap": "AP"}
 SPLITS = ("train", "valid", "test")
@@ -105,26 +112,58 @@ def read_metadata(path: Path, report: Report) -> pd.DataFrame:
     ValueError
         If the csv has no column with the images' names.
     """
-    header, rows = read_rows(path, report)
-    names = [_HEADERS.get(re.sub(r"[^a-z0-9]", "", cell.lower())) for cell in header]
-    if "image" not in names:
+    cells = read_cells(path, report)
+    texts = recognize_columns(cells)
+    if "image" not in texts:
         raise ValueError(
             f"Expected a column 'Image Index' (or 'image') in {path.name!r}. "
-            f"Received the columns {[cell for cell in header if cell]}. "
+            f"Received the columns {list(cells.columns)}. "
             "Write the header of NIH ChestX-ray14 as the first line."
         )
-    # Two headers may mean the same column: the first one counts.
-    places = {name: names.index(name) for name in names if name}
+    return tidy_columns(texts, len(cells), path.name, report, vocabulary=NIH_NAMES)
+
+
+def find_column(header: str) -> str | None:
+    """Return which of our columns a header means, or None."""
+    return _HEADERS.get(re.sub(r"[^a-z0-9]", "", header.lower()))
+
+
+def recognize_columns(cells: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return our columns that a csv has; of two headers with one meaning, the first one counts."""
+    names = [find_column(header) for header in cells.columns]
+    return {name: cells.iloc[:, names.index(name)] for name in names if name}
+
+
+def spell_finding(name: str) -> str:
+    """Spell a finding as NIH does if it is one of NIH's, else as it is."""
+    return _KNOWN.get(_key(name), name.strip())
+
+
+def read_cells(path: Path, report: Report) -> pd.DataFrame:
+    """Read all cells of a csv as texts.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The csv.
+    report : Report
+        Where repairs go, and lines with more or fewer values than the header, which are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One column of texts for each header that is not empty.
+    """
+    header, rows = read_rows(path, report)
     width = len(header)
     ragged = [
         f"line {line}" for line, row in rows if len(row) < width or any(c for c in row[width:])
     ]
     report.fault(f"{path.name} line with more or fewer values than its header", ragged)
     rows = [row for _, row in rows if len(row) >= width and not any(c for c in row[width:])]
-    texts = {
-        name: pd.Series([row[place] for row in rows], dtype="str") for name, place in places.items()
-    }
-    return _tidy_columns(texts, len(rows), path.name, report)
+    places = [place for place, name in enumerate(header) if name]
+    cells = {place: pd.Series([row[place] for row in rows], dtype="str") for place in places}
+    return pd.DataFrame(cells).set_axis([header[place] for place in places], axis="columns")
 
 
 def drop_duplicates(table: pd.DataFrame, report: Report) -> pd.DataFrame:
@@ -153,9 +192,35 @@ def drop_duplicates(table: pd.DataFrame, report: Report) -> pd.DataFrame:
     return kept.assign(faulty=kept["faulty"] | contradictory).reset_index(drop=True)
 
 
-def _tidy_columns(
-    texts: dict[str, pd.Series], n_rows: int, file: str, report: Report
+def tidy_columns(
+    texts: Mapping[str, pd.Series],
+    n_rows: int,
+    file: str,
+    report: Report,
+    *,
+    vocabulary: Collection[str] | None = None,
 ) -> pd.DataFrame:
+    """Turn columns of texts into the columns of the table.
+
+    Parameters
+    ----------
+    texts : mapping of str to pandas.Series
+        Texts of our columns, those that the source has.
+    n_rows : int
+        Number of films.
+    file : str
+        Name of the csv, for the report.
+    report : Report
+        Where repairs and faults go.
+    vocabulary : collection of str, optional
+        The findings that may occur; any other is a fault. By default all names may.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per film with all of :data:`COLUMNS`, ``uncertain`` and ``weight`` when the source
+        has them, and ``faulty`` (bool).
+    """
     blank = pd.Series([""] * n_rows, dtype="str")
 
     def tidy(name: str, parse: Callable, dtype: str) -> pd.Series:
@@ -167,7 +232,7 @@ def _tidy_columns(
         f"{file} row without an image name", [f"row {row + 1}" for row in np.flatnonzero(faulty)]
     )
     findings = texts.get("findings", blank)
-    faulty |= _report_findings(findings, image, report)
+    faulty |= _report_findings(findings, image, report, vocabulary)
     table = pd.DataFrame(
         {
             "image": image,
@@ -181,6 +246,8 @@ def _tidy_columns(
             "split": tidy("split", _choose("split", SPLIT_SPELLINGS), "str"),
         }
     )
+    if "uncertain" in texts:
+        table["uncertain"] = tidy("uncertain", _parse_findings, "str")
     if "weight" in texts:
         table["weight"] = tidy("weight", _parse_weight, "float64")
     table["faulty"] = faulty
@@ -198,17 +265,17 @@ def _tidy(column: pd.Series, parse: Callable, report: Report) -> pd.Series:
 
 
 def _parse_image(text: str):
-    if text.lower() in _MISSING:
+    if text.lower() in MISSING:
         return None, None
     return text.replace("\\", "/").removeprefix("./"), None
 
 
 def _parse_name(text: str):
-    return (None if text.lower() in _MISSING else text), None
+    return (None if text.lower() in MISSING else text), None
 
 
 def _parse_patient(text: str):
-    if text.lower() in _MISSING:
+    if text.lower() in MISSING:
         return None, None
     if re.fullmatch(r"\d+\.0+", text):  # a spreadsheet treated the number as a quantity
         return text.split(".")[0], "patient number written as a decimal"
@@ -216,7 +283,7 @@ def _parse_patient(text: str):
 
 
 def _parse_age(text: str):
-    if text.lower() in _MISSING:
+    if text.lower() in MISSING:
         return math.nan, None
     match = re.fullmatch(r"(\d+)([YMWD])", text.upper())
     try:
@@ -230,7 +297,7 @@ def _parse_age(text: str):
 
 def _choose(column: str, names: dict[str, str]) -> Callable:
     def parse(text: str):
-        if text.lower() in _MISSING:
+        if text.lower() in MISSING:
             return None, None
         value = names.get(text.lower())
         if value is None:
@@ -241,14 +308,14 @@ def _choose(column: str, names: dict[str, str]) -> Callable:
 
 
 def _parse_follow_up(text: str):
-    if text.lower() in _MISSING:
+    if text.lower() in MISSING:
         return math.nan, None
     number = float(text) if re.fullmatch(r"\d+(\.0*)?", text) else math.nan
     return number, "unreadable follow-up number set to missing" if math.isnan(number) else None
 
 
 def _parse_weight(text: str):
-    if text.lower() in _MISSING:
+    if text.lower() in MISSING:
         return math.nan, None
     try:
         weight = float(text)
@@ -263,23 +330,40 @@ def _key(text: str) -> str:
     return re.sub(r"[^a-z]", "", text.lower())
 
 
-_KNOWN = {_key(name): name for name in (*FINDINGS, NO_FINDING, UNSPECIFIED)}
+NIH_NAMES = (*FINDINGS, NO_FINDING, UNSPECIFIED)
+# Other data sets' names of NIH's findings; all without case, spaces and punctuation.
+_KNOWN = {_key(name): name for name in NIH_NAMES} | {
+    "pleuraleffusion": "Effusion",
+    "infiltrate": "Infiltration",
+    "infiltrates": "Infiltration",
+    "pulmonaryedema": "Edema",
+    "pulmonaryfibrosis": "Fibrosis",
+    "pulmonarymass": "Mass",
+    "hiatalhernia": "Hernia",
+    "normal": NO_FINDING,
+    "healthy": NO_FINDING,
+    "sain": NO_FINDING,
+    "malade": UNSPECIFIED,
+    "abnormal": UNSPECIFIED,
+}
 
 
 def _parse_findings(text: str):
-    if text.lower() in _MISSING:
+    if text.lower() in MISSING:
         return None, None
-    names = [_KNOWN.get(_key(name), name.strip()) for name in text.split("|") if name.strip()]
+    names = [spell_finding(name) for name in text.split("|") if name.strip()]
     value = "|".join(dict.fromkeys(names))
     return value or None, None if value == text else "findings spelled otherwise"
 
 
-def _report_findings(findings: pd.Series, image: pd.Series, report: Report) -> pd.Series:
+def _report_findings(
+    findings: pd.Series, image: pd.Series, report: Report, vocabulary: Collection[str] | None
+) -> pd.Series:
     """Report unknown findings and contradictions; return which films have them."""
     unknown, both = {}, set()
     for text in findings.unique():
         names = (_parse_findings(text)[0] or "").split("|")
-        strange = [name for name in names if name and name not in _KNOWN.values()]
+        strange = [name for name in names if vocabulary and name and name not in vocabulary]
         if strange:
             unknown[text] = ", ".join(strange)
         if NO_FINDING in names and len(names) > 1:

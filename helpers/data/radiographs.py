@@ -1,24 +1,26 @@
 """Radiographs: one validated table of films and the way to their images."""
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from helpers.data.detection import LAYOUTS, find_layout
+from helpers.data.detection import LAYOUTS, find_hospitals, find_layout
 from helpers.data.fetch import fetch_pneumoniamnist
-from helpers.data.images import ArrayFilms, decode_image, read_image
-from helpers.data.layouts import finish_table
+from helpers.data.images import ArrayFilms, decode_image
+from helpers.data.layouts import finish_table, list_folder
 from helpers.data.report import Report
 from helpers.data.synthetic import PARAMETERS, make_radiographs
+from helpers.data.tables import read_films
 
 FETCHED = "pneumoniamnist"  # what CHEST_XRAYS may say instead of a path
-_TITLES = {layout.name: layout.title for layout in LAYOUTS}
+_TITLES = {layout.name: layout.title for layout in LAYOUTS} | {"hospitals": "Hospitals as given"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,22 +36,29 @@ class Radiographs:
         ``split`` (``train``/``valid``/``test``), and ``weight`` when the source has weights.
         What the source does not record is missing.
     source : pathlib.Path
-        The folder or ``.npz`` file they were read from.
-    layout : {"nih", "class folders", "medmnist"}
-        How it is stored on the disk.
+        The folder or ``.npz`` file they were read from; the common folder of several.
+    layout : str
+        How it is stored on the disk: ``"nih"``, ``"class folders"``, ``"medmnist"``, ``"table"``
+        or the name of a public table, see :data:`helpers.data.detection.LAYOUTS`; ``"hospitals"``
+        for several sources.
     report : Report
         What was repaired, noted and omitted.
+    hospitals : dict of str to pathlib.Path, default={}
+        The source of each hospital if there are several. A film's ``image`` then starts with its
+        hospital, such as ``north/images/1.png``.
     """
 
     table: pd.DataFrame
     source: Path
     layout: str
     report: Report
-    _arrays: ArrayFilms | None = field(init=False)
+    hospitals: dict[str, Path] = field(default_factory=dict)
+    _arrays: dict[Path, ArrayFilms] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Prepare the lazily loaded arrays of a MedMNIST file."""
-        arrays = ArrayFilms(self.source) if self.layout == "medmnist" else None
+        """Prepare the lazily loaded arrays of MedMNIST files."""
+        places = self.hospitals.values() or [self.source]
+        arrays = {place: ArrayFilms(place) for place in places if place.is_file()}
         object.__setattr__(self, "_arrays", arrays)
 
     def __len__(self) -> int:
@@ -76,8 +85,33 @@ class Radiographs:
         ValueError
             If the image cannot be read.
         """
-        name = film if isinstance(film, str) else self.table["image"].iloc[film]
-        return read_image(self.source, name) if self._arrays is None else self._arrays.read(name)
+        image = film if isinstance(film, str) else self.table["image"].iloc[film]
+        place, name = self._place(image)
+        if place in self._arrays:
+            return self._arrays[place].read(name)
+        return decode_image(place / name)[0]
+
+    def locate(self, image: str) -> Path:
+        """Return the file of a film.
+
+        Parameters
+        ----------
+        image : str
+            A film's ``image`` name.
+
+        Returns
+        -------
+        pathlib.Path
+            Its file; for a film of a MedMNIST file, that file.
+        """
+        place, name = self._place(image)
+        return place if place in self._arrays else place / name
+
+    def _place(self, image: str) -> tuple[Path, str]:
+        if not self.hospitals:
+            return self.source, image
+        hospital, _, name = image.partition("/")
+        return self.hospitals[hospital], name
 
     @property
     def is_synthetic(self) -> bool:
@@ -90,7 +124,8 @@ class Radiographs:
         of = f" of {patients:,} patients" if patients else ", patients unknown,"
         summary = self.report.summary()
         about = f" ({summary})" if summary else ""
-        return f"{_TITLES[self.layout]}: {len(self):,} films{of} in {self.source.name!r}{about}."
+        places = ", ".join(map(repr, self.hospitals)) or repr(self.source.name)
+        return f"{_TITLES[self.layout]}: {len(self):,} films{of} in {places}{about}."
 
     def __repr__(self) -> str:
         """Return the same short description, so that a page may end a block with it."""
@@ -98,14 +133,23 @@ class Radiographs:
 
 
 def read_radiographs(
-    source: str | Path | None = None, *, strict: bool = True, check_images: bool = True
+    source: str | Path | Sequence[str | Path] | None = None,
+    *,
+    strict: bool = True,
+    check_images: bool = True,
 ) -> Radiographs:
     """Read, repair and validate a collection of chest X-rays, and report what was found.
 
+    Several sources are hospitals as given: one folder or file each, in any layout, or a folder
+    whose sub-folders are such. Each names its hospital, which starts the names of its films and
+    patients, so that patients who are numbered from 1 at every hospital stay apart. Official splits
+    are kept.
+
     Parameters
     ----------
-    source : str or pathlib.Path, default=None
-        A folder in NIH's layout or with class folders, or a MedMNIST ``.npz``. None means the
+    source : str, pathlib.Path or sequence of them, default=None
+        A folder or ``.npz`` file in one of the layouts of :doc:`/own_data`; a folder of hospitals;
+        several of these, as a list or joined by ``os.pathsep`` (``a/:b/``). None means the
         environment variable ``CHEST_XRAYS``, where the word ``pneumoniamnist`` downloads
         PneumoniaMNIST (4 MB) once; if that is unset or empty, too, the synthetic radiographs, which
         are generated once and then cached.
@@ -127,40 +171,119 @@ def read_radiographs(
         If the path is not there, holds no known layout, or, when ``strict``, has faults (all of
         them are in the message); also when no film is left.
     """
-    source = _find_source(source)
-    layout = find_layout(source)
     report = Report()
-    table = layout.read(source, report, check_images=check_images)
-    table = table.reset_index(drop=True)
-    if check_images and layout.name != "medmnist":
-        table["faulty"] |= _check_images(source, table, report)
+    sources = _find_sources(source)
+    if len(sources) == 1:
+        names, others = find_hospitals(sources[0])
+        report.fault("folder without a layout beside hospitals", others)
+        if names:
+            report.note("file beside the hospitals not read", len(list_folder(sources[0])[1]))
+        hospitals = [sources[0] / name for name in names]
+    else:
+        hospitals = sources
+    if hospitals:
+        named = _name_hospitals(hospitals)
+        parts = [_read_hospital(*item, report, check_images) for item in named.items()]
+        films = Radiographs(
+            pd.concat(parts, ignore_index=True),
+            Path(os.path.commonpath(hospitals)),
+            "hospitals",
+            report,
+            named,
+        )
+    else:
+        layout = find_layout(sources[0])
+        table = layout.read(sources[0], report, check_images=check_images)
+        films = Radiographs(table.reset_index(drop=True), sources[0], layout.name, report)
+    return _finish(films, strict, check_images)
+
+
+def read_table(
+    csv: str | Path,
+    folder: str | Path | None = None,
+    *,
+    columns: Mapping[str, str | None] | None = None,
+    findings: str | Mapping[str, str] | None = None,
+    separator: str = "|",
+    strict: bool = True,
+    check_images: bool = True,
+) -> Radiographs:
+    """Read any table of films, as :func:`read_radiographs` reads the layouts that it knows.
+
+    Parameters
+    ----------
+    csv : str or pathlib.Path
+        The table: values separated by commas, semicolons or tabs, plain or ``.gz``.
+    folder : str or pathlib.Path, optional
+        Where the films are, at any depth; by default the folder of ``csv``. The table names them by
+        their path below it, or by their file name, with or without its ending.
+    columns : mapping of str to str, optional
+        Our names of columns (``image``, ``patient``, ``age``, ``sex``, ``view``, ``follow_up``,
+        ``hospital``, ``split``, ``weight``) with the headers of the table. Usual headers are
+        recognized without it; None instead of a header leaves a column out.
+    findings : str or mapping of str to str, optional
+        The header of a column with names of findings; or of a label column, whose 1 is a finding
+        of that name; or label columns with the finding that each means, such as
+        ``{"Label": "Pneumonia"}``. Labels are 1, 0, -1 (uncertain) and blank, which counts as
+        absent unless all labels of a film are blank. A film without any finding is
+        ``No Finding``. By default the one column of findings, or the one of 0 and 1.
+    separator : str, default="|"
+        What separates several findings of a film.
+    strict, check_images
+        As in :func:`read_radiographs`.
+
+    Returns
+    -------
+    Radiographs
+        The films. Lateral ones are set aside and counted.
+
+    Raises
+    ------
+    ValueError
+        If a file or column is not there, a column that is needed cannot be recognized (the message
+        lists all columns, and the call that says what they mean), or as :func:`read_radiographs`.
+    """
+    csv = _find_path(csv, "csv")
+    folder = csv.parent if folder is None else _find_path(folder, "folder")
+    report = Report()
+    table = read_films(csv, folder, report, columns=columns, findings=findings, separator=separator)
+    return _finish(Radiographs(table, folder, "table", report), strict, check_images)
+
+
+def _finish(films: Radiographs, strict: bool, check_images: bool) -> Radiographs:
+    """Check the images, refuse or omit faulty films, and say what was read."""
+    table, report = films.table, films.report
+    if check_images:
+        table["faulty"] |= _check_images(films)
     if strict:
         report.raise_if_faulty()
     report.dropped = int(table["faulty"].sum())
-    table = finish_table(table[~table["faulty"]])
-    if table.empty:
+    films = replace(films, table=finish_table(table[~table["faulty"]]))
+    if films.table.empty:
         raise ValueError(
-            f"Expected at least one film in {source.name!r}. Received none that can be used.\n"
-            f"{report}\nFix the files named above."
+            f"Expected at least one film in {films.source.name!r}. Received none that can be used."
+            f"\n{report}\nFix the files named above."
         )
-    radiographs = Radiographs(table, source, layout.name, report)
-    print(radiographs)
+    print(films)
     for line in report.fault_lines():
         print(line)
-    return radiographs
+    return films
 
 
-def _find_source(source: str | Path | None) -> Path:
-    named_by = "CHEST_XRAYS"
-    if source is not None:
-        named_by = "source"
-    elif os.environ.get("CHEST_XRAYS", "").strip():
-        source = os.environ["CHEST_XRAYS"].strip()
-        if source == FETCHED and not Path(source).exists():
-            source = fetch_pneumoniamnist()
-    else:
-        source = make_radiographs()
+def _find_sources(source: str | Path | Sequence[str | Path] | None) -> list[Path]:
+    named_by = "CHEST_XRAYS" if source is None else "source"
+    if source is None:
+        source = os.environ.get("CHEST_XRAYS", "").strip() or make_radiographs()
+    if isinstance(source, str | Path):
+        whole = Path(source).expanduser().exists() or isinstance(source, Path)
+        source = [source] if whole else str(source).split(os.pathsep)
+    return [_find_path(part, named_by) for part in source if str(part).strip()]
+
+
+def _find_path(source: str | Path, named_by: str) -> Path:
     path = Path(source).expanduser()
+    if named_by == "CHEST_XRAYS" and str(source) == FETCHED and not path.exists():
+        path = Path(fetch_pneumoniamnist())
     if not path.exists():
         raise ValueError(
             f"Expected {named_by} to name an existing folder or .npz file. Received "
@@ -170,19 +293,54 @@ def _find_source(source: str | Path | None) -> Path:
     return path.resolve()
 
 
-def _check_images(source: Path, table: pd.DataFrame, report: Report) -> pd.Series:
+def _name_hospitals(sources: Sequence[Path]) -> dict[str, Path]:
+    """Name each hospital after its folder, with characters that folders of samples may have."""
+    hospitals: dict[str, Path] = {}
+    for source in sources:
+        plain = (
+            re.sub(r"^\W+|[^\w-]+$", "", re.sub(r"[^\w .-]", "_", source.stem[:32])) or "hospital"
+        )
+        taken = {name.casefold() for name in hospitals}
+        names = [plain, *(f"{plain}-{number}" for number in range(2, len(sources) + 1))]
+        hospitals[next(name for name in names if name.casefold() not in taken)] = source
+    return hospitals
+
+
+def _read_hospital(hospital: str, source: Path, report: Report, check_images: bool) -> pd.DataFrame:
+    """Read one of several hospitals; its name starts images, patients and lines of the report."""
+    own = Report()
+    table = find_layout(source).read(source, own, check_images=check_images)
+    for kind, count in own.repairs.items():
+        report.repair(f"{hospital}: {kind}", count)
+    for kind, count in own.notes.items():
+        report.note(f"{hospital}: {kind}", count)
+    for kind, names in own.faults.items():
+        report.fault(f"{hospital}: {kind}", names)
+    report.note(
+        f"{hospital}: column hospital not used", table.get("hospital", pd.Series()).notna().any()
+    )
+    prefix = f"{hospital}/"
+    return table.assign(
+        image=prefix + table["image"],
+        patient=prefix + table["patient"] if "patient" in table else pd.NA,
+        hospital=hospital,
+    )
+
+
+def _check_images(films: Radiographs) -> pd.Series:
     """Decode every existing image; count repairs, report damaged ones, and return which."""
+    table, report = films.table, films.report
     # A film with another fault is decoded, too, so that one report lists everything.
     rows = zip(table["image"], table["faulty"], strict=True)
     names = [
         name
         for name, faulty in rows
-        if not faulty or (isinstance(name, str) and (source / name).is_file())
+        if not faulty or (isinstance(name, str) and films.locate(name).is_file())
     ]
-    names = list(dict.fromkeys(names))
+    names = [name for name in dict.fromkeys(names) if films.locate(name) not in films._arrays]
     sizes: set[tuple[int, ...]] = set()
     broken = {}
-    for name, (shape, repairs, reason) in zip(names, _decode_all(source, names), strict=True):
+    for name, (shape, repairs, reason) in zip(names, _decode_all(films, names), strict=True):
         if reason:
             broken[name] = f"{name} ({reason})"
             continue
@@ -195,10 +353,10 @@ def _check_images(source: Path, table: pd.DataFrame, report: Report) -> pd.Serie
     return table["image"].isin(broken.keys())
 
 
-def _decode_all(source: Path, names: list[str]) -> Iterable[tuple]:
+def _decode_all(films: Radiographs, names: list[str]) -> Iterable[tuple]:
     def decode(name: str):
         try:
-            array, repairs = decode_image(source / name)
+            array, repairs = decode_image(films.locate(name))
         except ValueError as error:
             return (), [], str(error.__cause__)
         return array.shape, repairs, ""

@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def prepare_samples(
         for split in SPLITS
         if len(rows := of_hospital[of_hospital["split"] == split])
     }
-    contents = _hash_sources(source, films["image"])
+    contents = _hash_sources(map(radiographs.locate, films["image"]))
     abouts = {
         place: _describe(rows, radiographs, size, task, place, contents)
         for place, rows in parts.items()
@@ -205,9 +206,9 @@ def _check_films(films: pd.DataFrame) -> None:
     check_no_leak(films)
 
 
-def _hash_sources(source: Path, images: pd.Series) -> dict[str, str]:
+def _hash_sources(files: Iterable[Path]) -> dict[str, str]:
     """Hash the source files of the films, each by its absolute path."""
-    files = [source] if source.is_file() else [source / image for image in images]
+    files = list(dict.fromkeys(files))  # an array file holds many films
 
     def read(file: Path) -> tuple[str, str]:
         try:
@@ -229,14 +230,13 @@ def _describe(
     contents: dict[str, str],
 ) -> dict:
     """Return the content of `sample.json`, except for the checksums."""
-    source = Path(radiographs.source)
     about = {
         "format": FORMAT,
         "version": VERSION,
         "shape": [len(rows), size, size, 1],
         "dtype": "uint8",
         "task": task,
-        "source": source.name,
+        "source": Path(radiographs.source).name,
         "layout": radiographs.layout,
         "hospital": place[0],
         "split": place[1],
@@ -245,7 +245,7 @@ def _describe(
     }
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     digest.update(_to_csv(rows).encode())
-    files = [source] if source.is_file() else [source / image for image in rows["image"]]
+    files = dict.fromkeys(map(radiographs.locate, rows["image"]))
     for file in map(str, (file.absolute() for file in files)):
         digest.update(f"{file} {contents[file]}\n".encode())
     return about | {"fingerprint": digest.hexdigest()}

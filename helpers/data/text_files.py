@@ -1,14 +1,18 @@
 """Text files: lists and CSV files from any program, decoded and split into cells."""
 
 import csv
+import gzip
 import io
+import zlib
 from pathlib import Path
 
 from helpers.data.report import Report
 
+_LARGEST = 2**30  # bytes that a compressed file may hold
 
-def read_text(path: Path, report: Report) -> str:
-    r"""Decode a text file and normalize its line ends.
+
+def read_text(path: Path, report: Report, *, limit: int | None = None) -> str:
+    r"""Decode a text file, also a ``.gz``, and normalize its line ends.
 
     Byte order marks, UTF-16, Western European encodings (Windows-1252, else Latin-1) and the
     line ends of Windows and old Macs are repaired and counted once a file.
@@ -19,13 +23,15 @@ def read_text(path: Path, report: Report) -> str:
         The file.
     report : Report
         Where repairs are counted.
+    limit : int, optional
+        Read the whole lines in the first ``limit`` bytes only.
 
     Returns
     -------
     str
         The text, with ``\n`` as line end.
     """
-    data = path.read_bytes()
+    data = _read_bytes(path, limit)
     if b"\x00" in data[:2]:  # UTF-16 without a mark: the first character is a plain letter
         text = data.decode("utf-16-be" if data[0] == 0 else "utf-16-le", errors="replace")
         report.repair("text file in UTF-16 decoded")
@@ -50,7 +56,27 @@ def read_text(path: Path, report: Report) -> str:
     return text
 
 
-def read_rows(path: Path, report: Report) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def _read_bytes(path: Path, limit: int | None) -> bytes:
+    is_packed = path.suffix.lower() == ".gz"
+    most = limit or (_LARGEST + 1 if is_packed else -1)
+    try:
+        with gzip.open(path) if is_packed else path.open("rb") as file:
+            data = file.read(most)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"Expected a gzip file. Received {path.name!r}: {error}. Download it again."
+        ) from error
+    if len(data) == most and not limit:
+        raise ValueError(
+            f"Expected a table of at most {_LARGEST:,} bytes. Received more in {path.name!r}. "
+            "Check where the file comes from."
+        )
+    return data[: data.rfind(b"\n") + 1] if len(data) == limit else data
+
+
+def read_rows(
+    path: Path, report: Report, *, limit: int | None = None
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Split a csv into cells.
 
     Commas, semicolons and tabs separate. NIH's headers ``OriginalImage[Width,Height]`` and
@@ -63,6 +89,8 @@ def read_rows(path: Path, report: Report) -> tuple[list[str], list[tuple[int, li
         The csv.
     report : Report
         Where repairs are counted.
+    limit : int, optional
+        Read the whole lines in the first ``limit`` bytes only.
 
     Returns
     -------
@@ -76,7 +104,7 @@ def read_rows(path: Path, report: Report) -> tuple[list[str], list[tuple[int, li
     ValueError
         If quotation marks do not match.
     """
-    text = read_text(path, report)
+    text = read_text(path, report, limit=limit)
     first = text.lstrip("\n").split("\n", 1)[0]
     separator = max(",;\t", key=first.count)
     if separator != ",":

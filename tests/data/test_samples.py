@@ -226,9 +226,10 @@ class Interrupted:
     """Radiographs whose reader presses Ctrl-C at a certain film."""
 
     def __init__(self, radiographs, film):
-        self.source, self.layout, self._image, self._film = (
+        self.source, self.layout, self.locate, self._image, self._film = (
             radiographs.source,
             radiographs.layout,
+            radiographs.locate,
             radiographs.image,
             film,
         )
@@ -261,6 +262,7 @@ def test_an_interruption_of_the_first_sample_leaves_nothing(radiographs, labels,
 
 SLOW = """
 import signal, sys, threading
+from pathlib import Path
 import pandas as pd
 from helpers.data.radiographs import Radiographs
 from helpers.data.report import Report
@@ -280,7 +282,7 @@ def interrupt(*_):
 interrupted = threading.Event()
 signal.signal(signal.SIGINT, interrupt)
 table = pd.read_pickle(sys.argv[1] + "/table.pickle")
-radiographs = Slow(table.drop(columns="label"), sys.argv[1], "nih", Report())
+radiographs = Slow(table.drop(columns="label"), Path(sys.argv[1]), "nih", Report())
 prepare_samples(radiographs, radiographs.table, table["label"], size=8, folder=sys.argv[2])
 """
 
