@@ -125,12 +125,11 @@ import io
 import numpy as np
 from PIL import Image
 
-from helpers.data import read_image
 from helpers.plots import make_panels
 
 tests = study.films.assign(label=study.labels).query("split == 'test'")
 chosen = pd.concat([tests[tests["label"] == label].head(2) for label in (0, 1)])
-films = [read_image(study.radiographs.source, image) for image in chosen["image"]]
+films = [study.radiographs.image(image) for image in chosen["image"]]
 
 
 def encode(film, kind="PNG"):

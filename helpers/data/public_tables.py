@@ -258,9 +258,9 @@ def read_vindr(source: Path, report: Report) -> pd.DataFrame:
     for csv in csvs:
         cells = read_cells(source / csv, report)
         if "class_name" in cells:  # a row for each box
-            readers = pd.MultiIndex.from_frame(cells[["image_id", "rad_id"]])
+            readers = [cells["image_id"], cells["rad_id"]]
             named = pd.get_dummies(cells["class_name"]).groupby(readers).max()
-            named = named.groupby(level=0)
+            named = named.groupby(level="image_id")
         else:  # a row for each radiologist
             labels = [name for name in cells if name.casefold() not in {"image_id", "rad_id"}]
             named = parse_labels(cells[labels], report).eq(1).groupby(cells["image_id"])

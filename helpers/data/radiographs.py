@@ -39,7 +39,7 @@ class Radiographs:
         The folder or ``.npz`` file they were read from; the common folder of several.
     layout : str
         How it is stored on the disk: ``"nih"``, ``"class folders"``, ``"medmnist"``, ``"table"``
-        or the name of a public table, see :data:`helpers.data.detection.LAYOUTS`; ``"hospitals"``
+        or the name of a public table; ``"hospitals"``
         for several sources.
     report : Report
         What was repaired, noted and omitted.
@@ -111,6 +111,11 @@ class Radiographs:
         if not self.hospitals:
             return self.source, image
         hospital, _, name = image.partition("/")
+        if hospital not in self.hospitals:
+            raise ValueError(
+                f"Expected a film of {', '.join(self.hospitals)}, such as 'hospital/image.png'. "
+                f"Received {image!r}. Take names from the column 'image'."
+            )
         return self.hospitals[hospital], name
 
     @property
@@ -184,13 +189,9 @@ def read_radiographs(
     if hospitals:
         named = _name_hospitals(hospitals)
         parts = [_read_hospital(*item, report, check_images) for item in named.items()]
-        films = Radiographs(
-            pd.concat(parts, ignore_index=True),
-            Path(os.path.commonpath(hospitals)),
-            "hospitals",
-            report,
-            named,
-        )
+        parts = [part for part in parts if part is not None] or report.raise_if_faulty()
+        table, common = pd.concat(parts, ignore_index=True), Path(os.path.commonpath(hospitals))
+        films = Radiographs(table, common, "hospitals", report, named)
     else:
         layout = find_layout(sources[0])
         table = layout.read(sources[0], report, check_images=check_images)
@@ -277,7 +278,13 @@ def _find_sources(source: str | Path | Sequence[str | Path] | None) -> list[Path
     if isinstance(source, str | Path):
         whole = Path(source).expanduser().exists() or isinstance(source, Path)
         source = [source] if whole else str(source).split(os.pathsep)
-    return [_find_path(part, named_by) for part in source if str(part).strip()]
+    sources = [_find_path(part, named_by) for part in source if str(part).strip()]
+    if not sources or len(set(sources)) < len(sources):
+        raise ValueError(
+            f"Expected {named_by} to name one source, or different ones. Received "
+            f"{[path.name for path in sources]}. Name each hospital once."
+        )
+    return sources
 
 
 def _find_path(source: str | Path, named_by: str) -> Path:
@@ -297,19 +304,23 @@ def _name_hospitals(sources: Sequence[Path]) -> dict[str, Path]:
     """Name each hospital after its folder, with characters that folders of samples may have."""
     hospitals: dict[str, Path] = {}
     for source in sources:
-        plain = (
-            re.sub(r"^\W+|[^\w-]+$", "", re.sub(r"[^\w .-]", "_", source.stem[:32])) or "hospital"
-        )
+        plain = re.sub(r"[^\w .-]", "_", source.stem[:32]).strip(" .-_") or "hospital"
         taken = {name.casefold() for name in hospitals}
         names = [plain, *(f"{plain}-{number}" for number in range(2, len(sources) + 1))]
         hospitals[next(name for name in names if name.casefold() not in taken)] = source
     return hospitals
 
 
-def _read_hospital(hospital: str, source: Path, report: Report, check_images: bool) -> pd.DataFrame:
+def _read_hospital(
+    hospital: str, source: Path, report: Report, check_images: bool
+) -> pd.DataFrame | None:
     """Read one of several hospitals; its name starts images, patients and lines of the report."""
     own = Report()
-    table = find_layout(source).read(source, own, check_images=check_images)
+    try:
+        table = find_layout(source).read(source, own, check_images=check_images)
+    except ValueError as error:
+        report.fault("hospital that cannot be read", [f"{hospital} ({error})"])
+        return None
     for kind, count in own.repairs.items():
         report.repair(f"{hospital}: {kind}", count)
     for kind, count in own.notes.items():

@@ -63,6 +63,7 @@ def find_csvs(source: Path, pattern: str, headers: Collection[str] = ()) -> list
         name
         for name in (list_folder(source)[1] if source.is_dir() else [])
         if re.fullmatch(pattern, name, flags=re.IGNORECASE)
+        and (source / name).is_file()  # no device, and no pipe
         and set(headers) <= set(read_header(source / name))
     ]
 
@@ -101,7 +102,9 @@ def parse_labels(cells: pd.DataFrame, report: Report) -> pd.DataFrame:
     """
     parsed = {}
     for name, column in cells.items():
-        codes = column.str.casefold().map(_LABELS)
+        places, texts = pd.factorize(column)
+        kinds = pd.Series([_LABELS.get(text.casefold(), np.nan) for text in texts], dtype=float)
+        codes = pd.Series(kinds.to_numpy()[places], index=column.index)
         strange = column[codes.isna()]
         report.fault(
             f"label of {name!r} that is neither 1, 0, -1 nor blank",
@@ -144,9 +147,11 @@ def name_findings(codes: pd.DataFrame, report: Report) -> pd.DataFrame:
         return "|".join(found), "|".join(unsure)
 
     # Films have few combinations: each is named once.
-    rows, places = np.unique(values, axis=0, return_inverse=True)
-    named = pd.DataFrame([name(row) for row in rows], columns=["findings", "uncertain"])
-    named = named.astype("str").iloc[places.ravel()].set_axis(codes.index)
+    plain = pd.DataFrame(values)
+    places = plain.groupby(list(plain), sort=False).ngroup()
+    kinds = plain.drop_duplicates().to_numpy()
+    named = pd.DataFrame([name(row) for row in kinds], columns=["findings", "uncertain"])
+    named = named.astype("str").iloc[places].set_axis(codes.index)
     return named if (values == -1).any() else named[["findings"]]
 
 
@@ -197,7 +202,7 @@ def finish_films(
     for path in walk_images(source):
         key = path if has_folders else path.rsplit("/", 1)[-1]
         paths.setdefault(key if has_endings else key.rsplit(".", 1)[0], []).append(path)
-    surplus = sum(len(places) for key, places in paths.items() if key not in set(named))
+    surplus = sum(len(paths[key]) for key in paths.keys() - set(named))
     report.note(f"image not named in {csv} left out", surplus)
     return match_images(table, paths, report, csv)
 
@@ -235,8 +240,10 @@ def read_films(
     """
     cells = read_cells(csv, report)
     cells = cells.loc[:, ~cells.columns.duplicated()]
-    texts = {name: column.name for name, column in recognize_columns(cells).items()}
-    texts = {name: head for name, head in (texts | dict(columns or {})).items() if head is not None}
+    columns = dict(columns or {})
+    findings = findings or columns.get("findings")
+    texts = {name: column.name for name, column in recognize_columns(cells).items()} | columns
+    texts = {name: header for name, header in texts.items() if header is not None}
     labelled = [findings] if isinstance(findings, str) else list(findings or ())
     absent = [header for header in (*texts.values(), *labelled) if header not in cells.columns]
     strange = sorted(set(texts) - {*COLUMNS, "weight"})
@@ -295,13 +302,16 @@ def _is_label(column: pd.Series) -> bool:
 
 def _find_findings(cells: pd.DataFrame, texts: Mapping[str, str]) -> str | dict[str, str]:
     """Find the one column of findings, or the one of 0 and 1; nothing if that is not clear."""
-    named = [h for h in cells if find_column(h) == "findings" or h.casefold() in _FINDING_HEADERS]
-    named = [header for header in named if not _is_label(cells[header])]
-    if len(named) == 1:
-        return named[0]
+    for named in (
+        [header for header in cells if find_column(header) == "findings"],
+        [header for header in cells if header.casefold() in _FINDING_HEADERS],
+    ):
+        named = [header for header in named if not _is_label(cells[header])]
+        if named:
+            return named[0] if len(named) == 1 else {}
     used = {header for name, header in texts.items() if name != "findings"}
     labels = [header for header in cells if header not in used and _is_label(cells[header])]
-    return {labels[0]: labels[0]} if len(labels) == 1 and not named else {}
+    return {labels[0]: labels[0]} if len(labels) == 1 else {}
 
 
 def _explain(csv: Path, cells: pd.DataFrame, texts: Mapping[str, str]) -> str:

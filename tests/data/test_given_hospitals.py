@@ -1,0 +1,175 @@
+"""Hospitals as given: several folders, each in a layout of its own."""
+
+import os
+
+import numpy as np
+import pytest
+
+from helpers.data.hospitals import make_hospitals
+from helpers.data.radiographs import read_radiographs
+from helpers.data.samples import prepare_samples
+from helpers.data.tasks import label_films
+from tests.data.collections import write_hospital_folders, write_hospital_list
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("given") / "all"
+    write_hospital_folders(folder, size=8)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def films(folder):
+    return read_radiographs(folder)
+
+
+@pytest.fixture
+def make_hospital(tmp_path, write_film):
+    """Return a function that writes a hospital of two patients with class folders."""
+
+    def make(place):
+        for image in ("train/sain/1.png", "train/malade/2.png"):
+            write_film(tmp_path / place / image)
+        (tmp_path / place / "metadata.csv").write_text(
+            "image,patient\ntrain/sain/1.png,1\ntrain/malade/2.png,2\n"
+        )
+        return tmp_path / place
+
+    return make
+
+
+def test_a_folder_of_hospitals_in_three_layouts(films):
+    table = films.table
+    assert films.layout == "hospitals"
+    assert table["hospital"].value_counts().to_dict() == {"north": 120, "south": 120, "west": 120}
+    assert table["patient"].nunique() == 180  # each hospital numbers its own from 1
+    assert (table["patient"].str.split("/").str[0] == table["hospital"]).all()
+    assert (table["image"].str.split("/").str[0] == table["hospital"]).all()
+    assert str(films).startswith(
+        "Hospitals as given: 360 films of 180 patients in 'north', 'south'"
+    )
+
+
+def test_paths_in_one_text_a_list_and_a_folder_are_the_same(films, folder, tmp_path, monkeypatch):
+    places = [folder / name for name in ("north", "south", "west")]
+    assert read_radiographs(places).table.equals(films.table)
+    monkeypatch.setenv("CHEST_XRAYS", os.pathsep.join(f"{place}/" for place in places))
+    assert read_radiographs().table.equals(films.table)
+    assert write_hospital_list(tmp_path, size=8).count(os.pathsep) == 2
+
+
+def test_images_are_located_and_read(films, folder):
+    for name in ("north/sample/images/00000001_000.png", "west/train/malade/60-0.png"):
+        if (folder / name).exists():
+            assert films.locate(name) == (folder / name).resolve()
+            np.testing.assert_array_equal(films.image(name).shape, (8, 8))
+    with pytest.raises(ValueError, match=r"Expected a film of north, south, west"):
+        films.locate("east/1.png")
+
+
+def test_lines_of_the_report_name_the_hospital(films):
+    assert films.report.notes == {
+        "north: columns of sample_labels.csv not used: OriginalImageWidth": 1,
+        "south: columns of films.csv not used: scanner": 1,
+    }
+    assert films.report.repairs == {"north: age such as 058Y or 011M converted to years": 120}
+
+
+def test_official_splits_of_one_hospital_are_kept_and_others_are_made(films):
+    labels = label_films(films.table, "any finding vs none")
+    made = make_hospitals(films.table, labels)
+    west = made[made["hospital"] == "west"]
+    assert west["split"].equals(films.table["split"][west.index])
+    assert set(made["split"][made["hospital"] == "north"]) == {"train", "valid", "test"}
+
+
+def test_samples_of_given_hospitals(films, tmp_path):
+    labels = label_films(films.table, "any finding vs none")
+    made = make_hospitals(films.table, labels)
+    samples = prepare_samples(films, made, labels[made.index], size=8, folder=tmp_path / "samples")
+    assert set(samples) == {"north", "south", "west"}
+    image = made["image"][(made["hospital"] == "west") & (made["split"] == "test")].iloc[0]
+    stored = np.load(samples["west"]["test"] / "images.npy")[0, :, :, 0]
+    np.testing.assert_array_equal(stored, films.image(image))
+
+
+def test_an_array_file_is_a_hospital_too(make_hospital, tmp_path, rng):
+    arrays = rng.integers(0, 256, (3, 4, 4), dtype=np.uint8)
+    path = tmp_path / "pneumoniamnist.npz"
+    np.savez(path, train_images=arrays, train_labels=np.array([[0], [1], [1]]))
+    films = read_radiographs([make_hospital("north"), path])
+    assert films.locate("pneumoniamnist/train/2") == path.resolve()
+    np.testing.assert_array_equal(films.image("pneumoniamnist/train/2"), arrays[2])
+    assert films.table["patient"].fillna("").tolist() == ["north/1", "north/2", "", "", ""]
+    labels = label_films(films.table, "any finding vs none")
+    table = films.table.assign(split="train")
+    samples = prepare_samples(films, table, labels, size=4, folder=tmp_path / "samples")
+    stored = np.load(samples["pneumoniamnist"]["train"] / "images.npy")
+    np.testing.assert_array_equal(stored[..., 0], arrays)
+
+
+def test_a_folder_without_a_layout_beside_hospitals_is_named(make_hospital, tmp_path):
+    make_hospital("all/north"), make_hospital("all/south")
+    (tmp_path / "all" / "east").mkdir()
+    (tmp_path / "all" / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"folder without a layout beside hospitals \(1\): east"):
+        read_radiographs(tmp_path / "all")
+    films = read_radiographs(tmp_path / "all", strict=False)
+    assert set(films.table["hospital"]) == {"north", "south"}
+    assert films.report.notes == {"file beside the hospitals not read": 1}
+
+
+def test_a_hospital_that_cannot_be_read_is_named(make_hospital, tmp_path):
+    (tmp_path / "east").mkdir()
+    places = [make_hospital("north"), tmp_path / "east"]
+    with pytest.raises(ValueError, match=r"hospital that cannot be read \(1\): east \(Expected"):
+        read_radiographs(places)
+    assert len(read_radiographs(places, strict=False)) == 2
+
+
+def test_faults_of_all_hospitals_are_in_one_report(make_hospital):
+    places = [make_hospital("north"), make_hospital("south")]
+    for place in places:
+        (place / "train/sain/1.png").write_text("no image")
+        (place / "train" / "sain" / "1.png").chmod(0o600)
+    with pytest.raises(ValueError, match=r"\(2\): north/train/sain/1.png .*south/train/sain/1.png"):
+        read_radiographs(places)
+
+
+def test_hospitals_of_one_name_and_of_odd_names(make_hospital):
+    places = [make_hospital(p) for p in ("1/films", "2/films", "3/Hôpital n°1 (CHU)", "4/FILMS")]
+    films = read_radiographs(places)
+    names = ["films", "films-2", "Hôpital n_1 _CHU", "FILMS-3"]
+    assert list(films.hospitals) == names
+    table = films.table.assign(split="train")
+    labels = label_films(table, "any finding vs none")
+    assert set(prepare_samples(films, table, labels, size=4)) == set(names)
+
+
+def test_the_same_place_twice_and_no_place_are_refused(make_hospital):
+    place = make_hospital("north")
+    with pytest.raises(ValueError, match=r"or different ones\. Received \['north', 'north'\]"):
+        read_radiographs([place, f"{place}/"])
+    with pytest.raises(ValueError, match=r"Received \[\]"):
+        read_radiographs([])
+
+
+def test_a_place_that_is_not_there_is_named(make_hospital, tmp_path, monkeypatch):
+    monkeypatch.setenv("CHEST_XRAYS", f"{make_hospital('north')}{os.pathsep}{tmp_path}/nowhere")
+    with pytest.raises(ValueError, match=r"Expected CHEST_XRAYS to name .*nowhere', which is not"):
+        read_radiographs()
+
+
+def test_a_column_hospital_inside_a_given_hospital_is_noted(make_hospital):
+    places = [make_hospital("north"), make_hospital("south")]
+    (places[0] / "metadata.csv").write_text("image,hospital\ntrain/sain/1.png,Ward\n")
+    films = read_radiographs(places)
+    assert films.table["hospital"].tolist() == ["north", "north", "south", "south"]
+    assert films.report.notes["north: column hospital not used"] == 1
+
+
+def test_a_single_hospital_in_a_folder_is_pointed_at(make_hospital, tmp_path):
+    make_hospital("all/north")
+    with pytest.raises(ValueError, match=r"Its folder 'north' holds Class folders; name that one"):
+        read_radiographs(tmp_path / "all")
