@@ -156,7 +156,7 @@ def read_radiographs(
         )
     radiographs = Radiographs(table, source, layout, report)
     print(radiographs)
-    for line in report.fault_lines():
+    for line in report.named_lines():
         print(line)
     return radiographs
 

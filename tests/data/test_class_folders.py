@@ -158,7 +158,7 @@ def test_folders_that_lack_or_are_unknown_are_faults(make_class_folders):
     (folder / "__MACOSX").mkdir()
     _, report = read(folder)
     assert report.faults == {
-        "unknown class folder": ["train/malad"],
+        "unknown class folder": ["train/malad (did you mean malade?)"],
         "class folder missing": ["valid/malade"],
     }
     assert report.notes == {"image outside the class folders left out": 1}

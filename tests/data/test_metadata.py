@@ -73,20 +73,25 @@ def test_ages_of_both_versions_of_nih(tmp_path):
 def test_impossible_ages_become_missing(tmp_path):
     values, report = column(tmp_path, "age", ["412", "148", "-3", "999Y", "inf", "abc", "NA", "7"])
     assert values == [None] * 7 + [7.0]
-    assert report.repairs == {
+    assert report.notes == {
         "age outside 0-120 years set to missing": 5,
         "unreadable age set to missing": 1,
     }
+    assert not report.repairs
+    assert "set to missing (5): '412', '148', '-3', …. Correct these values" in str(report)
     assert not report.is_faulty
 
 
 def test_sex_and_view(tmp_path):
     values, report = column(tmp_path, "sex", ["F", "m", "Female", "", "X"])
     assert values == ["F", "M", "F", None, None]
-    assert report.repairs == {"sex spelled otherwise": 2, "unknown sex set to missing": 1}
+    assert report.repairs == {"sex spelled otherwise": 2}
+    assert report.notes == {"unknown sex set to missing": 1}
     values, report = column(tmp_path, "view", ["PA", " ap", "LL", "none"])
     assert values == ["PA", "AP", None, None]
-    assert report.repairs == {"view spelled otherwise": 1, "unknown view set to missing": 1}
+    assert report.repairs == {"view spelled otherwise": 1}
+    assert report.notes == {"unknown view set to missing": 1}
+    assert "- noted: unknown view set to missing (1): 'LL'. Correct" in str(report)
 
 
 def test_findings_spelled_otherwise_are_repaired(tmp_path):
@@ -117,10 +122,10 @@ def test_patients_stay_texts(tmp_path):
 def test_follow_up_and_weight(tmp_path):
     values, report = column(tmp_path, "follow_up", ["0", "12", "3.0", "-1", "x", ""])
     assert values == [0, 12, 3, None, None, None]
-    assert report.repairs == {"unreadable follow-up number set to missing": 2}
+    assert report.notes == {"unreadable follow-up number set to missing": 2}
     values, report = column(tmp_path, "weight", ["0.5", "-1", "inf", "x", ""])
     assert values == [0.5, None, None, None, None]
-    assert report.repairs == {"unreadable or negative weight set to missing": 3}
+    assert report.notes == {"unreadable or negative weight set to missing": 3}
 
 
 def test_rows_without_an_image_or_of_other_length_are_faults(tmp_path):

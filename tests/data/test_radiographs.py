@@ -193,12 +193,13 @@ def test_csv_of_other_encodings_and_line_ends(make_nih, encoding, line_end):
     assert radiographs.report.repairs
 
 
-def test_ages_such_as_412_are_repaired_and_the_film_stays(make_nih):
+def test_ages_such_as_412_become_missing_and_the_film_stays(make_nih):
     radiographs = read_radiographs(make_nih([row("a.png", age=412), row("b.png", age="058Y")]))
     assert len(radiographs) == 2
     assert radiographs.table["age"].isna().tolist() == [True, False]
     assert radiographs.table["age"][1] == 58
-    assert sum(radiographs.report.repairs.values()) == 2
+    assert sum(radiographs.report.repairs.values()) == 1
+    assert radiographs.report.notes == {"age outside 0-120 years set to missing": 1}
 
 
 @pytest.fixture
@@ -256,7 +257,7 @@ def test_not_strict_drops_and_reports(dirty_nih, capsys):
     assert "films left out: 7" in said
     assert "wrong: unknown finding (1): unknown.png (Covid)" in said
     assert "noted: image not named in Data_Entry_2017.csv left out (1)" in said
-    assert "repaired: age outside 0-120 years set to missing (1)" in said
+    assert "noted: age outside 0-120 years set to missing (1): '412'" in said
 
 
 def test_a_film_with_two_faults_is_named_for_both(make_nih):
