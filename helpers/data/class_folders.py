@@ -80,7 +80,7 @@ def _list_split(source: Path, folder: str, split: str | None, report: Report) ->
     classes = class_folders(source / folder)
     folders, files = list_folder(source / folder)
     for name in [name for name in folders if name not in classes]:
-        place = f"{folder}/{suggest(name, FINDING_SPELLINGS)}"
+        place = (PurePosixPath(folder) / suggest(name, FINDING_SPELLINGS)).as_posix()
         if list_films(source / folder / name)[0]:
             report.fault("unknown class folder", [place])
         else:
@@ -93,15 +93,12 @@ def _list_split(source: Path, folder: str, split: str | None, report: Report) ->
         report.fault("class folder without an image", [] if films else [below])
         note_rare([f"{below}/{film}" for film in films], report)
         note_unread(source, [f"{below}/{other}" for other in others], report)
-        inner = [film for film in films if "/" in film]
-        wrong = [film for film in inner if _is_elsewhere(film, split, finding)]
-        read = [film for film in films if film not in wrong]
+        wrong = [film for film in films if _is_elsewhere(film, split, finding)]
         report.fault("film below two classes or splits", [f"{below}/{film}" for film in wrong])
-        report.note(
-            "film in a sub-folder of its class read",
-            [f"{below}/{film}" for film in inner if film not in wrong],
-        )
-        rows += [(f"{below}/{film}", split, finding) for film in read]
+        read = [f"{below}/{film}" for film in sorted(set(films) - set(wrong))]
+        inner = [film for film in read if film.count("/") > below.count("/") + 1]
+        report.note("film in a sub-folder of its class read", inner)
+        rows += [(film, split, finding) for film in read]
     return rows
 
 
@@ -115,29 +112,17 @@ def _is_elsewhere(film: str, split: str | None, finding: str) -> bool:
 
 
 def _report_classes(source: Path, splits: list, report: Report) -> None:
-    """Report split folders that lack the healthy or the ill class."""
-    own = {True: "NORMAL or sain", False: "PNEUMONIA or malade"}  # the collection's names, if any
-    present = {}
-    for folder, _ in splits:
-        names = {_is_healthy(name): name for name in class_folders(source / folder)}
-        own |= names
-        present[folder] = set(names)
-    report.fault(
-        "split folder without class folders", [f for f, found in present.items() if not found]
-    )
-    report.fault(
-        "class folder missing",
-        [
-            f"{f}/{own[c]}"
-            for f, found in present.items()
-            for c in (True, False)
-            if found == {not c}
-        ],
-    )
-
+    """Report split folders that lack a class, and those that mean the same split."""
+    classes = {folder: class_folders(source / folder) for folder, _ in splits}
+    own = {True: "NORMAL or sain", False: "PNEUMONIA or malade"}  # unless the collection has names
+    own |= {_is_healthy(name): name for names in classes.values() for name in names}
     same: dict[str | None, list[str]] = {}
     for folder, split in splits:
         same.setdefault(split, []).append(folder)
+        present = {_is_healthy(name) for name in classes[folder]}
+        absent = [f"{folder}/{own[kind]}" for kind in (True, False) if present == {not kind}]
+        report.fault("class folder missing", absent)
+        report.fault("split folder without class folders", [] if present else [folder])
     several = [f"{' and '.join(names)} ({split})" for split, names in same.items() if names[1:]]
     report.note("folders read as one split", several)
 
@@ -160,13 +145,12 @@ def _report_rest(source: Path, splits: list, report: Report) -> list[str]:
     for name in sorted(rest - {PurePosixPath(folder).name for folder, _ in splits}):
         place = (base / name).as_posix()
         films = list_films(source / place)[0]
-        likely = suggest(place, SPLIT_SPELLINGS) != place or split_folders(source / place)
+        named = (base / suggest(name, SPLIT_SPELLINGS)).as_posix()
+        likely = named != place or split_folders(source / place)
         if films and all(_is_copy(source / base / film, source / place / film) for film in films):
             report.note("copy of the films not read", [f"{place}/"])
         elif films and (likely or fold_name(name) in FINDING_SPELLINGS):
-            report.fault(
-                "folder of films that is no split folder", [suggest(place, SPLIT_SPELLINGS)]
-            )
+            report.fault("folder of films that is no split folder", [named])
         else:
             note_unread(source, [f"{place}/"], report)
     return csvs
@@ -182,7 +166,7 @@ def _report_files(source: Path, paths: list[str], report: Report) -> None:
     report.note(
         "image outside the class folders left out", films, "Move it to the folder of its class."
     )
-    note_unread(source, [path for path in paths if path not in films], report)
+    note_unread(source, sorted(set(paths) - set(films)), report)
 
 
 def _read_patients(table: pd.DataFrame, report: Report) -> pd.DataFrame:

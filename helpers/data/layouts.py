@@ -266,8 +266,8 @@ def match_images(
     return table.assign(image=image, faulty=table["faulty"] | wrong)
 
 
-def _loose(name: str) -> str:
-    """Return a name without its film's ending, in one case and one form of its accents."""
+def loose_name(name: str) -> str:
+    """Return a file's name without its film's ending, in one case and one form of its accents."""
     stem, ending = os.path.splitext(unicodedata.normalize("NFC", name).casefold())
     return stem if ending in (*_IMAGE_ENDINGS, *_RARE_ENDINGS, ".dcm") else stem + ending
 
@@ -278,8 +278,8 @@ def _find_loosely(
     """Find the one file that a missing name can mean; describe the other missing names."""
     loose: dict[str, set[str]] = {}
     for name, place in paths.items() if lost else ():
-        loose.setdefault(_loose(name), set()).update(place)
-    near = {name: sorted(loose.get(_loose(name), ())) for name in lost}
+        loose.setdefault(loose_name(name), set()).update(place)
+    near = {name: sorted(loose.get(loose_name(name), ())) for name in lost}
     claims = Counter(path for found in near.values() for path in found)
     meant = {
         name: found[0]
@@ -289,8 +289,8 @@ def _find_loosely(
     missing = [name for name in lost if name not in meant]
     for place, name in enumerate(missing[:_SUGGESTED]):
         digits = re.findall(r"\d", name)  # films of other numbers resemble each other, too
-        known = {_loose(path): path for path in paths if re.findall(r"\d", path) == digits}
-        close = difflib.get_close_matches(_loose(name), known, n=1, cutoff=0.75)
+        known = {loose_name(path): path for path in paths if re.findall(r"\d", path) == digits}
+        close = difflib.get_close_matches(loose_name(name), known, n=1, cutoff=0.75)
         similar = near[name] or [known[key] for key in close]
         missing[place] = f"{name} (did you mean {similar[0]}?)" if similar else name
     return meant, missing

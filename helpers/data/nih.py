@@ -9,6 +9,7 @@ from helpers.data.layouts import (
     entry_csvs,
     list_films,
     list_folder,
+    loose_name,
     match_images,
     note_rare,
     note_unread,
@@ -122,19 +123,22 @@ def read_boxes(source: Path) -> pd.DataFrame:
 
 def _add_listed_splits(source: Path, table: pd.DataFrame, report: Report) -> pd.DataFrame:
     lists = {
-        split: set(read_text(source / name, report).split())
+        split: read_text(source / name, report).split()
         for name, split in _LISTS.items()
         if (source / name).is_file()
     }
     if not lists:
         return table
     image = table["image"]
-    both = image.isin(lists.get("train", set()) & lists.get("test", set()))
+    keys = image.dropna().map(loose_name).reindex(image.index)
+    names = {split: {loose_name(name): name for name in listed} for split, listed in lists.items()}
+    both = keys.isin(names.get("train", {}).keys() & names.get("test", {}).keys())
     report.fault("film in both train_val_list.txt and test_list.txt", image[both])
     split = pd.Series(pd.NA, index=table.index, dtype="str")
-    for name, films in lists.items():
-        split[image.isin(films)] = name
+    for name, films in names.items():
+        split[keys.isin(films.keys())] = name
     report.note("film in none of the split lists", image[split.isna()].dropna())
-    surplus = set().union(*lists.values()) - set(image.dropna())
-    report.note("name in a split list without a film", sorted(surplus))
+    known = set(keys.dropna())
+    surplus = [name for films in names.values() for key, name in films.items() if key not in known]
+    report.note("name in a split list without a film", surplus)
     return table.assign(split=split, faulty=table["faulty"] | both)

@@ -16,6 +16,7 @@ from helpers.data.images import ArrayFilms, decode_image, read_image
 from helpers.data.layouts import find_layout, finish_table
 from helpers.data.medmnist import read_medmnist
 from helpers.data.nih import read_nih
+from helpers.data.patients import qualify_patients
 from helpers.data.report import Report
 from helpers.data.synthetic import PARAMETERS, make_radiographs
 
@@ -104,7 +105,11 @@ class Radiographs:
 
 
 def read_radiographs(
-    source: str | Path | None = None, *, strict: bool = True, check_images: bool = True
+    source: str | Path | None = None,
+    *,
+    strict: bool = True,
+    check_images: bool = True,
+    patients: str = "everywhere",
 ) -> Radiographs:
     """Read, repair and validate a collection of chest X-rays, and report what was found.
 
@@ -121,6 +126,9 @@ def read_radiographs(
     check_images : bool, default=True
         Whether to decode every image once, which finds damaged files and counts unusual formats.
         Takes about a second per 1,000 films of 256 px.
+    patients : {"everywhere", "per hospital"}, default="everywhere"
+        Where a patient's number means one person. If each hospital numbers its patients from 1,
+        ``"per hospital"`` names them such as ``North/1``.
 
     Returns
     -------
@@ -131,8 +139,13 @@ def read_radiographs(
     ------
     ValueError
         If the path is not there, holds no known layout, or, when ``strict``, has faults (all of
-        them are in the message); also when no film is left.
+        them are in the message); also when no film is left, or ``patients`` is unknown or needs
+        hospitals that are missing.
     """
+    if patients not in ("everywhere", "per hospital"):
+        raise ValueError(
+            f"Expected patients as 'everywhere' or 'per hospital'. Received {patients!r}."
+        )
     source = _find_source(source)
     layout = find_layout(source)
     report = Report()
@@ -149,6 +162,8 @@ def read_radiographs(
         report.raise_if_faulty()
     report.dropped = int(table["faulty"].sum())
     table = finish_table(table[~table["faulty"]])
+    if patients == "per hospital":
+        table = qualify_patients(table)
     if table.empty:
         raise ValueError(
             f"Expected at least one film in {source.name!r}. Received none that can be used.\n"

@@ -161,7 +161,10 @@ def test_folders_that_lack_or_are_unknown_are_faults(make_class_folders):
         "unknown class folder": ["train/malad (did you mean malade?)"],
         "class folder missing": ["valid/malade"],
     }
-    assert report.notes == {"image outside the class folders left out": 1}
+    assert report.notes == {
+        "image outside the class folders left out": 1,
+        "folders read as one split": 1,
+    }
 
 
 def test_split_folder_without_classes_is_a_fault(make_class_folders):
