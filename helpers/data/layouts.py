@@ -175,7 +175,7 @@ def note_unread(source: Path, names: Iterable[str], report: Report) -> None:
     folders = {name: len(list_films(source / name)[0]) for name in names if name.endswith("/")}
     report.note(
         "folder not read",
-        [f"{name} ({count:,} images)" if count else name for name, count in folders.items()],
+        [f"{name} (images: {count:,})" if count else name for name, count in folders.items()],
         "Move films into the folders of the layout.",
     )
     report.note(
@@ -213,11 +213,12 @@ def split_folders(source: Path) -> list[tuple[str, str | None]]:
     for _ in range(3):
         folders = list_folder(source / base)[0]
         splits = {name: SPLIT_SPELLINGS.get(fold_name(name)) for name in folders}
-        if any(splits.values()):
-            return [((base / name).as_posix(), split) for name, split in splits.items() if split]
-        if class_folders(source / base):
+        found = [((base / name).as_posix(), split) for name, split in splits.items() if split]
+        if class_folders(source / base) and not any(class_folders(source / f) for f, _ in found):
             return [(base.as_posix(), None)]
-        if len(folders) != 1:
+        if found:
+            return found
+        if len(folders) != 1 or suggest(folders[0], SPLIT_SPELLINGS) != folders[0]:
             break
         base /= folders[0]
     return []
@@ -291,7 +292,7 @@ def _find_loosely(
         digits = re.findall(r"\d", name)  # films of other numbers resemble each other, too
         known = {loose_name(path): path for path in paths if re.findall(r"\d", path) == digits}
         close = difflib.get_close_matches(loose_name(name), known, n=1, cutoff=0.75)
-        similar = near[name] or [known[key] for key in close]
+        similar = near[name] or [paths[known[key]][0] for key in close]
         missing[place] = f"{name} (did you mean {similar[0]}?)" if similar else name
     return meant, missing
 

@@ -270,6 +270,25 @@ def test_a_film_with_two_faults_is_named_for_both(make_nih):
     assert read_radiographs(folder, strict=False).report.dropped == 1
 
 
+def test_patients_of_each_hospital(make_nih):
+    header = "Image Index,Finding Labels,Patient ID,Site"
+    folder = make_nih(["a.png,Mass,1,North", "b.png,No Finding,1,South"], header=header)
+    assert read_radiographs(folder).table["patient"].tolist() == ["1", "1"]
+    table = read_radiographs(folder, patients="per hospital").table
+    assert table["patient"].tolist() == ["North/1", "South/1"]
+    assert table["patient"].dtype == "str"
+    with pytest.raises(ValueError, match=r"'everywhere' or 'per hospital'\. Received 'no'"):
+        read_radiographs(folder, patients="no")
+
+
+def test_notes_with_names_are_printed(make_class_folders, capsys):
+    folder = make_class_folders(["train/sain/a.png", "train/malade/b.png", "train/c.png"])
+    read_radiographs(folder)
+    assert "- noted: image outside the class folders left out (1): train/c.png. Move it" in (
+        capsys.readouterr().out
+    )
+
+
 def test_unchecked_images_are_not_decoded(make_nih):
     folder = make_nih()
     (folder / "images" / "00000001_000.png").write_text("not an image")
