@@ -109,7 +109,7 @@ def list_folder(folder: Path) -> tuple[list[str], list[str]]:
 
 def is_film(path: Path) -> bool:
     """Return whether a file has a film's ending or, without an ending, a film's first bytes."""
-    if path.name.lower().endswith(_IMAGE_ENDINGS + _RARE_ENDINGS):
+    if _has_ending(path.name):
         return True
     if re.search(r"\.[^\d.][^.]*$", path.name) or not path.is_file():
         return False
@@ -118,6 +118,10 @@ def is_film(path: Path) -> bool:
             return file.read(8).startswith(_FIRST_BYTES)
     except OSError:
         return False
+
+
+def _has_ending(name: str) -> bool:
+    return name.lower().endswith(_IMAGE_ENDINGS + _RARE_ENDINGS)
 
 
 def list_images(folder: Path) -> list[str]:
@@ -142,7 +146,7 @@ def list_films(folder: Path) -> tuple[list[str], list[str]]:
     films, others = [], []
     folders, files = list_folder(folder)
     for name in files:
-        (films if is_film(folder / name) else others).append(name)
+        (films if _has_ending(name) or is_film(folder / name) else others).append(name)
     for name in folders:
         if (folder / name).is_symlink() or fold_name(name) in _NOT_FILMS:
             others.append(f"{name}/")
@@ -269,8 +273,9 @@ def match_images(
 
 def loose_name(name: str) -> str:
     """Return a file's name without its film's ending, in one case and one form of its accents."""
-    stem, ending = os.path.splitext(unicodedata.normalize("NFC", name).casefold())
-    return stem if ending in (*_IMAGE_ENDINGS, *_RARE_ENDINGS, ".dcm") else stem + ending
+    name = unicodedata.normalize("NFC", name).casefold()
+    stem, _, ending = name.rpartition(".")
+    return stem if f".{ending}" in (*_IMAGE_ENDINGS, *_RARE_ENDINGS, ".dcm") else name
 
 
 def _find_loosely(
