@@ -25,8 +25,8 @@ from helpers.data import (
     split_patients,
 )
 from helpers.data.arguments import check_integer
-from helpers.data.layouts import CLASSES, class_folders, split_folders
-from helpers.data.metadata import NO_FINDING, read_metadata
+from helpers.data.layouts import class_folders, split_folders
+from helpers.data.metadata import FINDING_SPELLINGS, NO_FINDING, fold_name, read_metadata
 from helpers.models import build_cnn
 from helpers.openers.chest_xray_opener import ChestXrayOpener
 
@@ -239,7 +239,7 @@ def _choose_films(table, described, task, seed):
 def _name_classes(datadir):
     """Return the folders' names of the negative and of the positive class."""
     names = {
-        CLASSES[name.lower()] != NO_FINDING: name
+        FINDING_SPELLINGS[fold_name(name)] != NO_FINDING: name
         for folder, _ in split_folders(datadir)
         for name in class_folders(datadir / folder)
     }

@@ -5,6 +5,7 @@ from pathlib import Path
 from helpers.data.class_folders import read_class_folders
 from helpers.data.layouts import Layout, class_folders, entry_csvs, list_folder, split_folders
 from helpers.data.medmnist import read_medmnist
+from helpers.data.metadata import FINDING_SPELLINGS, SPLIT_SPELLINGS, suggest
 from helpers.data.nih import read_nih
 from helpers.data.public_tables import TABLES
 from helpers.data.tables import find_csvs, read_header
@@ -23,8 +24,9 @@ LAYOUTS = (
     Layout(
         "class folders",
         "Class folders",
-        "class folders: train, valid (or val) and test, each with sain and malade, or NORMAL and "
-        "PNEUMONIA, with or without a metadata.csv beside them",
+        "class folders: train, valid (or val, validation) and test, each with sain and malade, or "
+        "NORMAL and PNEUMONIA, or classes of other usual names, with or without a metadata.csv "
+        "beside them; or the classes alone, without splits",
         lambda source: (
             source.is_dir()
             and any(class_folders(source / folder) for folder, _ in split_folders(source))
@@ -104,7 +106,12 @@ def _describe(source: Path) -> str:
     folders, files = list_folder(source)
     shown = [f"{name}/" for name in folders[:4]] + files[:4]
     more = ", …" if len(folders) + len(files) > len(shown) else ""
-    hints = [
+    parts = [folder for folder, _ in split_folders(source)]
+    known = FINDING_SPELLINGS if parts else SPLIT_SPELLINGS | FINDING_SPELLINGS
+    names = [name for part in parts or [""] for name in list_folder(source / part)[0]]
+    near = [text for text in (suggest(name, known) for name in names) if text.endswith("?)")]
+    hints = [f" Look at {', '.join(near)}."] if near else []
+    hints += [
         f" Its folder {name!r} holds {layout.title}; name that one."
         for name in folders
         if (layout := _detect(source / name))

@@ -28,6 +28,8 @@ from helpers.data.skews import (
     share_out,
 )
 
+_MINIMUM = 10  # films of each split of each hospital
+_MINIMUM_PER_CLASS = 2
 WAYS = ("hospital", "view", "age", "sex", "dirichlet", "size", "iid")
 
 
@@ -133,9 +135,12 @@ def make_hospitals(
 ) -> pd.DataFrame:
     """Make hospitals and splits, with both checks.
 
-    By default the table's own hospitals are kept where every film has one; otherwise the patients
-    are assigned at random to ``n_hospitals`` hospitals of equal size. Official splits are kept; a
-    hospital without any is split 60 : 15 : 25. Films without a label are left out.
+    By default the table's own hospitals are kept; without any, the patients are assigned at random
+    to ``n_hospitals`` hospitals of equal size. A hospital's official split is kept; without one,
+    its patients are split 60 : 15 : 25. If its official ``test`` is absent, it is taken from the
+    patients of ``train``; if its official ``valid`` is absent, or too small for
+    :func:`check_hospitals`, it is taken anew from the patients of ``train`` and ``valid``; this is
+    printed. Films without a label are left out.
 
     Parameters
     ----------
@@ -158,15 +163,24 @@ def make_hospitals(
     Raises
     ------
     ValueError
-        If a patient would be in two hospitals or splits, or a hospital or split is too small.
+        If a patient would be in two hospitals or splits, a hospital or split is too small, or
+        some films only have a hospital, or some films only of a hospital have an official split.
     """
     labels = check_labels(table, labels)
     films, labels = table[labels.notna()], labels[labels.notna()]
     if by is None:
-        by = "hospital" if films["hospital"].notna().all() else "iid"
+        by = "hospital" if films["hospital"].notna().any() else "iid"
+    if by == "hospital":
+        check_known(
+            films,
+            "hospital",
+            "Fill the column 'hospital', remove it, or choose another way, such as by='iid'.",
+        )
     options = {"n_hospitals": n_hospitals, "alpha": alpha, "labels": labels, "seed": seed}
     films = assign_hospitals(films, by, **options)
     keep_split = bool(films["split"].notna().any())
+    if keep_split:
+        films = _drop_small_valid(films, labels)
     films = split_patients(films, labels=labels, seed=seed, keep_split=keep_split)
     check_no_leak(films)
     check_hospitals(films, labels)
@@ -201,7 +215,8 @@ def split_patients(
         Seed of the shuffle; not negative.
     keep_split : bool, default=False
         Keep the official split of each hospital that has one. If it lacks ``valid`` or ``test``,
-        that one is taken from its ``train`` patients, in the ratio of ``fractions``.
+        that one is taken from its ``train`` patients, in the ratio of ``fractions``. A hospital
+        without any official split is split as the others are without ``keep_split``.
 
     Returns
     -------
@@ -212,8 +227,8 @@ def split_patients(
     ------
     ValueError
         If the fractions are wrong, the seed is negative, a film has no hospital, a patient is in
-        two hospitals, or ``keep_split`` is asked for and no hospital has an official split, a film
-        of one that has lacks it, or a patient has two.
+        two hospitals, or ``keep_split`` is asked for and no film has an official split, some films
+        only of a hospital have one, or a patient has two.
     """
     shares = np.asarray(fractions, dtype=float)
     if shares.shape != (3,) or not np.all(shares > 0) or not np.isclose(shares.sum(), 1):
@@ -225,13 +240,14 @@ def split_patients(
     check_known(table, "hospital", "Call assign_hospitals first.")
     check_whole(table, "hospital")
     if keep_split:
-        official = table[table["hospital"].isin(table["hospital"][table["split"].notna()])]
+        known = table["split"].notna()
+        without = ~known.groupby(table["hospital"]).transform("any") & known.any()
         check_known(
-            table if official.empty else official,
+            table[~without],
             "split",
-            "Choose keep_split=False to make splits.",
+            "Fill the column 'split', or remove it to make new splits (keep_split=False).",
         )
-        check_split_names(official)
+        check_split_names(table[~without])
         check_whole(table, "split")
     numbers, names = number_patients(table)
     first = np.unique(numbers, return_index=True)[1]
@@ -353,7 +369,11 @@ def count_hospitals(table: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
 
 
 def check_hospitals(
-    table: pd.DataFrame, labels: pd.Series, *, minimum: int = 10, minimum_per_class: int = 2
+    table: pd.DataFrame,
+    labels: pd.Series,
+    *,
+    minimum: int = _MINIMUM,
+    minimum_per_class: int = _MINIMUM_PER_CLASS,
 ) -> pd.DataFrame:
     """Refuse hospitals that are too small to train, validate or test.
 
@@ -380,9 +400,7 @@ def check_hospitals(
         them with their counts, and what to change.
     """
     counts = count_hospitals(table, labels)
-    negative = counts["films"] - counts["positive"]
-    rarer = np.minimum(negative, counts["positive"])
-    poor = counts[(counts["films"] < minimum) | (rarer < minimum_per_class)]
+    poor = counts[_is_poor(counts, minimum, minimum_per_class)]
     if len(poor):
         lines = [
             f"  {row.hospital}, {row.split}: {row.films:,} films "
@@ -449,6 +467,32 @@ def check_split_names(table: pd.DataFrame) -> None:
             f"Expected the splits {', '.join(SPLITS)}. Received {name_some(strange)}. "
             "Rename them in the column 'split'."
         )
+
+
+def _is_poor(counts: pd.DataFrame, minimum: int, minimum_per_class: int) -> pd.Series:
+    """Return which splits have too few films, or too few of a label."""
+    rarer = np.minimum(counts["films"] - counts["positive"], counts["positive"])
+    return (counts["films"] < minimum) | (rarer < minimum_per_class)
+
+
+def _drop_small_valid(films: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
+    """Give official validation films that are too few back to training; print what is made anew."""
+    known = films[films["split"].notna()]
+    new = sorted(set(films["hospital"]) - set(known["hospital"]))
+    if new:
+        print(f"New splits, since there is no official one, at {name_some(new)}.")
+    check_split_names(known)
+    counts = count_hospitals(known, labels[known.index])
+    poor = counts[(counts["split"] == "valid") & _is_poor(counts, _MINIMUM, _MINIMUM_PER_CLASS)]
+    if poor.empty:
+        return films
+    sizes = [f"{row.hospital} ({row.films:,} films)" for row in poor.itertuples()]
+    print(
+        "The official validation films are absent or too few; they are chosen anew among the "
+        f"patients of train and valid at {name_some(sizes)}."
+    )
+    small = (films["split"] == "valid") & films["hospital"].isin(poor["hospital"])
+    return films.assign(split=films["split"].mask(small, "train"))
 
 
 def _fill(table: pd.DataFrame, column: str, values: np.ndarray) -> pd.DataFrame:

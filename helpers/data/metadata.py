@@ -1,12 +1,15 @@
 """Metadata: one CSV file of films, from any program, read and tidied column by column.
 
-Columns are recognized by their name. Every text in them is either understood, or repaired and
-counted, or reported. Unknown values become missing; nothing is guessed.
+Columns are recognized by their name, in English or French. Every text in them is either
+understood, or repaired and counted, or reported. Unknown values become missing and are shown;
+nothing is guessed.
 """
 
+import difflib
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -49,19 +52,14 @@ FINDINGS = (
 
 OLDEST = 120  # years; NIH ChestX-ray14 has ages such as 412
 
-# Headers without case, spaces and punctuation -> our columns.
+_DROPPED = "Correct these values if they are known."
+
+# Headers as fold_name gives them -> our columns; NIH's and our own count before others.
 _HEADERS = {
     "imageindex": "image",
     "image": "image",
     "filename": "image",
     "file": "image",
-    "imagename": "image",
-    "imageid": "image",
-    "imagefile": "image",
-    "imagefilename": "image",
-    "imagepath": "image",
-    "filepath": "image",
-    "path": "image",
     "findinglabels": "findings",
     "findings": "findings",
     "finding": "findings",
@@ -77,26 +75,144 @@ _HEADERS = {
     "viewposition": "view",
     "view": "view",
     "hospital": "hospital",
-    "site": "hospital",
-    "institution": "hospital",
-    "center": "hospital",
-    "centre": "hospital",
     "split": "split",
     "weights": "weight",
     "weight": "weight",
 }
+_OTHER_HEADERS = {
+    "imagename": "image",
+    "imageid": "image",
+    "imagefile": "image",
+    "imagefilename": "image",
+    "imagepath": "image",
+    "filepath": "image",
+    "path": "image",
+    "fichier": "image",
+    "nomdufichier": "image",
+    "nomfichier": "image",
+    "diagnosis": "findings",
+    "diagnostic": "findings",
+    "pathologie": "findings",
+    "suivi": "follow_up",
+    "idpatient": "patient",
+    "numeropatient": "patient",
+    "agepatient": "age",
+    "sexe": "sex",
+    "sexepatient": "sex",
+    "incidence": "view",
+    "projection": "view",
+    "site": "hospital",
+    "institution": "hospital",
+    "center": "hospital",
+    "centre": "hospital",
+    "hopital": "hospital",
+    "poids": "weight",
+}
 MISSING = {"", "na", "nan", "n/a", "none", "null", "<na>"}
-_SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
-_VIEWS = {"pa": "PA", "ap": "AP"}
+_SEXES = {
+    "f": "F",
+    "female": "F",
+    "femme": "F",
+    "feminin": "F",
+    "m": "M",
+    "male": "M",
+    "h": "M",
+    "homme": "M",
+    "masculin": "M",
+}
+_VIEWS = {
+    "pa": "PA",
+    "posteroanterior": "PA",
+    "posteroanterieur": "PA",
+    "posteroanterieure": "PA",
+    "ap": "AP",
+    "anteroposterior": "AP",
+    "anteroposterieur": "AP",
+    "anteroposterieure": "AP",
+}
 SPLITS = ("train", "valid", "test")
-SPLIT_SPELLINGS = {name: name for name in SPLITS} | {"val": "valid"}
+SPLIT_SPELLINGS = {
+    "train": "train",
+    "training": "train",
+    "entrainement": "train",
+    "apprentissage": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "test": "test",
+    "testing": "test",
+}
 _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+# In FINDINGS' order.
+_FRENCH = (
+    "atélectasie",
+    "cardiomégalie",
+    "épanchement",
+    "infiltrat",
+    "masse",
+    "nodules",
+    "pneumonie",
+    "pneumothorax",
+    "condensation",
+    "œdème",
+    "emphysème",
+    "fibrose",
+    "épaississement pleural",
+    "hernie",
+)
+_WORDS = {
+    NO_FINDING: "normal normaux sain sains healthy negative négatif",
+    UNSPECIFIED: "malade malades sick abnormal anormal pathological pathologique positive positif",
+    "Effusion": "épanchement-pleural pleural-effusion",
+    "Infiltration": "infiltrate infiltrates",
+    "Edema": "pulmonary-edema",
+    "Fibrosis": "pulmonary-fibrosis",
+    "Mass": "pulmonary-mass",
+    "Hernia": "hiatal-hernia",
+}
+
+
+def fold_name(text: str) -> str:
+    """Return a name without case, accents, spaces and punctuation.
+
+    Examples
+    --------
+    >>> fold_name("Hôpital_2 (Œdème)")
+    'hopital2oedeme'
+    """
+    text = unicodedata.normalize("NFKD", text.casefold().replace("œ", "oe"))
+    return re.sub(r"[^a-z0-9]", "", text)
+
+
+NIH_NAMES = (*FINDINGS, NO_FINDING, UNSPECIFIED)
+#: Findings by their names as :func:`fold_name` gives them: NIH's, French ones, those of classes.
+FINDING_SPELLINGS = {
+    **{fold_name(name): name for name in NIH_NAMES},
+    **{fold_name(name): finding for name, finding in zip(_FRENCH, FINDINGS, strict=True)},
+    **{fold_name(word): name for name, words in _WORDS.items() for word in words.split()},
+}
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return a name and, as a question, the known one that it resembles, if there is any.
+
+    Examples
+    --------
+    >>> suggest("trian", ["train", "test"])
+    'trian (did you mean train?)'
+    """
+    keys = {fold_name(other): other for other in known}
+    near = difflib.get_close_matches(fold_name(name), keys, n=1, cutoff=0.75)
+    return f"{name} (did you mean {keys[near[0]]}?)" if near else name
 
 
 def read_metadata(path: Path, report: Report) -> pd.DataFrame:
     """Read a csv of films and tidy its columns.
 
-    Columns are recognized by NIH's names or ours, in any case; others are left out.
+    Columns are recognized by NIH's names, ours and usual English and French ones, without case,
+    accents and punctuation. Others are left out and named in the report. If two headers mean the
+    same column, NIH's or our own counts, else the first one.
 
     Parameters
     ----------
@@ -117,30 +233,38 @@ def read_metadata(path: Path, report: Report) -> pd.DataFrame:
         If the csv has no column with the images' names.
     """
     cells = read_cells(path, report)
-    texts = recognize_columns(cells)
-    if "image" not in texts:
+    places = recognize_columns(cells)
+    if "image" not in places:
         raise ValueError(
             f"Expected a column 'Image Index' (or 'image') in {path.name!r}. "
             f"Received the columns {list(cells.columns)}. "
             "Write the header of NIH ChestX-ray14 as the first line."
         )
+    _note_unused(list(cells.columns), places, report)
+    texts = {name: cells.iloc[:, place] for name, place in places.items()}
     return tidy_columns(texts, len(cells), path.name, report, vocabulary=NIH_NAMES)
 
 
 def find_column(header: str) -> str | None:
     """Return which of our columns a header means, or None."""
-    return _HEADERS.get(re.sub(r"[^a-z0-9]", "", header.lower()))
+    return (_HEADERS | _OTHER_HEADERS).get(fold_name(header))
 
 
-def recognize_columns(cells: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return our columns that a csv has; of two headers with one meaning, the first one counts."""
-    names = [find_column(header) for header in cells.columns]
-    return {name: cells.iloc[:, names.index(name)] for name in names if name}
+def recognize_columns(cells: pd.DataFrame) -> dict[str, int]:
+    """Return our columns that a csv has, with their places; NIH's and our headers count first."""
+    places: dict[str, int] = {}
+    headers = list(cells.columns)
+    for place in sorted(
+        range(len(headers)), key=lambda place: fold_name(headers[place]) not in _HEADERS
+    ):
+        if name := find_column(headers[place]):
+            places.setdefault(name, place)
+    return places
 
 
 def spell_finding(name: str) -> str:
     """Spell a finding as NIH does if it is one of NIH's, else as it is."""
-    return _KNOWN.get(_key(name), name.strip())
+    return FINDING_SPELLINGS.get(fold_name(name), name.strip())
 
 
 def read_cells(path: Path, report: Report) -> pd.DataFrame:
@@ -168,6 +292,20 @@ def read_cells(path: Path, report: Report) -> pd.DataFrame:
     places = [place for place, name in enumerate(header) if name]
     cells = {place: pd.Series([row[place] for row in rows], dtype="str") for place in places}
     return pd.DataFrame(cells).set_axis([header[place] for place in places], axis="columns")
+
+
+def _note_unused(header: list[str], places: dict[str, int], report: Report) -> None:
+    """Name the columns that are not read; NIH's two pairs of image sizes are known."""
+    pairs = re.findall(r"OriginalImage\w*\[.*?\]", ",".join(header))
+    known = set(",".join(pairs).split(","))
+    unused, second = [], []
+    for place, (cell, name) in enumerate(zip(header, map(find_column, header), strict=True)):
+        if name and places[name] != place:
+            second.append(f"{cell} ({header[places[name]]} counts)")
+        elif not name and not set(cell.split(",")) <= known:
+            unused.append(cell)
+    report.note("column not used", unused)
+    report.note("column not used, since another one means the same", second)
 
 
 def drop_duplicates(table: pd.DataFrame, report: Report) -> pd.DataFrame:
@@ -259,12 +397,14 @@ def tidy_columns(
 
 
 def _tidy(column: pd.Series, parse: Callable, report: Report) -> pd.Series:
-    """Parse each distinct text once and count its repair for every film that has it."""
+    """Parse each distinct text once; count what was done for every film that has it."""
     values = {}
     for text, count in column.value_counts().items():
-        values[text], repair = parse(text)
-        if repair:
-            report.repair(repair, count)
+        values[text], said = parse(text)
+        if said and pd.isna(values[text]):
+            report.note(said, [repr(text)] * count, _DROPPED)
+        elif said:
+            report.repair(said, [repr(text)] * count)
     return column.map(values)
 
 
@@ -281,29 +421,40 @@ def _parse_name(text: str):
 def _parse_patient(text: str):
     if text.lower() in MISSING:
         return None, None
-    if re.fullmatch(r"\d+\.0+", text):  # a spreadsheet treated the number as a quantity
-        return text.split(".")[0], "patient number written as a decimal"
+    if re.fullmatch(r"\d+[.,]0+", text):  # a spreadsheet treated the number as a quantity
+        return re.split("[.,]", text)[0], "patient number written as a decimal"
     return text, None
+
+
+def _parse_number(text: str) -> tuple[float, str | None]:
+    """Return a number, and the repair of a decimal comma; NaN if it is none."""
+    try:
+        return float(text.replace(",", ".")), "decimal comma read" if "," in text else None
+    except ValueError:
+        return math.nan, None
 
 
 def _parse_age(text: str):
     if text.lower() in MISSING:
         return math.nan, None
     match = re.fullmatch(r"(\d+)([YMWD])", text.upper())
-    try:
-        years = int(match[1]) * _YEARS_PER_UNIT[match[2]] if match else float(text)
-    except ValueError:
+    if match:
+        years = float(match[1]) * _YEARS_PER_UNIT[match[2]]
+        repair = "age such as 058Y or 011M converted to years"
+    else:
+        years, repair = _parse_number(text)
+    if math.isnan(years):
         return math.nan, "unreadable age set to missing"
     if not 0 <= years <= OLDEST:
         return math.nan, f"age outside 0-{OLDEST} years set to missing"
-    return years, "age such as 058Y or 011M converted to years" if match else None
+    return years, repair
 
 
 def _choose(column: str, names: dict[str, str]) -> Callable:
     def parse(text: str):
         if text.lower() in MISSING:
             return None, None
-        value = names.get(text.lower())
+        value = names.get(fold_name(text))
         if value is None:
             return None, f"unknown {column} set to missing"
         return value, None if value == text else f"{column} spelled otherwise"
@@ -314,42 +465,17 @@ def _choose(column: str, names: dict[str, str]) -> Callable:
 def _parse_follow_up(text: str):
     if text.lower() in MISSING:
         return math.nan, None
-    number = float(text) if re.fullmatch(r"\d+(\.0*)?", text) else math.nan
+    number = _parse_number(text)[0] if re.fullmatch(r"\d{1,15}([.,]0*)?", text) else math.nan
     return number, "unreadable follow-up number set to missing" if math.isnan(number) else None
 
 
 def _parse_weight(text: str):
     if text.lower() in MISSING:
         return math.nan, None
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = math.nan
+    weight, repair = _parse_number(text)
     if not 0 <= weight < math.inf:
         return math.nan, "unreadable or negative weight set to missing"
-    return weight, None
-
-
-def _key(text: str) -> str:
-    return re.sub(r"[^a-z]", "", text.lower())
-
-
-NIH_NAMES = (*FINDINGS, NO_FINDING, UNSPECIFIED)
-# Other data sets' names of NIH's findings; all without case, spaces and punctuation.
-_KNOWN = {_key(name): name for name in NIH_NAMES} | {
-    "pleuraleffusion": "Effusion",
-    "infiltrate": "Infiltration",
-    "infiltrates": "Infiltration",
-    "pulmonaryedema": "Edema",
-    "pulmonaryfibrosis": "Fibrosis",
-    "pulmonarymass": "Mass",
-    "hiatalhernia": "Hernia",
-    "normal": NO_FINDING,
-    "healthy": NO_FINDING,
-    "sain": NO_FINDING,
-    "malade": UNSPECIFIED,
-    "abnormal": UNSPECIFIED,
-}
+    return weight, repair
 
 
 def _parse_findings(text: str):
@@ -369,7 +495,7 @@ def _report_findings(
         names = (_parse_findings(text)[0] or "").split("|")
         strange = [name for name in names if vocabulary and name and name not in vocabulary]
         if strange:
-            unknown[text] = ", ".join(strange)
+            unknown[text] = ", ".join(suggest(name, FINDING_SPELLINGS.values()) for name in strange)
         if NO_FINDING in names and len(names) > 1:
             both.add(text)
     report.fault(

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.data.layouts import entry_csvs, list_folder, list_images, match_images
+from helpers.data.layouts import (
+    entry_csvs,
+    list_films,
+    list_folder,
+    loose_name,
+    match_images,
+    note_rare,
+    note_unread,
+)
 from helpers.data.metadata import FINDINGS, drop_duplicates, read_metadata
 from helpers.data.report import Report
 from helpers.data.text_files import read_rows, read_text
@@ -14,6 +22,11 @@ BOXES = "BBox_List_2017.csv"
 BOXED_SIZE = 1024  # height and width, in pixels, of the images that the boxes were drawn on
 _BOX = ("image", "finding", "x", "y", "width", "height")
 _BOX_SPELLINGS = {"Infiltrate": "Infiltration"}
+_IMAGES = re.compile(r"images(_\d+)?", re.IGNORECASE)
+# What NIH puts beside the films, and what the synthetic radiographs are made with.
+_KNOWN = re.compile(
+    r"(train_val|test)_list\.txt|BBox_List_2017\.csv|\w+_CHESTXRAY\.pdf|synthetic\.json"
+)
 _LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
 
 
@@ -38,7 +51,7 @@ def read_nih(source: Path, report: Report) -> pd.DataFrame:
         The table of films and ``faulty`` (bool).
     """
     entries = entry_csvs(source)
-    report.note(f"older csv not read because {entries[0]} is there", len(entries) - 1)
+    report.note(f"older csv not read because {entries[0]} is there", entries[1:])
     table = drop_duplicates(read_metadata(source / entries[0], report), report)
     unnamed = table["findings"].isna() & table["image"].notna()
     report.fault("film without a finding or No Finding", table["image"][unnamed])
@@ -46,14 +59,28 @@ def read_nih(source: Path, report: Report) -> pd.DataFrame:
     table = _add_listed_splits(source, table, report)
 
     paths: dict[str, list[str]] = {}
-    for folder in _image_folders(source):
-        for name in list_images(source / folder):
-            paths.setdefault(name, []).append(f"{folder}/{name}")
-    surplus = sum(map(len, paths.values())) - sum(
-        len(paths.get(name, [])) for name in table["image"].unique()
-    )
+    folders, files = list_folder(source)
+    others = [name for name in files if name not in entries and not _KNOWN.fullmatch(name)]
+    for folder in folders:
+        if not _IMAGES.fullmatch(folder):
+            others.append(f"{folder}/")
+            continue
+        films, rest = list_films(source / folder)
+        others += [f"{folder}/{name}" for name in rest]
+        note_rare([f"{folder}/{name}" for name in films], report)
+        for name in films:
+            paths.setdefault(name.rsplit("/", 1)[-1], []).append(f"{folder}/{name}")
+    note_unread(source, others, report)
+    table = match_images(table, paths, report, entries[0])
+    named = set(table["image"].dropna())
+    surplus = [
+        path
+        for name, place in paths.items()
+        for path in place
+        if name not in named and path not in named
+    ]
     report.note(f"image not named in {entries[0]} left out", surplus)
-    return match_images(table, paths, report, entries[0])
+    return table
 
 
 def read_boxes(source: Path) -> pd.DataFrame:
@@ -94,32 +121,24 @@ def read_boxes(source: Path) -> pd.DataFrame:
     return pd.DataFrame(boxes, columns=list(_BOX))
 
 
-def _image_folders(source: Path) -> list[str]:
-    folders = []
-    for name in list_folder(source)[0]:
-        if name.lower() == "images":
-            folders.append(name)
-        elif re.fullmatch(r"images_\d+", name, flags=re.IGNORECASE):
-            inner = [n for n in list_folder(source / name)[0] if n.lower() == "images"]
-            folders += [f"{name}/{n}" for n in inner] or [name]
-    return folders
-
-
 def _add_listed_splits(source: Path, table: pd.DataFrame, report: Report) -> pd.DataFrame:
     lists = {
-        split: set(read_text(source / name, report).split())
+        split: read_text(source / name, report).split()
         for name, split in _LISTS.items()
         if (source / name).is_file()
     }
     if not lists:
         return table
     image = table["image"]
-    both = image.isin(lists.get("train", set()) & lists.get("test", set()))
+    keys = image.dropna().map(loose_name).reindex(image.index)
+    names = {split: {loose_name(name): name for name in listed} for split, listed in lists.items()}
+    both = keys.isin(names.get("train", {}).keys() & names.get("test", {}).keys())
     report.fault("film in both train_val_list.txt and test_list.txt", image[both])
     split = pd.Series(pd.NA, index=table.index, dtype="str")
-    for name, films in lists.items():
-        split[image.isin(films)] = name
-    report.note("film in none of the split lists", (split.isna() & image.notna()).sum())
-    surplus = set().union(*lists.values()) - set(image.dropna())
-    report.note("name in a split list without a film", len(surplus))
+    for name, films in names.items():
+        split[keys.isin(films.keys())] = name
+    report.note("film in none of the split lists", image[split.isna()].dropna())
+    known = set(keys.dropna())
+    surplus = [name for films in names.values() for key, name in films.items() if key not in known]
+    report.note("name in a split list without a film", surplus)
     return table.assign(split=split, faulty=table["faulty"] | both)

@@ -11,8 +11,10 @@ import pandas as pd
 
 _SHOWN = 3  # names shown in an error
 _ADVICE = {
-    "hospital": "Give all films of a patient to one hospital with assign_hospitals.",
-    "split": "Move all films of a patient to one split with split_patients.",
+    "hospital": "If these are the same persons, give all their films to one hospital. If each "
+    "hospital numbers its patients from 1, they are not: read with patients='per hospital'.",
+    "split": "If these are the same persons, make new splits with split_patients. If numbers start "
+    "anew in each split, correct the patients' names first.",
 }
 
 
@@ -71,6 +73,41 @@ def number_patients(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     unnamed = table["patient"].isna().to_numpy()
     names[unnamed] = [f"film {image}" for image in table["image"].to_numpy()[unnamed]]
     return numbers, names[first]
+
+
+def qualify_patients(table: pd.DataFrame) -> pd.DataFrame:
+    """Put the hospital before each patient's number, for hospitals that number from 1.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Films with columns ``image``, ``patient`` and ``hospital``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A copy with patients such as ``"North/1"``; missing ones stay missing.
+
+    Raises
+    ------
+    ValueError
+        If a film with a patient has no hospital.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> films = pd.DataFrame({"image": ["a"], "patient": ["1"], "hospital": ["North"]})
+    >>> qualify_patients(films)["patient"].tolist()
+    ['North/1']
+    """
+    alone = table["image"][table["patient"].notna() & table["hospital"].isna()]
+    if len(alone):
+        raise ValueError(
+            "Expected the hospital of each film whose patient is numbered per hospital. Received "
+            f"{len(alone):,} films without one: {name_some(alone.tolist())}. Fill the column "
+            "'hospital', or read without patients='per hospital'."
+        )
+    return table.assign(patient=table["hospital"] + "/" + table["patient"])
 
 
 def patient_values(table: pd.DataFrame, column: str) -> pd.Series:

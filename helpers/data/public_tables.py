@@ -41,6 +41,7 @@ CHEXPERT = (
 )
 _DEVICES = "Support Devices, which are no finding: column not used"
 _MIMIC = r"mimic-cxr-2\.\d\.\d-{}\.csv(\.gz)?"
+_MIMIC_PARTS = ("metadata", "chexpert", "split")
 _PADCHEST = r"PADCHEST_chest_x_ray_images_labels_160K_.*\.csv(\.gz)?"
 _RSNA = r"stage_2_{}\.csv"
 _NIH_SAMPLE = r"sample_labels\.csv"
@@ -87,7 +88,7 @@ def read_chexpert(source: Path, report: Report) -> pd.DataFrame:
             "split": cells["split"].str.casefold(),
         }
     )
-    return _finish_labelled(films, cells, source, " and ".join(csvs), report)
+    return _finish_labelled(films, cells, source, csvs, report)
 
 
 def read_mimic(source: Path, report: Report) -> pd.DataFrame:
@@ -118,12 +119,8 @@ def read_mimic(source: Path, report: Report) -> pd.DataFrame:
     .. [1] A. Johnson et al., "MIMIC-CXR-JPG, a large publicly available database of labeled chest
        radiographs", arXiv:1901.07042, 2019.
     """
-
-    def read(part: str) -> pd.DataFrame | None:
-        csvs = find_csvs(source, _MIMIC.format(part))
-        return read_cells(source / csvs[0], report) if csvs else None
-
-    labels, metadata, split = read("chexpert"), read("metadata"), read("split")
+    csvs = [find_csvs(source, _MIMIC.format(part))[:1] for part in _MIMIC_PARTS]
+    metadata, labels, split = (read_cells(source / csv[0], report) if csv else None for csv in csvs)
     if metadata is None:
         raise ValueError(
             f"Expected mimic-cxr-2.0.0-metadata.csv in {source.name!r}. Received none; only it "
@@ -142,7 +139,7 @@ def read_mimic(source: Path, report: Report) -> pd.DataFrame:
         films["split"] = metadata["dicom_id"].map(official).fillna("")
     cells = labels.drop_duplicates("study_id").set_index("study_id")
     cells = cells.reindex(metadata["study_id"], fill_value="").reset_index()
-    return _finish_labelled(films, cells, source, "the metadata", report)
+    return _finish_labelled(films, cells, source, [csv for part in csvs for csv in part], report)
 
 
 def read_padchest(source: Path, report: Report) -> pd.DataFrame:
@@ -184,7 +181,7 @@ def read_padchest(source: Path, report: Report) -> pd.DataFrame:
         }
     )
     films["view"] = films["view"].where(~films["view"].str.startswith("AP"), "AP")
-    return finish_films(films, source, csv, report)
+    return finish_films(films, source, [csv], report)
 
 
 def read_rsna(source: Path, report: Report) -> pd.DataFrame:
@@ -226,7 +223,7 @@ def read_rsna(source: Path, report: Report) -> pd.DataFrame:
     else:
         report.note("No Finding means no pneumonia: stage_2_detailed_class_info.csv is not there")
     films = pd.DataFrame({"image": findings.index, "patient": findings.index})
-    return finish_films(films.assign(findings=findings.array), source, csv, report)
+    return finish_films(films.assign(findings=findings.array), source, [csv, *info], report)
 
 
 def read_vindr(source: Path, report: Report) -> pd.DataFrame:
@@ -273,16 +270,16 @@ def read_vindr(source: Path, report: Report) -> pd.DataFrame:
     films = pd.concat(parts).rename_axis("image").reset_index()
     if len(csvs) == 1:
         films = films.drop(columns="split")
-    return finish_films(films, source, " and ".join(csvs), report)
+    return finish_films(films, source, csvs, report)
 
 
 def _finish_labelled(
-    films: pd.DataFrame, cells: pd.DataFrame, source: Path, csv: str, report: Report
+    films: pd.DataFrame, cells: pd.DataFrame, source: Path, csvs: list[str], report: Report
 ) -> pd.DataFrame:
     """Name the findings of CheXpert's labeler."""
     labels = [name for name in CHEXPERT if name in cells]
     named = name_findings(parse_labels(cells[labels], report), report)
-    return finish_films(films.join(named), source, csv, report)
+    return finish_films(films.join(named), source, csvs, report)
 
 
 def _padchest_findings(text: str) -> str:

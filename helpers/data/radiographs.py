@@ -15,6 +15,7 @@ from helpers.data.detection import LAYOUTS, find_hospitals, find_layout
 from helpers.data.fetch import fetch_pneumoniamnist
 from helpers.data.images import ArrayFilms, decode_image
 from helpers.data.layouts import finish_table, list_folder
+from helpers.data.patients import qualify_patients
 from helpers.data.report import Report
 from helpers.data.synthetic import PARAMETERS, make_radiographs
 from helpers.data.tables import read_films
@@ -142,6 +143,7 @@ def read_radiographs(
     *,
     strict: bool = True,
     check_images: bool = True,
+    patients: str = "everywhere",
 ) -> Radiographs:
     """Read, repair and validate a collection of chest X-rays, and report what was found.
 
@@ -164,6 +166,9 @@ def read_radiographs(
     check_images : bool, default=True
         Whether to decode every image once, which finds damaged files and counts unusual formats.
         Takes about a second per 1,000 films of 256 px.
+    patients : {"everywhere", "per hospital"}, default="everywhere"
+        Where a patient's number means one person. If each hospital numbers its patients from 1,
+        ``"per hospital"`` names them such as ``North/1``.
 
     Returns
     -------
@@ -174,15 +179,20 @@ def read_radiographs(
     ------
     ValueError
         If the path is not there, holds no known layout, or, when ``strict``, has faults (all of
-        them are in the message); also when no film is left.
+        them are in the message); also when no film is left, or ``patients`` is unknown or needs
+        hospitals that are missing.
     """
+    if patients not in ("everywhere", "per hospital"):
+        raise ValueError(
+            f"Expected patients as 'everywhere' or 'per hospital'. Received {patients!r}."
+        )
     report = Report()
     sources = _find_sources(source)
     if len(sources) == 1:
         names, others = find_hospitals(sources[0])
         report.fault("folder without a layout beside hospitals", others)
         if names:
-            report.note("file beside the hospitals not read", len(list_folder(sources[0])[1]))
+            report.note("file beside the hospitals not read", list_folder(sources[0])[1])
         hospitals = [sources[0] / name for name in names]
     else:
         hospitals = sources
@@ -196,7 +206,7 @@ def read_radiographs(
         layout = find_layout(sources[0])
         table = layout.read(sources[0], report, check_images=check_images)
         films = Radiographs(table.reset_index(drop=True), sources[0], layout.name, report)
-    return _finish(films, strict, check_images)
+    return _finish(films, strict, check_images, patients)
 
 
 def read_table(
@@ -251,7 +261,9 @@ def read_table(
     return _finish(Radiographs(table, folder, "table", report), strict, check_images)
 
 
-def _finish(films: Radiographs, strict: bool, check_images: bool) -> Radiographs:
+def _finish(
+    films: Radiographs, strict: bool, check_images: bool, patients: str = "everywhere"
+) -> Radiographs:
     """Check the images, refuse or omit faulty films, and say what was read."""
     table, report = films.table, films.report
     if check_images:
@@ -259,14 +271,17 @@ def _finish(films: Radiographs, strict: bool, check_images: bool) -> Radiographs
     if strict:
         report.raise_if_faulty()
     report.dropped = int(table["faulty"].sum())
-    films = replace(films, table=finish_table(table[~table["faulty"]]))
-    if films.table.empty:
+    table = finish_table(table[~table["faulty"]])
+    if films.hospitals or patients == "per hospital":
+        table = qualify_patients(table)
+    films = replace(films, table=table)
+    if table.empty:
         raise ValueError(
             f"Expected at least one film in {films.source.name!r}. Received none that can be used."
             f"\n{report}\nFix the files named above."
         )
     print(films)
-    for line in report.fault_lines():
+    for line in report.named_lines():
         print(line)
     return films
 
@@ -304,7 +319,8 @@ def _name_hospitals(sources: Sequence[Path]) -> dict[str, Path]:
     """Name each hospital after its folder, with characters that folders of samples may have."""
     hospitals: dict[str, Path] = {}
     for source in sources:
-        plain = re.sub(r"[^\w .-]", "_", source.stem[:32]).strip(" .-_") or "hospital"
+        name = source.stem if source.is_file() else source.name
+        plain = re.sub(r"[^\w .-]", "_", name[:32]).strip(" .-_") or "hospital"
         taken = {name.casefold() for name in hospitals}
         names = [plain, *(f"{plain}-{number}" for number in range(2, len(sources) + 1))]
         hospitals[next(name for name in names if name.casefold() not in taken)] = source
@@ -321,21 +337,10 @@ def _read_hospital(
     except ValueError as error:
         report.fault("hospital that cannot be read", [f"{hospital} ({error})"])
         return None
-    for kind, count in own.repairs.items():
-        report.repair(f"{hospital}: {kind}", count)
-    for kind, count in own.notes.items():
-        report.note(f"{hospital}: {kind}", count)
-    for kind, names in own.faults.items():
-        report.fault(f"{hospital}: {kind}", names)
-    report.note(
-        f"{hospital}: column hospital not used", table.get("hospital", pd.Series()).notna().any()
-    )
-    prefix = f"{hospital}/"
-    return table.assign(
-        image=prefix + table["image"],
-        patient=prefix + table["patient"] if "patient" in table else pd.NA,
-        hospital=hospital,
-    )
+    named = "hospital" in table and table["hospital"].notna().any()
+    own.note("column hospital not used, since folders name them", int(named))
+    report.include(own, hospital)
+    return table.assign(image=f"{hospital}/" + table["image"], hospital=hospital)
 
 
 def _check_images(films: Radiographs) -> pd.Series:

@@ -1,12 +1,13 @@
 """The report of a reading: what was repaired, what was noted and what is wrong.
 
 Real collections have many small faults, and a reader that stops at the first one wastes its user's
-time. A :class:`Report` collects all of them: repairs and notes are counted by kind, and faults are
-listed with the names of the films concerned.
+time. A :class:`Report` collects all of them by kind, with their number, the first names concerned
+and what to do.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from numbers import Integral
 
 _SHOWN = 3  # names shown for each kind of fault
 
@@ -20,7 +21,7 @@ class Report:
     repairs : dict of str to int, default={}
         How many times each kind of repair was made.
     notes : dict of str to int, default={}
-        Harmless facts worth saying, such as images that no csv names, counted by kind.
+        Facts worth saying, such as files that are not read, counted by kind.
     faults : dict of str to list of str, default={}
         The names concerned by each kind of fault that could not be repaired.
     dropped : int, default=0
@@ -31,22 +32,52 @@ class Report:
     notes: dict[str, int] = field(default_factory=dict)
     faults: dict[str, list[str]] = field(default_factory=dict)
     dropped: int = 0
+    _shown: dict[str, list[str]] = field(default_factory=dict, repr=False)
+    _advice: dict[str, str] = field(default_factory=dict, repr=False)
 
-    def repair(self, kind: str, count: int = 1) -> None:
-        """Count ``count`` more repairs of this kind; zero leaves no trace."""
-        if count:
-            self.repairs[kind] = self.repairs.get(kind, 0) + int(count)
+    def repair(self, kind: str, found: int | Iterable[str] = 1, advice: str = "") -> None:
+        """Count more repairs of this kind; none leaves no trace.
 
-    def note(self, kind: str, count: int = 1) -> None:
-        """Count ``count`` more harmless facts of this kind; zero leaves no trace."""
-        if count:
-            self.notes[kind] = self.notes.get(kind, 0) + int(count)
+        Parameters
+        ----------
+        kind : str
+            What was repaired.
+        found : int or iterable of str, default=1
+            How many, or the names concerned, of which the first few are shown.
+        advice : str, default=""
+            What to do, a sentence that ends the line.
+        """
+        self._count(self.repairs, kind, found, advice)
 
-    def fault(self, kind: str, names: Iterable[str]) -> None:
+    def note(self, kind: str, found: int | Iterable[str] = 1, advice: str = "") -> None:
+        """Count more facts of this kind, with the arguments of :meth:`repair`."""
+        self._count(self.notes, kind, found, advice)
+
+    def fault(self, kind: str, names: Iterable[str], advice: str = "") -> None:
         """Add the names concerned by a fault of this kind; no name leaves no trace."""
         names = [str(name) for name in names]
         if names:
             self.faults.setdefault(kind, []).extend(names)
+            self._advice[kind] = advice
+
+    def include(self, other: "Report", name: str) -> None:
+        """Add the report of one hospital; its name starts each kind."""
+        for kinds, add in ((other.repairs, self.repair), (other.notes, self.note)):
+            for kind, count in kinds.items():
+                shown, advice = other._shown.get(kind, []), other._advice.get(kind, "")
+                add(f"{name}: {kind}", shown, advice)
+                add(f"{name}: {kind}", count - len(shown), advice)
+        for kind, names in other.faults.items():
+            self.fault(f"{name}: {kind}", names, other._advice.get(kind, ""))
+
+    def _count(self, counts: dict, kind: str, found: int | Iterable[str], advice: str) -> None:
+        names = [] if isinstance(found, Integral) else [str(name) for name in found]
+        count = int(found) if isinstance(found, Integral) else len(names)
+        if count:
+            counts[kind] = counts.get(kind, 0) + count
+            shown = dict.fromkeys([*self._shown.get(kind, []), *names])
+            self._shown[kind] = list(shown)[: _SHOWN + 1]
+            self._advice[kind] = advice
 
     @property
     def is_faulty(self) -> bool:
@@ -83,12 +114,16 @@ class Report:
 
     def __str__(self) -> str:
         """Return the whole report, one kind a line."""
-        lines = [f"- repaired: {kind} ({count:,})" for kind, count in self.repairs.items()]
-        lines += [f"- noted: {kind} ({count:,})" for kind, count in self.notes.items()]
+        lines = [*self._lines("repaired", self.repairs), *self._lines("noted", self.notes)]
         lines += self.fault_lines()
         if self.dropped:
             lines.append(f"- films left out: {self.dropped:,}")
         return "\n".join(lines) if lines else "Nothing to repair and nothing wrong."
+
+    def named_lines(self) -> list[str]:
+        """Return one line for each kind of note that has names, and of fault."""
+        named = {kind: count for kind, count in self.notes.items() if self._shown.get(kind)}
+        return self._lines("noted", named) + self.fault_lines()
 
     def fault_lines(self) -> list[str]:
         """Return one line for each kind of fault, with the first few names."""
@@ -96,8 +131,21 @@ class Report:
         for kind, names in self.faults.items():
             shown = ", ".join(names[:_SHOWN])
             more = f", … and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-            lines.append(f"- wrong: {kind} ({len(names):,}): {shown}{more}")
+            lines.append(f"- wrong: {kind} ({len(names):,}): {shown}{more}{self._end(kind)}")
         return lines
+
+    def _lines(self, verb: str, counts: dict[str, int]) -> list[str]:
+        """Return one line for each kind of repair or note, with the first different names."""
+        lines = []
+        for kind, count in counts.items():
+            names = self._shown.get(kind, [])
+            shown = ": " + ", ".join([*names[:_SHOWN], *["…"] * (len(names) > _SHOWN)])
+            lines.append(f"- {verb}: {kind} ({count:,}){shown * bool(names)}{self._end(kind)}")
+        return lines
+
+    def _end(self, kind: str) -> str:
+        advice = self._advice.get(kind)
+        return f". {advice}" if advice else ""
 
 
 def _counts(kinds: dict[str, int]) -> str:

@@ -11,13 +11,20 @@ collections without centers.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from helpers.data.layouts import IMAGE_ENDINGS, list_folder, match_images, walk_images
+from helpers.data.layouts import (
+    has_ending,
+    list_films,
+    list_folder,
+    match_images,
+    note_rare,
+    note_unread,
+)
 from helpers.data.metadata import (
     COLUMNS,
     MISSING,
@@ -158,7 +165,7 @@ def name_findings(codes: pd.DataFrame, report: Report) -> pd.DataFrame:
 def finish_films(
     texts: pd.DataFrame,
     source: Path,
-    csv: str,
+    csvs: Sequence[str],
     report: Report,
     *,
     vocabulary: Collection[str] | None = None,
@@ -173,10 +180,10 @@ def finish_films(
         Folder of the films, at any depth. Names in ``texts`` are paths below it, or file names if
         none has a folder, with or without their endings. A first folder that all names share and
         ``source`` lacks, such as that of CheXpert's own root, is left out.
-    csv : str
-        Name of the csv, for the report.
+    csvs : sequence of str
+        Names of the csv files that were read; the first one names the films.
     report : Report
-        Where repairs, notes and faults go.
+        Where repairs, notes and faults go, and what is not read.
     vocabulary : collection of str, optional
         The findings that may occur, by default all.
 
@@ -185,7 +192,7 @@ def finish_films(
     pandas.DataFrame
         The table of films and ``faulty`` (bool).
     """
-    texts = texts.reset_index(drop=True)
+    csv, texts = csvs[0], texts.reset_index(drop=True)
     named = _shorten(texts["image"], source)
     texts = texts.assign(image=named)
     if "view" in texts:
@@ -197,12 +204,17 @@ def finish_films(
     unlabelled = table[table.columns.intersection(["findings", "uncertain"])].isna().all(axis=1)
     report.note("film without a finding or No Finding", unlabelled.sum())
     has_folders = named.str.contains("/").any()
-    has_endings = named.str.casefold().str.endswith(IMAGE_ENDINGS).any()
+    has_endings = named.map(has_ending).any()
     paths: dict[str, list[str]] = {}
-    for path in walk_images(source):
+    films, others = list_films(source)
+    note_rare(films, report)
+    note_unread(
+        source, [name for name in others if not any(c.startswith(name) for c in csvs)], report
+    )
+    for path in films:
         key = path if has_folders else path.rsplit("/", 1)[-1]
         paths.setdefault(key if has_endings else key.rsplit(".", 1)[0], []).append(path)
-    surplus = sum(len(paths[key]) for key in paths.keys() - set(named))
+    surplus = [path for key in sorted(paths.keys() - set(named)) for path in paths[key]]
     report.note(f"image not named in {csv} left out", surplus)
     return match_images(table, paths, report, csv)
 
@@ -242,7 +254,8 @@ def read_films(
     cells = cells.loc[:, ~cells.columns.duplicated()]
     columns = dict(columns or {})
     findings = findings or columns.get("findings")
-    texts = {name: column.name for name, column in recognize_columns(cells).items()} | columns
+    places = recognize_columns(cells)
+    texts = {name: cells.columns[place] for name, place in places.items()} | columns
     texts = {name: header for name, header in texts.items() if header is not None}
     labelled = [findings] if isinstance(findings, str) else list(findings or ())
     absent = [header for header in (*texts.values(), *labelled) if header not in cells.columns]
@@ -260,8 +273,7 @@ def read_films(
     if "image" not in texts or not labels:
         raise ValueError(_explain(csv, cells, texts))
     used = {*texts.values(), *([labels] if isinstance(labels, str) else labels)}
-    unused = [header for header in cells.columns if header not in used]
-    report.note(f"columns of {csv.name} not used: {', '.join(unused)}", len(unused))
+    report.note("column not used", [header for header in cells.columns if header not in used])
     texts.pop("findings", None)
     films = pd.DataFrame({name: cells[header] for name, header in texts.items()})
     if isinstance(labels, str):
@@ -270,7 +282,7 @@ def read_films(
         codes = parse_labels(cells[list(labels)], report)
         named = name_findings(codes.set_axis(list(labels.values()), axis="columns"), report)
         films = films.join(named)
-    return finish_films(films, folder, csv.name, report, vocabulary=vocabulary)
+    return finish_films(films, folder, [csv.name], report, vocabulary=vocabulary)
 
 
 def read_plain(source: Path, report: Report) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from helpers.data.hospitals import (
     shuffle_hospitals,
     split_patients,
 )
+from helpers.data.patients import qualify_patients
 
 
 def make_table(n_patients=60, films_each=2, seed=0):
@@ -499,3 +500,87 @@ def test_shuffled_hospitals_keep_their_sizes_and_patients_stay_whole():
     assert (shuffled.groupby("patient")["hospital"].nunique() == 1).all()
     assert not shuffled["hospital"].equals(films["hospital"])
     pd.testing.assert_frame_equal(shuffled, shuffle_hospitals(films, seed=3))
+
+
+def test_one_film_without_a_hospital_is_refused_not_dealt_anew():
+    table, labels = make_table()
+    table["hospital"] = np.where(table["sex"] == "F", "North", "South")
+    table.loc[7, "hospital"] = None
+    match = (
+        r"a hospital for each of 120 films\. Received 1 without one: 00007\.png\. Fill .* by='iid'"
+    )
+    with pytest.raises(ValueError, match=match):
+        make_hospitals(table, labels)
+    assert set(make_hospitals(table, labels, by="sex")["hospital"]) == {"sex_F", "sex_M"}
+    table.loc[:, "hospital"] = None
+    assert make_hospitals(table, labels, n_hospitals=2)["hospital"].nunique() == 2
+
+
+def test_one_film_without_a_split_is_refused_not_split_anew():
+    table, labels = make_table()
+    table = table.assign(hospital="A", split=np.repeat(["train", "valid", "test"], 40))
+    table.loc[7, "split"] = None
+    match = r"a split for each of 120 films\. Received 1 without one: 00007\.png\. Fill the column"
+    with pytest.raises(ValueError, match=match):
+        make_hospitals(table, labels)
+    with pytest.raises(ValueError, match=match):
+        make_hospitals(table, labels, by="iid")
+    films = make_hospitals(table.assign(split=None), labels)
+    assert films.groupby("split")["patient"].nunique().to_dict() == {
+        "train": 36,
+        "valid": 9,
+        "test": 15,
+    }
+
+
+def test_a_hospital_without_an_official_split_is_split_anew_and_that_is_said(capsys):
+    table, labels = make_table()
+    table["hospital"] = np.repeat(["North", "South"], 60)
+    official = np.repeat(["train", "valid", "test"], 20)
+    table["split"] = np.concatenate([official, [None] * 60])
+    films = make_hospitals(table, labels)
+    assert capsys.readouterr().out == "New splits, since there is no official one, at South.\n"
+    assert films["split"][:60].tolist() == official.tolist()
+    assert films["split"].notna().all()
+    check_no_leak(films)
+
+
+@pytest.mark.parametrize("n_valid", [0, 4, 12])
+def test_a_small_official_valid_split_is_chosen_anew_among_train_and_valid(n_valid, capsys):
+    table, labels = make_table(n_patients=100)
+    split = np.repeat(["train", "valid", "test"], [140 - n_valid, n_valid, 60])
+    table = table.assign(hospital="A", split=split)
+    films = make_hospitals(table, labels, seed=2)
+    said = capsys.readouterr().out
+    check_no_leak(films)
+    assert (films["split"][140:] == "test").all()
+    if n_valid == 12:
+        assert films["split"].tolist() == split.tolist()
+        assert not said
+        return
+    assert f"chosen anew among the patients of train and valid at A ({n_valid} films)." in said
+    assert films["split"].value_counts().to_dict() == {"train": 112, "test": 60, "valid": 28}
+
+
+def test_a_valid_split_with_one_label_only_is_chosen_anew(capsys):
+    table, labels = make_table(n_patients=100)
+    table = table.assign(hospital="A", split=np.repeat(["train", "valid", "test"], [120, 20, 60]))
+    labels[120:140] = 1
+    films = make_hospitals(table, labels)
+    assert "at A (20 films)" in capsys.readouterr().out
+    assert labels[films["split"] == "valid"].nunique() == 2
+
+
+def test_numbers_that_start_anew_at_each_hospital_are_not_one_person():
+    table, labels = make_table(n_patients=60, films_each=2)
+    table["hospital"] = np.repeat(["North", "South"], 60)
+    table["patient"] = [f"{(number % 60) // 2}" for number in range(120)]
+    with pytest.raises(ValueError, match=r"0 \(North and South\)") as error:
+        make_hospitals(table, labels)
+    assert "If these are the same persons, give all their films to one hospital" in str(error.value)
+    assert "numbers its patients from 1, they are not: read with patients='per hospital'" in str(
+        error.value
+    )
+    films = make_hospitals(qualify_patients(table), labels)
+    assert films["patient"].nunique() == 60
+    assert films.loc[60, "patient"] == "South/0"

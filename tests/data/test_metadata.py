@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.data.metadata import COLUMNS, drop_duplicates, read_metadata
+from helpers.data.metadata import COLUMNS, FINDINGS, drop_duplicates, read_metadata
 from helpers.data.report import Report
 
 
@@ -73,20 +73,25 @@ def test_ages_of_both_versions_of_nih(tmp_path):
 def test_impossible_ages_become_missing(tmp_path):
     values, report = column(tmp_path, "age", ["412", "148", "-3", "999Y", "inf", "abc", "NA", "7"])
     assert values == [None] * 7 + [7.0]
-    assert report.repairs == {
+    assert report.notes == {
         "age outside 0-120 years set to missing": 5,
         "unreadable age set to missing": 1,
     }
+    assert not report.repairs
+    assert "set to missing (5): '412', '148', '-3', …. Correct these values" in str(report)
     assert not report.is_faulty
 
 
 def test_sex_and_view(tmp_path):
     values, report = column(tmp_path, "sex", ["F", "m", "Female", "", "X"])
     assert values == ["F", "M", "F", None, None]
-    assert report.repairs == {"sex spelled otherwise": 2, "unknown sex set to missing": 1}
+    assert report.repairs == {"sex spelled otherwise": 2}
+    assert report.notes == {"unknown sex set to missing": 1}
     values, report = column(tmp_path, "view", ["PA", " ap", "LL", "none"])
     assert values == ["PA", "AP", None, None]
-    assert report.repairs == {"view spelled otherwise": 1, "unknown view set to missing": 1}
+    assert report.repairs == {"view spelled otherwise": 1}
+    assert report.notes == {"unknown view set to missing": 1}
+    assert "- noted: unknown view set to missing (1): 'LL'. Correct" in str(report)
 
 
 def test_findings_spelled_otherwise_are_repaired(tmp_path):
@@ -117,10 +122,10 @@ def test_patients_stay_texts(tmp_path):
 def test_follow_up_and_weight(tmp_path):
     values, report = column(tmp_path, "follow_up", ["0", "12", "3.0", "-1", "x", ""])
     assert values == [0, 12, 3, None, None, None]
-    assert report.repairs == {"unreadable follow-up number set to missing": 2}
+    assert report.notes == {"unreadable follow-up number set to missing": 2}
     values, report = column(tmp_path, "weight", ["0.5", "-1", "inf", "x", ""])
     assert values == [0.5, None, None, None, None]
-    assert report.repairs == {"unreadable or negative weight set to missing": 3}
+    assert report.notes == {"unreadable or negative weight set to missing": 3}
 
 
 def test_rows_without_an_image_or_of_other_length_are_faults(tmp_path):
@@ -146,3 +151,85 @@ def test_repeated_rows_are_dropped_and_contradictions_reported(tmp_path):
     assert table["faulty"].tolist() == [False, True, True, False]
     assert report.repairs["repeated row dropped"] == 3
     assert report.faults == {"rows about one image that contradict each other": ["b.png"]}
+
+
+@pytest.mark.parametrize(
+    "header", ["Hospital", "Site", "institution", "Center", "Centre", "HÔPITAL", "hopital"]
+)
+def test_headers_that_name_hospitals(tmp_path, header):
+    table, report = read(tmp_path, f"image,{header}\na.png,North\n")
+    assert table["hospital"].tolist() == ["North"]
+    assert str(report) == "Nothing to repair and nothing wrong."
+
+
+def test_columns_that_are_not_used_are_named_in_one_note(tmp_path):
+    _, report = read(tmp_path, "image,Scanner,Âge,Operator,Room,Ward\na.png,X,5,Y,Z,W\n")
+    assert str(report) == "- noted: column not used (4): Scanner, Operator, Room, …"
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "said"),
+    [
+        ("Site,Centre", "1", "Centre (Site counts)"),  # the first of two equals
+        ("Site,Hospital", "2", "Site (Hospital counts)"),  # our own name before another
+    ],
+)
+def test_of_two_headers_with_one_meaning_it_is_said_which_counts(tmp_path, header, value, said):
+    table, report = read(tmp_path, f"image,{header}\na.png,1,2\n")
+    assert table["hospital"].tolist() == [value]
+    kind = "column not used, since another one means the same"
+    assert str(report) == f"- noted: {kind} (1): {said}"
+
+
+def test_a_french_table(tmp_path):
+    table, report = read(
+        tmp_path,
+        "Fichier;Numéro patient;Âge;Sexe;Incidence;Diagnostic;Hôpital;Poids\n"
+        "a.png;17,0;58,5;Femme;Postero-anterior;Épanchement|Œdème;Lyon;0,75\n"
+        "b.png;18;7;homme;Antéro-postérieur;sain;Nîmes;1\n"
+        "c.png;19;412;X;profil;malade;Nîmes;,5\n",
+    )
+    assert table["image"].tolist() == ["a.png", "b.png", "c.png"]
+    assert table["patient"].tolist() == ["17", "18", "19"]
+    assert table["age"].fillna(-1).tolist() == [58.5, 7.0, -1]
+    assert table["sex"].fillna("").tolist() == ["F", "M", ""]
+    assert table["view"].fillna("").tolist() == ["PA", "AP", ""]
+    assert table["findings"].tolist() == ["Effusion|Edema", "No Finding", "Unspecified"]
+    assert table["hospital"].tolist() == ["Lyon", "Nîmes", "Nîmes"]
+    assert table["weight"].tolist() == [0.75, 1.0, 0.5]
+    assert report.repairs["decimal comma read"] == 3
+    assert report.notes == {
+        "age outside 0-120 years set to missing": 1,
+        "unknown sex set to missing": 1,
+        "unknown view set to missing": 1,
+    }
+    for value in ("'412'", "'X'", "'profil'"):
+        assert f"set to missing (1): {value}. Correct these values" in str(report)
+
+
+def test_findings_in_french(tmp_path):
+    french = [
+        "Atélectasie", "Cardiomégalie", "Épanchement pleural", "Infiltrat", "Masse", "Nodule",
+        "Pneumonie", "Pneumothorax", "Condensation", "Oedème", "Emphysème", "Fibrose",
+        "Épaississement pleural", "Hernie",
+    ]  # fmt: skip
+    values, report = column(tmp_path, "findings", french)
+    assert values == list(FINDINGS)
+    assert not report.is_faulty
+
+
+def test_unknown_findings_come_with_the_near_one(tmp_path):
+    _, report = column(tmp_path, "findings", ["Pneumona", "Covid"])
+    named = ["0.png (Pneumona (did you mean Pneumonia?))", "1.png (Covid)"]
+    assert report.faults == {"unknown finding": named}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("age", "9" * 400), ("age", "9" * 400 + "Y"), ("follow_up", str(2**63)), ("weight", "1e999")],
+)
+def test_numbers_beyond_all_bounds_become_missing(tmp_path, name, value):
+    values, report = column(tmp_path, name, [value, "1"])
+    assert values[0] is None
+    assert values[1] == 1
+    assert sum(report.notes.values()) == 1

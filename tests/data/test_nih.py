@@ -120,3 +120,40 @@ def test_film_without_a_finding_is_a_fault(make_nih):
     table, report = read(make_nih(rows))
     assert report.faults == {"film without a finding or No Finding": ["a.png"]}
     assert table["faulty"].tolist() == [True, False]
+
+
+def test_what_is_not_read_is_named(make_nih, write_film):
+    folder = make_nih()
+    write_film(folder / "images" / "other.png")
+    write_film(folder / "more" / "a.png")
+    for name in ("images/a.zip", "notes.txt", "BBox_List_2017.csv", "README_CHESTXRAY.pdf"):
+        (folder / name).touch()
+    table, report = read(folder)
+    assert table["image"].tolist() == FILMS
+    assert "folder not read (1): more/ (images: 1). Move films" in str(report)
+    assert "file not read (2): notes.txt, images/a.zip. Films end with" in str(report)
+    assert "left out (1): images/other.png" in str(report)
+
+
+def test_films_in_sub_folders_and_with_other_endings_are_found(make_nih):
+    images = ["images/2020/00000001_000.PNG", "images/00000001_001.jfif", FILMS[2]]
+    table, report = read(make_nih(images=images))
+    assert table["image"].tolist() == images
+    assert report.repairs == {"image found under another spelling": 2}
+    assert report.notes == {"film without a usual ending (.png, .jpg …) read": 1}
+    assert not report.is_faulty
+
+
+def test_split_lists_name_films_in_other_spellings(make_nih):
+    folder = make_nih()
+    (folder / "train_val_list.txt").write_text("00000001_000.PNG\n00000001_001\n")
+    (folder / "test_list.txt").write_text("00000002_000.png\n")
+    assert read(folder)[0]["split"].tolist() == ["train", "train", "test"]
+
+
+def test_names_of_lists_and_films_without_each_other_are_shown(make_nih):
+    folder = make_nih()
+    (folder / "test_list.txt").write_text("00000002_000.png\n00000099_000.png\n")
+    _, report = read(folder)
+    assert "none of the split lists (2): 00000001_000.png, 00000001_001.png" in str(report)
+    assert "split list without a film (1): 00000099_000.png" in str(report)

@@ -9,6 +9,7 @@ from helpers.data.patients import (
     number_patients,
     patient_labels,
     patient_values,
+    qualify_patients,
 )
 
 
@@ -61,7 +62,9 @@ def test_missing_places_do_not_count_as_places(table):
     hospital = pd.Series(["A", "B", "B", None, "A", "A"], index=table.index, dtype="str")
     check_whole(table.assign(hospital=hospital), "hospital")
     hospital[8] = "B"
-    with pytest.raises(ValueError, match=r"Received patients in several: 9 \(A and B\)\. Give all"):
+    with pytest.raises(
+        ValueError, match=r"Received patients in several: 9 \(A and B\)\. If these are"
+    ):
         check_whole(table.assign(hospital=hospital), "hospital")
 
 
@@ -76,3 +79,18 @@ def test_missing_places_do_not_count_as_places(table):
 )
 def test_some_names_stand_for_all(names, total, text):
     assert name_some(names, total) == text
+
+
+def test_patients_are_qualified_by_their_hospital():
+    films = pd.DataFrame(
+        {
+            "image": list("abcd"),
+            "patient": pd.Series(["1", "1", None, None], dtype="str"),
+            "hospital": pd.Series(["N", "S", "S", None], dtype="str"),
+        }
+    )
+    assert qualify_patients(films)["patient"].fillna("").tolist() == ["N/1", "S/1", "", ""]
+    assert films["patient"][0] == "1"
+    films.loc[1, "hospital"] = None
+    with pytest.raises(ValueError, match=r"Received 1 films without one: b\. Fill the column"):
+        qualify_patients(films)

@@ -193,12 +193,13 @@ def test_csv_of_other_encodings_and_line_ends(make_nih, encoding, line_end):
     assert radiographs.report.repairs
 
 
-def test_ages_such_as_412_are_repaired_and_the_film_stays(make_nih):
+def test_ages_such_as_412_become_missing_and_the_film_stays(make_nih):
     radiographs = read_radiographs(make_nih([row("a.png", age=412), row("b.png", age="058Y")]))
     assert len(radiographs) == 2
     assert radiographs.table["age"].isna().tolist() == [True, False]
     assert radiographs.table["age"][1] == 58
-    assert sum(radiographs.report.repairs.values()) == 2
+    assert sum(radiographs.report.repairs.values()) == 1
+    assert radiographs.report.notes == {"age outside 0-120 years set to missing": 1}
 
 
 @pytest.fixture
@@ -256,7 +257,7 @@ def test_not_strict_drops_and_reports(dirty_nih, capsys):
     assert "films left out: 7" in said
     assert "wrong: unknown finding (1): unknown.png (Covid)" in said
     assert "noted: image not named in Data_Entry_2017.csv left out (1)" in said
-    assert "repaired: age outside 0-120 years set to missing (1)" in said
+    assert "noted: age outside 0-120 years set to missing (1): '412'" in said
 
 
 def test_a_film_with_two_faults_is_named_for_both(make_nih):
@@ -267,6 +268,25 @@ def test_a_film_with_two_faults_is_named_for_both(make_nih):
     ):
         read_radiographs(folder)
     assert read_radiographs(folder, strict=False).report.dropped == 1
+
+
+def test_patients_of_each_hospital(make_nih):
+    header = "Image Index,Finding Labels,Patient ID,Site"
+    folder = make_nih(["a.png,Mass,1,North", "b.png,No Finding,1,South"], header=header)
+    assert read_radiographs(folder).table["patient"].tolist() == ["1", "1"]
+    table = read_radiographs(folder, patients="per hospital").table
+    assert table["patient"].tolist() == ["North/1", "South/1"]
+    assert table["patient"].dtype == "str"
+    with pytest.raises(ValueError, match=r"'everywhere' or 'per hospital'\. Received 'no'"):
+        read_radiographs(folder, patients="no")
+
+
+def test_notes_with_names_are_printed(make_class_folders, capsys):
+    folder = make_class_folders(["train/sain/a.png", "train/malade/b.png", "train/c.png"])
+    read_radiographs(folder)
+    assert "- noted: image outside the class folders left out (1): train/c.png. Move it" in (
+        capsys.readouterr().out
+    )
 
 
 def test_unchecked_images_are_not_decoded(make_nih):

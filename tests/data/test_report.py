@@ -42,3 +42,22 @@ def test_left_out_films_are_said():
     report.fault("image missing", ["a.png", "b.png"])
     assert str(report).endswith("- films left out: 2")
     assert report.summary() == "wrong: image missing (2); films left out: 2"
+
+
+def test_names_and_advice_of_notes_and_repairs():
+    report = Report()
+    report.repair("name found", ["a", "b"])
+    report.note("file not read", ["c", "d"], "Move it.")
+    report.note("file not read", ["d", "e", "f"], "Move it.")
+    report.note("sizes differ", 2)
+    report.note("nothing", [])
+    report.fault("missing", ["g"], "Copy it again.")
+    assert report.notes == {"file not read": 5, "sizes differ": 2}
+    lines = [
+        "- repaired: name found (2): a, b",
+        "- noted: file not read (5): c, d, e, …. Move it.",
+        "- noted: sizes differ (2)",
+        "- wrong: missing (1): g. Copy it again.",
+    ]
+    assert str(report).split("\n") == lines
+    assert report.named_lines() == [lines[1], lines[3]]
