@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from helpers.data.dicom import is_dicom, may_be_dicom
 from helpers.data.metadata import COLUMNS, NO_FINDING, SPLIT_SPELLINGS, UNSPECIFIED
 from helpers.data.report import Report
 
@@ -95,7 +96,11 @@ def list_folder(folder: Path) -> tuple[list[str], list[str]]:
 
 def list_images(folder: Path) -> list[str]:
     """Return the sorted names of a folder's image files."""
-    return [name for name in list_folder(folder)[1] if name.lower().endswith(_IMAGE_ENDINGS)]
+    return [
+        name
+        for name in list_folder(folder)[1]
+        if name.lower().endswith(_IMAGE_ENDINGS) or (may_be_dicom(name) and is_dicom(folder / name))
+    ]
 
 
 def entry_csvs(source: Path) -> list[str]:
@@ -171,8 +176,9 @@ def finish_table(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The columns of :data:`helpers.data.metadata.COLUMNS`, then ``weight`` when there is one.
+        The columns of :data:`helpers.data.metadata.COLUMNS`, then ``weight`` and ``same_film`` if
+        they are there.
     """
-    columns = [*COLUMNS, "weight"] if "weight" in table.columns else list(COLUMNS)
+    columns = [*COLUMNS, *(name for name in ("weight", "same_film") if name in table.columns)]
     types = dict.fromkeys(COLUMNS, "str") | {"age": "float64", "follow_up": "Int64"}
     return table.reindex(columns=columns).astype(types).reset_index(drop=True)

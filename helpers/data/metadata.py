@@ -220,7 +220,7 @@ def _parse_age(text: str):
         return math.nan, None
     match = re.fullmatch(r"(\d+)([YMWD])", text.upper())
     try:
-        years = int(match[1]) * _YEARS_PER_UNIT[match[2]] if match else float(text)
+        years = float(match[1]) * _YEARS_PER_UNIT[match[2]] if match else float(text)
     except ValueError:
         return math.nan, "unreadable age set to missing"
     if not 0 <= years <= OLDEST:
@@ -243,7 +243,7 @@ def _choose(column: str, names: dict[str, str]) -> Callable:
 def _parse_follow_up(text: str):
     if text.lower() in _MISSING:
         return math.nan, None
-    number = float(text) if re.fullmatch(r"\d+(\.0*)?", text) else math.nan
+    number = float(text) if re.fullmatch(r"\d{1,15}(\.0*)?", text) else math.nan
     return number, "unreadable follow-up number set to missing" if math.isnan(number) else None
 
 

@@ -1,18 +1,18 @@
 """Radiographs: one validated table of films and the way to their images."""
 
+import functools
 import os
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
+from helpers.data import image_checks
 from helpers.data.class_folders import read_class_folders
+from helpers.data.dicom import fill_from_tags
 from helpers.data.fetch import fetch_pneumoniamnist
-from helpers.data.images import ArrayFilms, decode_image, read_image
+from helpers.data.images import ArrayFilms, locate_film, read_image
 from helpers.data.layouts import find_layout, finish_table
 from helpers.data.medmnist import read_medmnist
 from helpers.data.nih import read_nih
@@ -45,12 +45,16 @@ class Radiographs:
         How it is stored on the disk.
     report : Report
         What was repaired, noted and omitted.
+    full : int or None, default=None
+        White level of the collection's 16-bit films; None if there are none, or if the images were
+        not checked: then each film's own maximum decides.
     """
 
     table: pd.DataFrame
     source: Path
     layout: str
     report: Report
+    full: int | None = None
     _arrays: ArrayFilms | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,7 +87,9 @@ class Radiographs:
             If the image cannot be read.
         """
         name = film if isinstance(film, str) else self.table["image"].iloc[film]
-        return read_image(self.source, name) if self._arrays is None else self._arrays.read(name)
+        if self._arrays is not None:
+            return self._arrays.read(name)
+        return read_image(self.source, name, full=self.full)
 
     @property
     def is_synthetic(self) -> bool:
@@ -120,7 +126,8 @@ def read_radiographs(
         concerned are omitted and reported.
     check_images : bool, default=True
         Whether to decode every image once, which finds damaged files and counts unusual formats.
-        Takes about a second per 1,000 films of 256 px.
+        Takes about a second per 1,000 films of 256 px. What a film showed is cached until its file
+        changes.
 
     Returns
     -------
@@ -143,18 +150,28 @@ def read_radiographs(
     else:
         table = read_medmnist(source, report, check_images=check_images)
     table = table.reset_index(drop=True)
-    if check_images and layout != "medmnist":
-        table["faulty"] |= _check_images(source, table, report)
+    check = image_checks.ImageCheck()
+    if layout != "medmnist":
+        locate = functools.partial(locate_film, source)
+        table = fill_from_tags(table, locate, report)
+        if check_images:
+            # A film with another fault is decoded, too, so that one report lists everything.
+            there = ~table["faulty"] | table["image"].map(
+                lambda name: (source / name).is_file(), "ignore"
+            ).fillna(False)
+            check = image_checks.check_images(locate, table["image"][there], report)
+            table["faulty"] |= table["image"].isin(check.faulty)
     if strict:
         report.raise_if_faulty()
     report.dropped = int(table["faulty"].sum())
     table = finish_table(table[~table["faulty"]])
+    table = image_checks.mark_equal_films(table, check.digests, report)
     if table.empty:
         raise ValueError(
             f"Expected at least one film in {source.name!r}. Received none that can be used.\n"
             f"{report}\nFix the files named above."
         )
-    radiographs = Radiographs(table, source, layout, report)
+    radiographs = Radiographs(table, source, layout, report, check.full)
     print(radiographs)
     for line in report.fault_lines():
         print(line)
@@ -179,46 +196,3 @@ def _find_source(source: str | Path | None) -> Path:
             "relative). Set CHEST_XRAYS to your radiographs, or unset it to use the synthetic ones."
         )
     return path.resolve()
-
-
-def _check_images(source: Path, table: pd.DataFrame, report: Report) -> pd.Series:
-    """Decode every existing image; count repairs, report damaged ones, and return which."""
-    # A film with another fault is decoded, too, so that one report lists everything.
-    rows = zip(table["image"], table["faulty"], strict=True)
-    names = [
-        name
-        for name, faulty in rows
-        if not faulty or (isinstance(name, str) and (source / name).is_file())
-    ]
-    names = list(dict.fromkeys(names))
-    sizes: set[tuple[int, ...]] = set()
-    broken = {}
-    for name, (shape, repairs, reason) in zip(names, _decode_all(source, names), strict=True):
-        if reason:
-            broken[name] = f"{name} ({reason})"
-            continue
-        sizes.add(shape)
-        for kind in repairs:
-            report.repair(kind)
-    report.fault("unreadable image", broken.values())
-    if len(sizes) > 1:
-        report.note("different image sizes", len(sizes))
-    return table["image"].isin(broken.keys())
-
-
-def _decode_all(source: Path, names: list[str]) -> Iterable[tuple]:
-    def decode(name: str):
-        try:
-            array, repairs = decode_image(source / name)
-        except ValueError as error:
-            return (), [], str(error.__cause__)
-        return array.shape, repairs, ""
-
-    with ThreadPoolExecutor() as pool:
-        yield from tqdm(
-            pool.map(decode, names),
-            total=len(names),
-            desc="Checking images",
-            unit="film",
-            disable=None,
-        )
