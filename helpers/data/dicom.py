@@ -340,10 +340,10 @@ def fill_from_tags(
     tags["follow_up"] = tags.groupby("patient")["date"].rank("dense") - 1
     filled = {}
     for column, dtype in (("age", "float64"), ("sex", "str"), ("view", "str")):
-        given = table.get(column, pd.Series(pd.NA, table.index)).astype(dtype)
+        given = table.reindex(columns=[column])[column].astype(dtype)
         filled[column] = given.where(given.notna(), tags[column].astype(dtype))
     for column, dtype in (("patient", "str"), ("follow_up", "float64")):
-        if column not in table or table[column].isna().all():
+        if table.reindex(columns=[column])[column].isna().all():
             filled[column] = tags[column].astype(dtype)
     faulty = table.get("faulty", pd.Series(False, table.index)) | table["image"].isin(broken)
     aside = filled["view"] == "aside"

@@ -130,9 +130,9 @@ def mark_equal_films(table: pd.DataFrame, digests: dict[str, str], report: Repor
     Returns
     -------
     pandas.DataFrame
-        The table; if films are equal, with a column ``same_film``: the name of the first film that
-        has the same pixels, missing for a film that is there once.
-        :func:`helpers.data.make_hospitals` keeps equal films together.
+        The table. If equal films are not known to show one patient, it has a column ``same_film``
+        with the name of the first of them, by which :func:`helpers.data.make_hospitals` keeps them
+        together.
     """
     digest = table["image"].map(digests)
     twice = digest.notna() & digest.duplicated(keep=False)
@@ -141,7 +141,6 @@ def mark_equal_films(table: pd.DataFrame, digests: dict[str, str], report: Repor
     groups = table[twice].groupby(digest[twice], sort=False)
     first = groups["image"].transform("first").reindex(table.index).astype("str")
     again = twice & (first != table["image"])
-    table = table.assign(same_film=first)
 
     def note(kind: str, which: pd.Series) -> None:
         pairs = [f"{a} = {b}" for a, b in zip(first[which], table["image"][which], strict=True)]
@@ -159,4 +158,7 @@ def mark_equal_films(table: pd.DataFrame, digests: dict[str, str], report: Repor
             original = groups[column].transform("first").reindex(table.index)
             other = table[column].notna() & original.notna() & (table[column] != original)
             note(places, again & other)
-    return table
+    patient = table.reindex(columns=["patient"])["patient"]
+    known = patient.notna().groupby(digest).transform("all")
+    strangers = twice & ~(known & (patient.groupby(digest).transform("nunique") == 1))
+    return table.assign(same_film=first.where(strangers)) if strangers.any() else table

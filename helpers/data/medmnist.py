@@ -145,11 +145,9 @@ def _digest_arrays(source: Path) -> str:
     """Read every array once, a film at a time; return the digest of each film as JSON."""
     digests = {}
     with decoding(_EXPECTED, source.name, _ADVICE), zipfile.ZipFile(source) as archive:
-        broken = archive.testzip()
-        if broken:
-            raise ValueError(f"{broken} does not match its checksum")
         for split in _SPLITS:
             if f"{split}_images.npy" in archive.namelist():
+                archive.read(f"{split}_labels.npy")  # compared with its checksum, as the films are
                 for index, film in enumerate(_stream_films(archive, f"{split}_images.npy")):
                     digests[f"{split}/{index}"] = digest_pixels(grey_array(film))
     return json.dumps(digests)
@@ -164,6 +162,7 @@ def _stream_films(archive: zipfile.ZipFile, name: str) -> Iterator[np.ndarray]:
         for _ in range(shape[0]):
             film = file.read(math.prod(shape[1:]))
             yield np.frombuffer(film, np.uint8).reshape(shape[1:])
+        file.read()  # the checksum is compared at the end
 
 
 def _split_table(split: str, n_films: int, labels: np.ndarray, file: str) -> pd.DataFrame:

@@ -156,10 +156,13 @@ def read_radiographs(
         table = fill_from_tags(table, locate, report)
         if check_images:
             # A film with another fault is decoded, too, so that one report lists everything.
-            there = ~table["faulty"] | table["image"].map(
-                lambda name: (source / name).is_file(), "ignore"
-            ).fillna(False)
-            check = image_checks.check_images(locate, table["image"][there], report)
+            rows = zip(table["image"], table["faulty"], strict=True)
+            names = [
+                name
+                for name, faulty in rows
+                if not faulty or (isinstance(name, str) and (source / name).is_file())
+            ]
+            check = image_checks.check_images(locate, names, report)
             table["faulty"] |= table["image"].isin(check.faulty)
     if strict:
         report.raise_if_faulty()

@@ -1,6 +1,6 @@
-import shutil
-
 """Hospital films: one call for what the pages need, and weights in the samples."""
+
+import shutil
 
 import pandas as pd
 import pytest
