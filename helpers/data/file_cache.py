@@ -94,7 +94,8 @@ def _identify(path: Path, until: int) -> str:
 def _find_store(kind: str, paths: list[Path]) -> Path | None:
     """Return where results on these files are kept: one place for all files of a collection."""
     with contextlib.suppress(OSError, ValueError):
-        root = os.path.commonpath({os.path.dirname(os.path.abspath(path)) for path in paths})
+        folders = {os.path.dirname(path) for path in paths}
+        root = os.path.commonpath({os.path.abspath(folder) for folder in folders})
         digest = hashlib.blake2b(root.encode(errors="surrogateescape"), digest_size=16)
         return cache_folder() / "files" / f"{kind}-{digest.hexdigest()}.txt"
     return None  # no file, or no cache folder

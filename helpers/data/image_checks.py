@@ -6,6 +6,7 @@ films, and finds films that are there twice.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,32 +61,33 @@ def check_images(locate: Callable[[str], Path], names: Iterable[str], report: Re
     ImageCheck
         What was found.
     """
-    paths, broken, learned = {}, {}, {}
+    paths, broken = {}, {}
     for name in dict.fromkeys(names):
         try:
             paths[name] = locate(name)
         except ValueError:
             broken[name] = "its name or a link leads out of the folder"
     lines = compute_cached(_KIND, paths.values(), _learn, desc="Checking images")
+    repairs, sizes, brightest, digests = Counter(), set(), [], {}
     for name, line in zip(paths, lines, strict=True):
         if isinstance(line, str):
-            learned[name] = json.loads(line)
+            size, kinds, highest, digests[name] = json.loads(line)
+            sizes.add(tuple(size))
+            repairs.update(kinds)
+            brightest += [highest] * (highest is not None)
         else:
             broken[name] = name_reason(line.__cause__ or line)
-    for film in learned.values():
-        for kind in film["repairs"]:
-            report.repair(kind)
+    for kind, count in repairs.items():
+        report.repair(kind, count)
     report.fault("unreadable image", [f"{name} ({why})" for name, why in broken.items()])
-    sizes = {tuple(film["size"]) for film in learned.values()}
     report.note("different image sizes", len(sizes) if len(sizes) > 1 else 0)
-    deep = [film["highest"] for film in learned.values() if film["highest"] is not None]
-    full = find_white_level(max(deep)) if deep else None
-    report.note(f"16-bit image with grey levels from 0 to {full:,}" if deep else "", len(deep))
-    others = sum(find_white_level(highest) != full for highest in deep)
-    report.note("16-bit image that alone would count as one of fewer bits", others)
+    full = find_white_level(max(brightest)) if brightest else None
+    if full is not None:
+        report.note(f"16-bit image with grey levels from 0 to {full:,}", len(brightest))
+        others = sum(find_white_level(highest) != full for highest in brightest)
+        report.note("16-bit image that alone would count as one of fewer bits", others)
     digests = {
-        name: film["digests"].get(str(full)) or film["digests"]["8 bits"]
-        for name, film in learned.items()
+        name: by_level.get(str(full), by_level.get("")) for name, by_level in digests.items()
     }
     return ImageCheck(set(broken), full, digests)
 
@@ -103,16 +105,15 @@ def digest_pixels(array: np.ndarray) -> str:
 
 
 def _learn(path: Path) -> str:
-    """Decode a film, and return what is worth knowing as JSON."""
+    """Decode a film; return its size, repairs, brightest pixel (if of 16 bits) and digests."""
     array, repairs = decode_pixels(path)
     if array.dtype == np.uint8:
-        highest, digests = None, {"8 bits": digest_pixels(array)}
+        highest, digests = None, {"": digest_pixels(array)}
     else:  # which white level will count is not known yet
         highest = int(array.max())
         levels = [level for level in WHITE_LEVELS if level >= highest]
         digests = {level: digest_pixels(scale_pixels(array, level)) for level in levels}
-    found = {"size": array.shape, "repairs": repairs, "highest": highest, "digests": digests}
-    return json.dumps(found)
+    return json.dumps([array.shape, repairs, highest, digests])
 
 
 def mark_equal_films(table: pd.DataFrame, digests: dict[str, str], report: Report) -> pd.DataFrame:

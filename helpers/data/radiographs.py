@@ -1,6 +1,5 @@
 """Radiographs: one validated table of films and the way to their images."""
 
-import functools
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from helpers.data import image_checks
 from helpers.data.class_folders import read_class_folders
 from helpers.data.dicom import fill_from_tags
 from helpers.data.fetch import fetch_pneumoniamnist
-from helpers.data.images import ArrayFilms, locate_film, read_image
+from helpers.data.images import ArrayFilms, FilmFolder, read_image
 from helpers.data.layouts import find_layout, finish_table
 from helpers.data.medmnist import read_medmnist
 from helpers.data.nih import read_nih
@@ -152,7 +151,7 @@ def read_radiographs(
     table = table.reset_index(drop=True)
     check = image_checks.ImageCheck()
     if layout != "medmnist":
-        locate = functools.partial(locate_film, source)
+        locate = FilmFolder(source)
         table = fill_from_tags(table, locate, report)
         if check_images:
             # A film with another fault is decoded, too, so that one report lists everything.
