@@ -1,9 +1,79 @@
-"""Files: their checksums, and folders that are private to the user."""
+"""Files: what a decoder may raise, their checksums, and folders that are private to the user."""
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+
+@contextlib.contextmanager
+def decoding(expected: str, name: str, advice: str) -> Iterator[None]:
+    """Turn whatever the decoder of a file raises into one error.
+
+    Decoders of damaged or hostile files raise errors of any kind, MemoryError and RecursionError
+    among them: a list of kinds is never complete.
+
+    Parameters
+    ----------
+    expected : str
+        What the file should be.
+    name : str
+        What is called so in the message.
+    advice : str
+        What to do.
+
+    Raises
+    ------
+    ValueError
+        In place of any error; the message ends with the decoder's reason and the advice.
+
+    Examples
+    --------
+    >>> with decoding("a number", "films.csv", "Write one."):
+    ...     {}["age"]
+    Traceback (most recent call last):
+        ...
+    ValueError: Expected a number. Received 'films.csv': KeyError 'age'. Write one.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"Expected {expected}. Received {name!r}: {name_reason(error)}. {advice}"
+        ) from error
+
+
+def name_reason(error: BaseException) -> str:
+    """Return in a few words why a decoder failed."""
+    if isinstance(error, OSError | ValueError | SyntaxError) and str(error):
+        return str(error)
+    return f"{type(error).__name__} {error}".strip()
+
+
+def check_regular(path: Path) -> os.stat_result:
+    """Return the state of a regular file, and refuse others: a pipe or a device may never end.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; links are followed.
+
+    Returns
+    -------
+    os.stat_result
+        What the operating system says of it.
+
+    Raises
+    ------
+    OSError
+        If it is not there, or is a folder, pipe, socket or device.
+    """
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise OSError("it is no regular file")
+    return state
 
 
 def hash_file(path: Path, digest: str | Callable = "sha256") -> str:

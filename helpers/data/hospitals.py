@@ -249,7 +249,8 @@ def split_patients(
         )
         check_split_names(table[~without])
         check_whole(table, "split")
-    numbers, names = number_patients(table)
+    # An official split is kept even where it separates equal films, which the report names.
+    numbers, names = number_patients(table, within="split" if keep_split else None)
     first = np.unique(numbers, return_index=True)[1]
     hospitals = table["hospital"].to_numpy(dtype=object)[first]
     splits = np.full(len(names), "", dtype=object)
@@ -270,7 +271,7 @@ def split_patients(
             at_least = min(2, len(places) // len(parts))
             counts = share_out(len(places), parts, at_least)
             splits[places] = np.repeat(np.array(targets, dtype=object), counts)
-    return _fill(table, "split", splits)
+    return table.assign(split=pd.Series(splits[numbers], index=table.index, dtype="str"))
 
 
 def shuffle_hospitals(films: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from helpers.data.dicom import is_dicom, may_be_dicom
 from helpers.data.metadata import (
     COLUMNS,
     FINDING_SPELLINGS,
@@ -83,7 +84,7 @@ def list_folder(folder: Path) -> tuple[list[str], list[str]]:
 
 def is_film(path: Path) -> bool:
     """Return whether a file has a film's ending or, without an ending, a film's first bytes."""
-    if has_ending(path.name):
+    if has_ending(path.name) or (may_be_dicom(path.name) and is_dicom(path)):
         return True
     if re.search(r"\.[^\d.][^.]*$", path.name) or not path.is_file():
         return False
@@ -288,10 +289,11 @@ def finish_table(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The columns of :data:`helpers.data.metadata.COLUMNS`, then ``uncertain`` and ``weight`` when
-        there are any.
+        The columns of :data:`helpers.data.metadata.COLUMNS`, then ``uncertain``, ``weight`` and
+        ``same_film`` if they are there.
     """
-    columns = [*COLUMNS, *(name for name in ("uncertain", "weight") if name in table.columns)]
+    optional = ("uncertain", "weight", "same_film")
+    columns = [*COLUMNS, *(name for name in optional if name in table.columns)]
     types = dict.fromkeys(columns, "str") | {"age": "float64", "follow_up": "Int64"}
     types |= {"weight": "float64"} if "weight" in columns else {}
     return table.reindex(columns=columns).astype(types).reset_index(drop=True)

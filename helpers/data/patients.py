@@ -51,13 +51,20 @@ def number_names(names: pd.Series | np.ndarray) -> np.ndarray:
     return numbers
 
 
-def number_patients(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def number_patients(
+    table: pd.DataFrame, *, within: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Give each patient a number, in the order of their first film.
+
+    Patients with equal films (column ``same_film``, if there is one) count as one, so that these
+    films are never separated.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Films with columns ``image`` and ``patient``.
+    within : str, optional
+        A column such as ``"split"``: equal films count only if they have the same value of it.
 
     Returns
     -------
@@ -67,7 +74,11 @@ def number_patients(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         Name of each patient, ``object`` of shape (n_patients,): its number in the table, or
         ``"film …"`` for a film without one.
     """
-    numbers = pd.factorize(number_names(table["patient"]))[0].astype(np.int64)
+    numbers = number_names(table["patient"])
+    if "same_film" in table:
+        films = table["same_film"] if within is None else table["same_film"] + "|" + table[within]
+        numbers = _join_groups(numbers, number_names(films))
+    numbers = pd.factorize(numbers)[0].astype(np.int64)
     first = np.unique(numbers, return_index=True)[1]
     names = table["patient"].to_numpy(dtype=object, copy=True)
     unnamed = table["patient"].isna().to_numpy()
@@ -108,6 +119,17 @@ def qualify_patients(table: pd.DataFrame) -> pd.DataFrame:
             "'hospital', or read without patients='per hospital'."
         )
     return table.assign(patient=table["hospital"] + "/" + table["patient"])
+
+
+def _join_groups(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Join all that share a group of the first or the second kind, and number what is joined."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ones, place = np.ones(len(first), bool), (first, second + first.max(initial=-1) + 1)
+    size = max(map(np.max, place), default=-1) + 1 if len(first) else 0
+    graph = coo_array((ones, place), shape=(size, size))
+    return connected_components(graph, directed=False)[1][first]
 
 
 def patient_values(table: pd.DataFrame, column: str) -> pd.Series:

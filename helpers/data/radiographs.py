@@ -2,18 +2,18 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
+from helpers.data import image_checks
 from helpers.data.detection import LAYOUTS, find_hospitals, find_layout
+from helpers.data.dicom import fill_from_tags
 from helpers.data.fetch import fetch_pneumoniamnist
-from helpers.data.images import ArrayFilms, decode_image
+from helpers.data.images import ArrayFilms, FilmFolder, decode_image
 from helpers.data.layouts import finish_table, list_folder
 from helpers.data.patients import qualify_patients
 from helpers.data.report import Report
@@ -44,6 +44,9 @@ class Radiographs:
         for several sources.
     report : Report
         What was repaired, noted and omitted.
+    full : int or None, default=None
+        White level of the collection's 16-bit films; None if there are none, or if the images were
+        not checked: then each film's own maximum decides.
     hospitals : dict of str to pathlib.Path, default={}
         The source of each hospital if there are several. A film's ``image`` then starts with its
         hospital, such as ``north/images/1.png``.
@@ -53,14 +56,17 @@ class Radiographs:
     source: Path
     layout: str
     report: Report
+    full: int | None = None
     hospitals: dict[str, Path] = field(default_factory=dict)
-    _arrays: dict[Path, ArrayFilms] = field(init=False)
+    _films: dict[Path, ArrayFilms | FilmFolder] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Prepare the lazily loaded arrays of MedMNIST files."""
-        places = self.hospitals.values() or [self.source]
-        arrays = {place: ArrayFilms(place) for place in places if place.is_file()}
-        object.__setattr__(self, "_arrays", arrays)
+        """Prepare the lazily loaded arrays of MedMNIST files, and what looks into folders."""
+        films = {
+            place: ArrayFilms(place) if place.is_file() else FilmFolder(place)
+            for place in self.hospitals.values() or [self.source]
+        }
+        object.__setattr__(self, "_films", films)
 
     def __len__(self) -> int:
         """Return the number of films."""
@@ -88,9 +94,10 @@ class Radiographs:
         """
         image = film if isinstance(film, str) else self.table["image"].iloc[film]
         place, name = self._place(image)
-        if place in self._arrays:
-            return self._arrays[place].read(name)
-        return decode_image(place / name)[0]
+        films = self._films[place]
+        if isinstance(films, ArrayFilms):
+            return films.read(name)
+        return decode_image(films(name), full=self.full)[0]
 
     def locate(self, image: str) -> Path:
         """Return the file of a film.
@@ -104,11 +111,18 @@ class Radiographs:
         -------
         pathlib.Path
             Its file; for a film of a MedMNIST file, that file.
+
+        Raises
+        ------
+        ValueError
+            If the name or a link leads out of the folder, or no hospital has this name.
         """
         place, name = self._place(image)
-        return place if place in self._arrays else place / name
+        films = self._films[place]
+        return place if isinstance(films, ArrayFilms) else films(name)
 
     def _place(self, image: str) -> tuple[Path, str]:
+        """Return the source of a film, and its name there; the film need not exist."""
         if not self.hospitals:
             return self.source, image
         hospital, _, name = image.partition("/")
@@ -165,7 +179,8 @@ def read_radiographs(
         concerned are omitted and reported.
     check_images : bool, default=True
         Whether to decode every image once, which finds damaged files and counts unusual formats.
-        Takes about a second per 1,000 films of 256 px.
+        Takes about a second per 1,000 films of 256 px. What a film showed is cached until its file
+        changes.
     patients : {"everywhere", "per hospital"}, default="everywhere"
         Where a patient's number means one person. If each hospital numbers its patients from 1,
         ``"per hospital"`` names them such as ``North/1``.
@@ -201,11 +216,10 @@ def read_radiographs(
         parts = [_read_hospital(*item, report, check_images) for item in named.items()]
         parts = [part for part in parts if part is not None] or report.raise_if_faulty()
         table, common = pd.concat(parts, ignore_index=True), Path(os.path.commonpath(hospitals))
-        films = Radiographs(table, common, "hospitals", report, named)
+        films = Radiographs(table, common, "hospitals", report, hospitals=named)
     else:
-        layout = find_layout(sources[0])
-        table = layout.read(sources[0], report, check_images=check_images)
-        films = Radiographs(table.reset_index(drop=True), sources[0], layout.name, report)
+        layout, table = _read_source(sources[0], report, check_images)
+        films = Radiographs(table, sources[0], layout, report)
     return _finish(films, strict, check_images, patients)
 
 
@@ -258,6 +272,7 @@ def read_table(
     folder = csv.parent if folder is None else _find_path(folder, "folder")
     report = Report()
     table = read_films(csv, folder, report, columns=columns, findings=findings, separator=separator)
+    table = fill_from_tags(table.reset_index(drop=True), FilmFolder(folder), report)
     return _finish(Radiographs(table, folder, "table", report), strict, check_images)
 
 
@@ -266,15 +281,26 @@ def _finish(
 ) -> Radiographs:
     """Check the images, refuse or omit faulty films, and say what was read."""
     table, report = films.table, films.report
+    check = image_checks.ImageCheck()
     if check_images:
-        table["faulty"] |= _check_images(films)
+        # A film with another fault is decoded, too, so that one report lists everything.
+        places = {name: films._place(name) for name in table["image"].dropna().unique()}
+        clean = set(table["image"][~table["faulty"]])
+        names = [
+            name
+            for name, (place, inner) in places.items()
+            if place.is_dir() and (name in clean or (place / inner).is_file())
+        ]
+        check = image_checks.check_images(films.locate, names, report)
+        table["faulty"] |= table["image"].isin(check.faulty)
     if strict:
         report.raise_if_faulty()
     report.dropped = int(table["faulty"].sum())
     table = finish_table(table[~table["faulty"]])
     if films.hospitals or patients == "per hospital":
         table = qualify_patients(table)
-    films = replace(films, table=table)
+    table = image_checks.mark_equal_films(table, check.digests, report)
+    films = replace(films, table=table, full=check.full)
     if table.empty:
         raise ValueError(
             f"Expected at least one film in {films.source.name!r}. Received none that can be used."
@@ -327,13 +353,22 @@ def _name_hospitals(sources: Sequence[Path]) -> dict[str, Path]:
     return hospitals
 
 
+def _read_source(source: Path, report: Report, check_images: bool) -> tuple[str, pd.DataFrame]:
+    """Read one source; return its layout and its films."""
+    layout = find_layout(source)
+    table = layout.read(source, report, check_images=check_images).reset_index(drop=True)
+    if source.is_dir():
+        table = fill_from_tags(table, FilmFolder(source), report)
+    return layout.name, table
+
+
 def _read_hospital(
     hospital: str, source: Path, report: Report, check_images: bool
 ) -> pd.DataFrame | None:
     """Read one of several hospitals; its name starts images, patients and lines of the report."""
     own = Report()
     try:
-        table = find_layout(source).read(source, own, check_images=check_images)
+        table = _read_source(source, own, check_images)[1]
     except ValueError as error:
         report.fault("hospital that cannot be read", [f"{hospital} ({error})"])
         return None
@@ -341,47 +376,3 @@ def _read_hospital(
     own.note("column hospital not used, since folders name them", int(named))
     report.include(own, hospital)
     return table.assign(image=f"{hospital}/" + table["image"], hospital=hospital)
-
-
-def _check_images(films: Radiographs) -> pd.Series:
-    """Decode every existing image; count repairs, report damaged ones, and return which."""
-    table, report = films.table, films.report
-    # A film with another fault is decoded, too, so that one report lists everything.
-    rows = zip(table["image"], table["faulty"], strict=True)
-    names = [
-        name
-        for name, faulty in rows
-        if not faulty or (isinstance(name, str) and films.locate(name).is_file())
-    ]
-    names = [name for name in dict.fromkeys(names) if films.locate(name) not in films._arrays]
-    sizes: set[tuple[int, ...]] = set()
-    broken = {}
-    for name, (shape, repairs, reason) in zip(names, _decode_all(films, names), strict=True):
-        if reason:
-            broken[name] = f"{name} ({reason})"
-            continue
-        sizes.add(shape)
-        for kind in repairs:
-            report.repair(kind)
-    report.fault("unreadable image", broken.values())
-    if len(sizes) > 1:
-        report.note("different image sizes", len(sizes))
-    return table["image"].isin(broken.keys())
-
-
-def _decode_all(films: Radiographs, names: list[str]) -> Iterable[tuple]:
-    def decode(name: str):
-        try:
-            array, repairs = decode_image(films.locate(name))
-        except ValueError as error:
-            return (), [], str(error.__cause__)
-        return array.shape, repairs, ""
-
-    with ThreadPoolExecutor() as pool:
-        yield from tqdm(
-            pool.map(decode, names),
-            total=len(names),
-            desc="Checking images",
-            unit="film",
-            disable=None,
-        )

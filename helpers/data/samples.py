@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from helpers.data.arguments import check_integer
 from helpers.data.cache import cache_folder, writing_to
+from helpers.data.file_cache import compute_cached
 from helpers.data.files import hash_file
 from helpers.data.hospitals import check_known, check_names, check_no_leak, check_split_names
 from helpers.data.images import resize_image
@@ -174,7 +175,7 @@ def verify_sample(folder: str | Path) -> dict:
         raise refuse("sample.json, images.npy and metadata.csv", f"no {' and no '.join(absent)}")
     try:
         about = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
-    except ValueError as error:
+    except Exception as error:  # also RecursionError
         raise refuse("JSON in sample.json", error) from error
     known = isinstance(about, dict) and (about.get("format"), about.get("version"))
     if known != (FORMAT, VERSION):
@@ -207,18 +208,15 @@ def _check_films(films: pd.DataFrame) -> None:
 
 
 def _hash_sources(files: Iterable[Path]) -> dict[str, str]:
-    """Hash the source files of the films, each by its absolute path."""
+    """Hash the source files of the films, each by its absolute path; see ``file_cache``."""
     files = list(dict.fromkeys(files))  # an array file holds many films
 
-    def read(file: Path) -> tuple[str, str]:
-        try:
-            return str(file.absolute()), hash_file(file)
-        except OSError:
-            return str(file.absolute()), "missing"  # reading the film will say so
-
-    bar = {"desc": "Checking films", "unit": "film", "disable": None, "total": len(files)}
-    with ThreadPoolExecutor() as pool:
-        return dict(tqdm(pool.map(read, files), **bar))
+    hashes = compute_cached("sha256", files, hash_file, desc="Checking films")
+    return {
+        # Reading a film that is missing will say so.
+        str(file.absolute()): found if isinstance(found, str) else "missing"
+        for file, found in zip(files, hashes, strict=True)
+    }
 
 
 def _describe(
@@ -245,6 +243,8 @@ def _describe(
     }
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     digest.update(_to_csv(rows).encode())
+    if radiographs.full is not None:  # the pixels of 16-bit films depend on it
+        digest.update(f"white level {radiographs.full}\n".encode())
     files = dict.fromkeys(map(radiographs.locate, rows["image"]))
     for file in map(str, (file.absolute() for file in files)):
         digest.update(f"{file} {contents[file]}\n".encode())

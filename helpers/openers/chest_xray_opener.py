@@ -299,7 +299,7 @@ def _read_about(folder):
         )
     try:
         about = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+    except Exception as error:  # JSONDecodeError, UnicodeDecodeError, RecursionError
         raise _refusal(folder, "JSON in sample.json", f"{error}") from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise _refusal(
@@ -321,7 +321,7 @@ def _open_images(folder, about):
     path = folder / "images.npy"
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:
         raise _refusal(folder, "a whole NumPy array in images.npy", f"{error}") from error
     if images.dtype != np.uint8:
         raise _refusal(folder, "images of dtype uint8", f"{images.dtype}")

@@ -10,10 +10,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from helpers.data.images import decode_image, resize_image
+from helpers.data.images import FORMATS, decode_image, resize_image
 
-# Those that hospitals' films are read from, by Pillow's names.
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _SHORTEST = 16  # pixels of a film's shorter side
 _JSON_BYTES = 16  # for one grey level, with blanks
 
@@ -144,7 +142,7 @@ def _read_file(file, name, side, limits):
     _expect(not moves, 422, f"Expected one picture in a file. {name!r} has several.")
     try:
         file.seek(0)
-        return resize_image(decode_image(file, formats=FORMATS)[0], side)
+        return resize_image(decode_image(file)[0], side)
     except Exception as error:
         raise Refusal(422, f"Expected a whole image. {name!r} cannot be decoded.") from error
 

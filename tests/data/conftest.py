@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -23,11 +24,13 @@ NIH_ROWS = (
 
 @pytest.fixture
 def write_film() -> Callable[[Path], None]:
-    """Return a function that writes a small 8-bit greyscale image to a path."""
+    """Return a function that writes a small 8-bit greyscale image, another for each path."""
 
     def write(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8)).save(path)
+        film = np.arange(48, dtype=np.uint8).reshape(6, 8)
+        film[0, :4] = np.frombuffer(zlib.crc32(str(path).encode()).to_bytes(4), np.uint8)
+        Image.fromarray(film).save(path)
 
     return write
 

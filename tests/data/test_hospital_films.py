@@ -1,5 +1,7 @@
 """Hospital films: one call for what the pages need, and weights in the samples."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -45,7 +47,7 @@ def test_a_collection_without_the_column_is_replaced(folder, tmp_path, monkeypat
     column = next(name for name in table if "Gender" in name or "Sex" in name)
     copy = tmp_path / "men"
     copy.mkdir()
-    (copy / "images").symlink_to(folder / "images")
+    shutil.copytree(folder / "images", copy / "images")
     table.assign(**{column: "M"}).to_csv(copy / "Data_Entry_2017.csv", index=False)
     monkeypatch.setenv("CHEST_XRAYS", str(copy))
     monkeypatch.setattr("helpers.data.hospital_films.make_radiographs", lambda: folder)

@@ -226,13 +226,15 @@ class Interrupted:
     """Radiographs whose reader presses Ctrl-C at a certain film."""
 
     def __init__(self, radiographs, film):
-        self.source, self.layout, self.locate, self._image, self._film = (
+        self.source, self.layout, self.full, self._image, self._film = (
             radiographs.source,
             radiographs.layout,
-            radiographs.locate,
+            radiographs.full,
             radiographs.image,
             film,
         )
+
+        self.locate = radiographs.locate
 
     def image(self, name):
         if name == self._film:
