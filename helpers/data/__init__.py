@@ -5,6 +5,7 @@ from helpers.data.dataset import ChestXrayDataset as ChestXrayDataset
 from helpers.data.dataset import PatientDataset as PatientDataset
 from helpers.data.dataset import WeightedChestXrayDataset as WeightedChestXrayDataset
 from helpers.data.dataset import choose_finding as choose_finding
+from helpers.data.dataset import name_findings as name_findings
 from helpers.data.fetch import fetch_pneumoniamnist as fetch_pneumoniamnist
 from helpers.data.hospital_films import HospitalFilms as HospitalFilms
 from helpers.data.hospital_films import set_up_hospitals as set_up_hospitals
