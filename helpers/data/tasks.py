@@ -158,7 +158,8 @@ def _find_names(task, counts):
         asked = [task[: -len(_AGAINST_NONE)]] if against_none else task.split(",")
         asked = [name for name in asked if name.strip()]
     else:
-        asked, against_none = [str(name) for name in task], False
+        asked = [str(name) for name in (task if isinstance(task, Sequence) else [task])]
+        against_none = False
     known = {_simplify(name): name for name in (*FINDINGS, *counts)}
     names = [known.get(_simplify(name)) for name in asked]
     twice = [name for name, times in Counter(names).items() if name and times > 1]
