@@ -152,7 +152,8 @@ def _decode(pydicom, path, most_pixels):
         grey = np.round(pixels @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
         repairs.append("color image turned to greyscale")
     elif photometric in ("MONOCHROME1", "MONOCHROME2"):
-        table, lowest = _grey_levels(pydicom, header)
+        with np.errstate(all="ignore"):  # what is not finite is refused
+            table, lowest = _grey_levels(header)
         grey = np.empty(pixels.shape, np.uint8)
         for place, row in enumerate(pixels):
             grey[place] = table[row.astype(np.int64) - lowest]
@@ -175,7 +176,7 @@ def _read(pydicom, path, tags):
     return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
 
 
-def _grey_levels(pydicom, header):
+def _grey_levels(header):
     """Return the grey level of every value that may be stored, and the lowest such value."""
     bits, is_signed = int(header.BitsStored), int(header.PixelRepresentation)
     if not 1 <= bits <= 16:
@@ -184,18 +185,32 @@ def _grey_levels(pydicom, header):
         raise _Refused("pixels that share their bits with something else (high bit)")
     lowest = -(1 << bits - 1) if is_signed else 0
     stored = np.arange(lowest, lowest + (1 << bits))
-    levels = pydicom.pixels.apply_modality_lut(stored, header).astype(float)
+    if header.get("ModalityLUTSequence"):
+        levels = _look_up(stored, header.ModalityLUTSequence[0])[0]
+    else:
+        slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
+        levels = stored * (1.0 if slope is None else float(slope)) + float(intercept or 0)
     center, width = (_first(header.get(name)) for name in ("WindowCenter", "WindowWidth"))
     if center is not None and width is not None:
         way = str(header.get("VOILUTFunction") or "LINEAR").strip().upper()
         return _to_8_bits(_window(levels, center, width, way)), lowest
     if header.get("VOILUTSequence"):
-        # pydicom looks values up, which have to be whole numbers.
-        descriptor = header.VOILUTSequence[0].LUTDescriptor
-        levels = pydicom.pixels.apply_voi(np.round(levels).astype(np.int64), header).astype(float)
-        return _to_8_bits(levels / ((1 << int(descriptor[2])) - 1)), lowest
+        levels, bits = _look_up(levels, header.VOILUTSequence[0])
+        return _to_8_bits(levels / ((1 << bits) - 1)), lowest
     low, high = levels.min(), levels.max()
     return _to_8_bits((levels - low) / max(high - low, 1e-9)), lowest
+
+
+def _look_up(levels, item):
+    """Look levels up in a modality or VOI table; return its values and their number of bits."""
+    length, first, bits = (int(value) for value in item.LUTDescriptor)
+    data = item.LUTData
+    table = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.asarray(data)
+    length = length or 1 << 16
+    if len(table) < length or not 1 <= bits <= 16:
+        raise _Refused("a table that is not as long as it should be")
+    places = np.clip(np.round(levels).astype(np.int64) - first, 0, length - 1)
+    return table[places].astype(float), bits
 
 
 def _window(levels, center, width, way):
