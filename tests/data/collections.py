@@ -23,12 +23,13 @@ def draw_films(
     size: int = 16,
     seed: int = 0,
     names: Iterable[str] = NAMES,
-    share: float = 0.5,
+    each: float | None = None,
 ) -> pd.DataFrame:
     """Draw films: ``patient`` (from 1), ``number``, ``age``, ``sex``, ``view``, ``found``, pixels.
 
     ``found`` is a tuple of names. Half of the patients are healthy; each other one has one finding,
-    and sometimes the next one, too. A finding is a bright disc, at a place of its own.
+    and sometimes the next one, too. With ``each``, every patient has every finding with this
+    probability. A finding is a bright disc, at a place of its own.
     """
     rng = np.random.default_rng(seed)
     names = tuple(names)
@@ -36,7 +37,9 @@ def draw_films(
     rows = []
     for patient in range(1, patients + 1):
         found: tuple[str, ...] = ()
-        if rng.random() < share:
+        if each is not None:
+            found = tuple(name for name in names if rng.random() < each)
+        elif rng.random() < 0.5:
             first = patient % len(names)
             both = {first, (first + 1) % len(names)} if rng.random() < 0.25 else {first}
             found = tuple(names[place] for place in sorted(both))
@@ -94,7 +97,7 @@ def write_nih_14(folder: Path, **drawn: object) -> str:
     """Write NIH's layout with each of its 14 findings."""
     from helpers.data.metadata import FINDINGS
 
-    return _add_nih(folder, draw_films(names=FINDINGS, share=0.8, **drawn))
+    return _add_nih(folder, draw_films(**{"patients": 180} | drawn, names=FINDINGS, each=0.35))
 
 
 def write_sites(folder: Path, **drawn: object) -> str:

@@ -1,7 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from helpers.data.hospital_films import set_up_hospitals
 from helpers.data.hospitals import make_hospitals
 from helpers.data.radiographs import read_radiographs
 from helpers.data.tasks import label_films
@@ -15,6 +17,7 @@ from tests.data.collections import (
     write_rsna,
     write_vindr,
 )
+from tests.data.dicom_collection import write_film
 
 N_PATIENTS = 12
 #: Layout -> its writer, and the columns that it records as they were drawn.
@@ -80,13 +83,38 @@ def test_table_and_pixels_are_what_was_written(read, layout):
 
 
 @pytest.mark.parametrize("name", COLLECTIONS)
-def test_every_collection_has_hospitals_with_both_labels(tmp_path, monkeypatch, name):
-    monkeypatch.setenv("CHEST_XRAYS", COLLECTIONS[name][0](tmp_path / "films"))
-    table = read_radiographs().table
+def test_every_collection_becomes_samples_of_three_hospitals(tmp_path, monkeypatch, name):
+    write, task = COLLECTIONS[name]
+    monkeypatch.setenv("CHEST_XRAYS", write(tmp_path / "films"))
+    monkeypatch.setenv("CHEST_XRAYS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CHEST_XRAYS_TASK", task or "")
+    study = set_up_hospitals()
+    table = study.radiographs.table
     assert len(table) >= 96
     assert table["patient"].nunique() >= 60 or table["patient"].isna().all()
-    films = make_hospitals(table, label_films(table, "any finding vs none"))
-    assert films["hospital"].nunique() == 3
+    samples = study.prepare(8)
+    assert [set(own) for own in samples.values()] == [{"train", "valid", "test"}] * 3
+
+
+def test_rsna_as_dicom_gives_ages_sexes_and_views(tmp_path, read, monkeypatch):
+    monkeypatch.setenv("CHEST_XRAYS_CACHE", str(tmp_path / "cache"))
+
+    def to_dicom(folder):
+        for path in (folder / "stage_2_train_images").iterdir():
+            pixels = np.asarray(Image.open(path)).astype(np.uint16)
+            tags = {"PatientAge": "058Y", "PatientSex": "F", "ViewPosition": "AP"}
+            write_film(path.with_suffix(".dcm"), pixels * 16, **tags)
+            path.unlink()
+
+    films = read(write_rsna, to_dicom)
+    assert set(films.table["image"].str[-4:]) == {".dcm"}
+    assert set(films.table["age"]) == {58.0}
+    assert set(films.table["sex"]) == {"F"}
+    assert set(films.table["view"]) == {"AP"}
+    assert films.table["patient"].nunique() == len(films)
+    drawn = draw_films(patients=N_PATIENTS)["pixels"]
+    film = films.image(0).astype(int)
+    assert np.corrcoef(film.ravel(), drawn[0].ravel())[0, 1] > 0.99
 
 
 def test_chexpert_keeps_what_is_uncertain_and_its_valid_set(read):

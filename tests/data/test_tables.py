@@ -4,7 +4,7 @@ import re
 import pandas as pd
 import pytest
 
-from helpers.data import label_films, read_table
+from helpers.data import label_films, read_table, set_up_hospitals
 from helpers.data.radiographs import read_radiographs
 from tests.data.collections import draw_films, write_plain_findings, write_plain_label
 
@@ -48,6 +48,14 @@ def test_a_column_of_findings_may_have_any_names(tmp_path):
 def test_usual_headers_are_recognized(make_table, header, column):
     csv = make_table(f"file_name,Label,{header}\na.png,1,test\nb.png,0,test\n")
     assert read_table(csv).table[column].tolist() == ["test", "test"]
+
+
+def test_a_table_that_was_read_goes_to_the_pages(tmp_path):
+    write_plain_label(tmp_path)
+    films = read_table(tmp_path / "films.csv", findings={"Opacity": "Pneumonia"})
+    study = set_up_hospitals("Pneumonia", radiographs=films)
+    assert study.radiographs is films
+    assert study.films["hospital"].nunique() == 3
 
 
 AMBIGUOUS = {
