@@ -60,6 +60,15 @@ class Report:
             self.faults.setdefault(kind, []).extend(names)
             self._advice[kind] = advice
 
+    def include(self, other: "Report", prefix: str) -> None:
+        """Add all lines of another report, each kind after a prefix such as ``"North: "``."""
+        for counts, found in ((self.repairs, other.repairs), (self.notes, other.notes)):
+            for kind, count in found.items():
+                self._count(counts, prefix + kind, count, other._advice.get(kind, ""))
+                self._shown[prefix + kind] = other._shown.get(kind, [])
+        for kind, names in other.faults.items():
+            self.fault(prefix + kind, names, other._advice.get(kind, ""))
+
     def _count(self, counts: dict, kind: str, found: int | Iterable[str], advice: str) -> None:
         names = [] if isinstance(found, Integral) else [str(name) for name in found]
         count = int(found) if isinstance(found, Integral) else len(names)
