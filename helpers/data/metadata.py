@@ -159,6 +159,7 @@ _WORDS = {
     UNSPECIFIED: "malade malades sick abnormal anormal "  # codespell:ignore anormal
     "pathological pathologique positive positif",
     "Effusion": "épanchement-pleural pleural-effusion",
+    "Pneumonia": "bacterial-pneumonia viral-pneumonia",
 }
 
 

@@ -7,7 +7,6 @@ and what to do.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from numbers import Integral
 
 _SHOWN = 3  # names shown for each kind of fault
 
@@ -70,8 +69,8 @@ class Report:
             self.fault(prefix + kind, names, other._advice.get(kind, ""))
 
     def _count(self, counts: dict, kind: str, found: int | Iterable[str], advice: str) -> None:
-        names = [] if isinstance(found, Integral) else [str(name) for name in found]
-        count = int(found) if isinstance(found, Integral) else len(names)
+        names = [str(name) for name in found] if isinstance(found, Iterable) else []
+        count = len(names) if isinstance(found, Iterable) else int(found)
         if count:
             counts[kind] = counts.get(kind, 0) + count
             shown = dict.fromkeys([*self._shown.get(kind, []), *names])

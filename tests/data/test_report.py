@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from helpers.data.report import Report
@@ -49,7 +50,8 @@ def test_names_and_advice_of_notes_and_repairs():
     report.repair("name found", ["a", "b"])
     report.note("file not read", ["c", "d"], "Move it.")
     report.note("file not read", ["d", "e", "f"], "Move it.")
-    report.note("sizes differ", 2)
+    report.note("sizes differ", np.int64(1))
+    report.note("sizes differ", np.bool_(True))
     report.note("nothing", [])
     report.fault("missing", ["g"], "Copy it again.")
     assert report.notes == {"file not read": 5, "sizes differ": 2}
