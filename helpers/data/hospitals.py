@@ -162,8 +162,8 @@ def make_hospitals(
     Raises
     ------
     ValueError
-        If a patient would be in two hospitals or splits, a hospital or split is too small, or
-        some films only have a hospital, or some films only of a hospital have an official split.
+        If a patient would be in two hospitals or splits, if a hospital or split is too small, or if
+        only some films have a hospital or, within a hospital, an official split.
     """
     labels = check_labels(table, labels)
     films, labels = table[labels.notna()], labels[labels.notna()]

@@ -31,8 +31,8 @@ class Report:
     notes: dict[str, int] = field(default_factory=dict)
     faults: dict[str, list[str]] = field(default_factory=dict)
     dropped: int = 0
-    _shown: dict[str, list[str]] = field(default_factory=dict, repr=False)
-    _advice: dict[str, str] = field(default_factory=dict, repr=False)
+    _shown: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False)
+    _advice: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     def repair(self, kind: str, found: int | Iterable[str] = 1, advice: str = "") -> None:
         """Count more repairs of this kind; none leaves no trace.
