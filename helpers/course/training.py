@@ -223,6 +223,7 @@ def _choose_films(table, described, task, seed):
         print("Films without a patient number count as a patient each.")
     if not (table["split"] == "valid").any():
         table = split_patients(table, labels=labels, seed=seed, keep_split=True)
+        table["split"] = table["split"].replace("test", "train")
     counts = pd.crosstab(table["split"], labels).reindex(
         index=["train", "valid"], columns=[0, 1], fill_value=0
     )

@@ -82,11 +82,14 @@ def _list_split(source: Path, folder: str, split: str | None, report: Report) ->
     classes = class_folders(source / folder)
     folders, files = list_folder(source / folder)
     for name in [name for name in folders if name not in classes]:
-        place = (PurePosixPath(folder) / suggest(name, FINDING_SPELLINGS)).as_posix()
         if list_films(source / folder / name)[0]:
-            report.fault("unknown class folder", [place])
+            place = PurePosixPath(folder) / suggest(name, FINDING_SPELLINGS)
+            advice = (
+                "Name it as a class (NORMAL, PNEUMONIA, sain, malade, a finding), or move it away."
+            )
+            report.fault("unknown class folder", [place], advice)
         else:
-            note_unread(source, [f"{folder}/{name}/"], report)
+            note_unread(source, [f"{PurePosixPath(folder) / name}/"], report)
     _report_files(source, [f"{folder}/{name}" for name in files if split], report)
     for name in classes:
         finding = FINDING_SPELLINGS[fold_name(name)]
@@ -96,7 +99,11 @@ def _list_split(source: Path, folder: str, split: str | None, report: Report) ->
         note_rare([f"{below}/{film}" for film in films], report)
         note_unread(source, [f"{below}/{other}" for other in others], report)
         wrong = [film for film in films if _is_elsewhere(film, split, finding)]
-        report.fault("film below two classes or splits", [f"{below}/{film}" for film in wrong])
+        report.fault(
+            "film below two classes or splits",
+            [f"{below}/{film}" for film in wrong],
+            "Put the folders as split/class.",
+        )
         read = [f"{below}/{film}" for film in sorted(set(films) - set(wrong))]
         inner = [film for film in read if film.count("/") > below.count("/") + 1]
         report.note("film in a sub-folder of its class read", inner)
@@ -122,8 +129,8 @@ def _report_classes(source: Path, splits: list, report: Report) -> None:
     for folder, split in splits:
         same.setdefault(split, []).append(folder)
         present = {_is_healthy(name) for name in classes[folder]}
-        absent = [f"{folder}/{own[kind]}" for kind in (True, False) if present == {not kind}]
-        report.fault("class folder missing", absent)
+        absent = [own[kind] for kind in (True, False) if present == {not kind}]
+        report.fault("class folder missing", [PurePosixPath(folder) / name for name in absent])
         report.fault("split folder without class folders", [] if present else [folder])
     several = [f"{' and '.join(names)} ({split})" for split, names in same.items() if names[1:]]
     report.note("folders read as one split", several)
@@ -152,7 +159,8 @@ def _report_rest(source: Path, splits: list, report: Report) -> list[str]:
         if films and all(_is_copy(source / base / film, source / place / film) for film in films):
             report.note("copy of the films not read", [f"{place}/"])
         elif films and (likely or fold_name(name) in FINDING_SPELLINGS):
-            report.fault("folder of films that is no split folder", [named])
+            advice = "Name it train, valid or test, or move it away."
+            report.fault("folder of films that is no split folder", [named], advice)
         else:
             note_unread(source, [f"{place}/"], report)
     return csvs

@@ -138,10 +138,9 @@ def make_hospitals(
 
     By default the table's own hospitals are kept; without any, the patients are assigned at random
     to ``n_hospitals`` hospitals of equal size. A hospital's official split is kept; without one,
-    its patients are split 60 : 15 : 25. If its official ``test`` is absent, it is taken from the
-    patients of ``train``; if its official ``valid`` is absent, or too small for
-    :func:`check_hospitals`, it is taken anew from the patients of ``train`` and ``valid``; this is
-    printed. Films without a label are left out.
+    its patients are split 60 : 15 : 25. An official ``valid`` that is too small for
+    :func:`check_hospitals` is chosen anew among the patients of ``train`` and ``valid``, and an
+    absent split among those of ``train``; this is printed. Films without a label are left out.
 
     Parameters
     ----------
@@ -164,8 +163,8 @@ def make_hospitals(
     Raises
     ------
     ValueError
-        If a patient would be in two hospitals or splits, a hospital or split is too small, or
-        some films only have a hospital, or some films only of a hospital have an official split.
+        If a patient would be in two hospitals or splits, if a hospital or split is too small, or if
+        only some films have a hospital or, within a hospital, an official split.
     """
     labels = check_labels(table, labels, several=True)
     known = is_labelled(labels)
@@ -182,7 +181,7 @@ def make_hospitals(
     films = assign_hospitals(films, by, **options)
     keep_split = bool(films["split"].notna().any())
     if keep_split:
-        films = _drop_small_valid(films, labels)
+        films = _give_small_valid_back(films, labels)
     films = split_patients(films, labels=labels, seed=seed, keep_split=keep_split)
     check_no_leak(films)
     check_hospitals(films, labels)
@@ -218,8 +217,7 @@ def split_patients(
         Seed of the shuffle; not negative.
     keep_split : bool, default=False
         Keep the official split of each hospital that has one. If it lacks ``valid`` or ``test``,
-        that one is taken from its ``train`` patients, in the ratio of ``fractions``. A hospital
-        without any official split is split as the others are without ``keep_split``.
+        that one is taken from its ``train`` patients, in the ratio of ``fractions``.
 
     Returns
     -------
@@ -230,8 +228,8 @@ def split_patients(
     ------
     ValueError
         If the fractions are wrong, the seed is negative, a film has no hospital, a patient is in
-        two hospitals, or ``keep_split`` is asked for and no film has an official split, some films
-        only of a hospital have one, or a patient has two.
+        two hospitals, or ``keep_split`` is asked for and no hospital has an official split, a film
+        of one that has lacks it, or a patient has two.
     """
     shares = np.asarray(fractions, dtype=float)
     if shares.shape != (3,) or not np.all(shares > 0) or not np.isclose(shares.sum(), 1):
@@ -243,14 +241,13 @@ def split_patients(
     check_known(table, "hospital", "Call assign_hospitals first.")
     check_whole(table, "hospital")
     if keep_split:
-        known = table["split"].notna()
-        without = ~known.groupby(table["hospital"]).transform("any") & known.any()
+        official = table[table["hospital"].isin(table["hospital"][table["split"].notna()])]
         check_known(
-            table[~without],
+            table if official.empty else official,
             "split",
-            "Fill the column 'split', or remove it to make new splits (keep_split=False).",
+            "Choose keep_split=False to make splits.",
         )
-        check_split_names(table[~without])
+        check_split_names(official)
         check_whole(table, "split")
     # An official split is kept even where it separates equal films, which the report names.
     numbers, names = number_patients(table, within="split" if keep_split else None)
@@ -521,26 +518,39 @@ def _count_rarer(table: pd.DataFrame, labels: pd.Series | pd.DataFrame) -> np.nd
     return np.max([np.minimum(n["films"] - n["positive"], n["positive"]) for n in counts], axis=0)
 
 
-def _drop_small_valid(films: pd.DataFrame, labels: pd.Series | pd.DataFrame) -> pd.DataFrame:
-    """Give official validation films that are too few back to training; print what is made anew."""
-    known = films[films["split"].notna()]
-    new = sorted(set(films["hospital"]) - set(known["hospital"]))
-    if new:
-        print(f"New splits, since there is no official one, at {name_some(new)}.")
-    check_split_names(known)
-    labels = labels.loc[known.index]
-    counts = count_hospitals(known, labels)
-    few = (counts["films"] < _MINIMUM) | (_count_rarer(known, labels) < _MINIMUM_PER_CLASS)
-    poor = counts[few & (counts["split"] == "valid")]
-    if poor.empty:
-        return films
-    sizes = [f"{row.hospital} ({row.films:,} films)" for row in poor.itertuples()]
-    print(
-        "The official validation films are absent or too few; they are chosen anew among the "
-        f"patients of train and valid at {name_some(sizes)}."
-    )
-    small = (films["split"] == "valid") & films["hospital"].isin(poor["hospital"])
-    return films.assign(split=films["split"].mask(small, "train"))
+def _give_small_valid_back(films: pd.DataFrame, labels: pd.Series | pd.DataFrame) -> pd.DataFrame:
+    """Give official validation films that are too few to training; print what is made anew."""
+    hospitals = films["hospital"]
+    official = hospitals.isin(hospitals[films["split"].notna()])
+    check_known(films[official], "split", "Fill the column 'split', or remove it to make new ones.")
+    check_split_names(films[official])
+    new, absent, small = [], [], {}
+    for hospital, splits in films["split"].groupby(hospitals):
+        if splits.isna().all():
+            new.append(hospital)
+            continue
+        absent += [f"{hospital} ({name})" for name in SPLITS if not (splits == name).any()]
+        valid = splits.index[splits == "valid"]
+        if len(valid) and _is_small(labels.loc[valid]):
+            small[hospital] = f"{hospital} ({len(valid):,} films)"
+    for made, places in {
+        "New splits, since there is no official one": new,
+        "Splits without official films, taken from train": absent,
+        "Official valid splits that are too small, chosen anew among train and valid": list(
+            small.values()
+        ),
+    }.items():
+        if places:
+            print(f"{made}: {name_some(places)}.")
+    back = hospitals.isin(small.keys()) & (films["split"] == "valid")
+    return films.assign(split=films["split"].mask(back, "train"))
+
+
+def _is_small(labels: pd.Series | pd.DataFrame) -> bool:
+    """Return whether check_hospitals would refuse a split with these labels."""
+    findings = pd.DataFrame(labels)
+    rarer = np.minimum((findings == 1).sum(), (findings == 0).sum())
+    return len(labels) < _MINIMUM or int(rarer.max()) < _MINIMUM_PER_CLASS
 
 
 def _fill(table: pd.DataFrame, column: str, values: np.ndarray) -> pd.DataFrame:

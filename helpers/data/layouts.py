@@ -161,7 +161,7 @@ def note_unread(source: Path, names: Iterable[str], report: Report) -> None:
     report.note(
         "file not read",
         [name for name in names if name not in folders],
-        f"Films end with {', '.join(IMAGE_ENDINGS)}; the table of class folders is metadata.csv.",
+        f"Films end with {', '.join(IMAGE_ENDINGS)}. Class folders may have a metadata.csv.",
     )
 
 

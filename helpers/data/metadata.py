@@ -163,13 +163,15 @@ _FRENCH = (
 )
 _WORDS = {
     NO_FINDING: "normal normaux sain sains healthy negative négatif",
-    UNSPECIFIED: "malade malades sick abnormal anormal pathological pathologique positive positif",
+    UNSPECIFIED: "malade malades sick abnormal anormal "  # codespell:ignore anormal
+    "pathological pathologique positive positif",
     "Effusion": "épanchement-pleural pleural-effusion",
     "Infiltration": "infiltrate infiltrates",
     "Edema": "pulmonary-edema",
     "Fibrosis": "pulmonary-fibrosis",
     "Mass": "pulmonary-mass",
     "Hernia": "hiatal-hernia",
+    "Pneumonia": "bacterial-pneumonia viral-pneumonia",
 }
 
 
@@ -199,8 +201,8 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
     Examples
     --------
-    >>> suggest("trian", ["train", "test"])
-    'trian (did you mean train?)'
+    >>> suggest("trainn", ["train", "test"])
+    'trainn (did you mean train?)'
     """
     keys = {fold_name(other): other for other in known}
     near = difflib.get_close_matches(fold_name(name), keys, n=1, cutoff=0.75)

@@ -130,8 +130,10 @@ def _add_listed_splits(source: Path, table: pd.DataFrame, report: Report) -> pd.
     if not lists:
         return table
     image = table["image"]
-    keys = image.dropna().map(loose_name).reindex(image.index)
-    names = {split: {loose_name(name): name for name in listed} for split, listed in lists.items()}
+    # Other spellings count only if some film is in no list under its own.
+    key = str if set(image.dropna()) <= set().union(*lists.values()) else loose_name
+    keys = image.dropna().map(key).reindex(image.index)
+    names = {split: {key(name): name for name in listed} for split, listed in lists.items()}
     both = keys.isin(names.get("train", {}).keys() & names.get("test", {}).keys())
     report.fault("film in both train_val_list.txt and test_list.txt", image[both])
     split = pd.Series(pd.NA, index=table.index, dtype="str")

@@ -374,5 +374,5 @@ def _read_hospital(
         return None
     named = "hospital" in table and table["hospital"].notna().any()
     own.note("column hospital not used, since folders name them", int(named))
-    report.include(own, hospital)
+    report.include(own, f"{hospital}: ")
     return table.assign(image=f"{hospital}/" + table["image"], hospital=hospital)

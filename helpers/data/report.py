@@ -7,7 +7,6 @@ and what to do.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from numbers import Integral
 
 _SHOWN = 3  # names shown for each kind of fault
 
@@ -32,8 +31,8 @@ class Report:
     notes: dict[str, int] = field(default_factory=dict)
     faults: dict[str, list[str]] = field(default_factory=dict)
     dropped: int = 0
-    _shown: dict[str, list[str]] = field(default_factory=dict, repr=False)
-    _advice: dict[str, str] = field(default_factory=dict, repr=False)
+    _shown: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False)
+    _advice: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     def repair(self, kind: str, found: int | Iterable[str] = 1, advice: str = "") -> None:
         """Count more repairs of this kind; none leaves no trace.
@@ -60,19 +59,18 @@ class Report:
             self.faults.setdefault(kind, []).extend(names)
             self._advice[kind] = advice
 
-    def include(self, other: "Report", name: str) -> None:
-        """Add the report of one hospital; its name starts each kind."""
-        for kinds, add in ((other.repairs, self.repair), (other.notes, self.note)):
-            for kind, count in kinds.items():
-                shown, advice = other._shown.get(kind, []), other._advice.get(kind, "")
-                add(f"{name}: {kind}", shown, advice)
-                add(f"{name}: {kind}", count - len(shown), advice)
+    def include(self, other: "Report", prefix: str) -> None:
+        """Add all lines of another report, each kind after a prefix such as ``"North: "``."""
+        for counts, found in ((self.repairs, other.repairs), (self.notes, other.notes)):
+            for kind, count in found.items():
+                self._count(counts, prefix + kind, count, other._advice.get(kind, ""))
+                self._shown[prefix + kind] = other._shown.get(kind, [])
         for kind, names in other.faults.items():
-            self.fault(f"{name}: {kind}", names, other._advice.get(kind, ""))
+            self.fault(prefix + kind, names, other._advice.get(kind, ""))
 
     def _count(self, counts: dict, kind: str, found: int | Iterable[str], advice: str) -> None:
-        names = [] if isinstance(found, Integral) else [str(name) for name in found]
-        count = int(found) if isinstance(found, Integral) else len(names)
+        names = [str(name) for name in found] if isinstance(found, Iterable) else []
+        count = len(names) if isinstance(found, Iterable) else int(found)
         if count:
             counts[kind] = counts.get(kind, 0) + count
             shown = dict.fromkeys([*self._shown.get(kind, []), *names])

@@ -198,6 +198,7 @@ def test_split_folder_without_classes_is_a_fault(make_class_folders):
         ("healthy", "pathological", "Unspecified"),
         ("No Finding", "Épanchement pleural", "Effusion"),
         ("normal", "Pneumonie", "Pneumonia"),
+        ("Normal", "Viral Pneumonia", "Pneumonia"),
     ],
 )
 def test_usual_words_for_splits_and_classes(
@@ -224,10 +225,10 @@ def test_classes_without_splits(make_class_folders, write_film):
     assert table["split"].isna().all()
     assert str(report) == "Nothing to repair and nothing wrong."
     write_film(folder / "c.png")
-    write_film(folder / "Norml" / "d.png")
+    write_film(folder / "NORMAL2" / "d.png")
     (folder / "docs").mkdir()
     _, report = read(folder)
-    assert report.faults == {"unknown class folder": ["Norml (did you mean normal?)"]}
+    assert report.faults == {"unknown class folder": ["NORMAL2 (did you mean normal?)"]}
     assert report.notes == {"folder not read": 1, "image outside the class folders left out": 1}
 
 
@@ -293,9 +294,9 @@ def test_masks_and_links_below_a_class_are_named(make_class_folders, tmp_path, w
 
 
 def test_split_folders_spelled_wrong_are_a_fault_with_a_suggestion(make_class_folders):
-    _, report = read(make_class_folders([*SAIN_MALADE, "trian/sain/g.png", "extra/sain/h.png"]))
+    _, report = read(make_class_folders([*SAIN_MALADE, "trainn/sain/g.png", "extra/sain/h.png"]))
     assert report.faults == {
-        "folder of films that is no split folder": ["extra", "trian (did you mean train?)"]
+        "folder of films that is no split folder": ["extra", "trainn (did you mean train?)"]
     }
 
 

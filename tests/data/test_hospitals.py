@@ -533,13 +533,23 @@ def test_one_film_without_a_split_is_refused_not_split_anew():
     }
 
 
+def test_an_official_split_without_test_gets_one_from_train(capsys):
+    table, labels = make_table(n_patients=100)
+    table = table.assign(hospital="A", split=np.repeat(["train", "valid"], [160, 40]))
+    films = make_hospitals(table, labels)
+    assert "without official films, taken from train: A (test)." in capsys.readouterr().out
+    assert (films["split"][160:] == "valid").all()
+    assert set(films["split"][:160]) == {"train", "test"}
+    assert (films["split"] == "test").sum() == pytest.approx(160 * 0.25 / 0.85, abs=4)
+
+
 def test_a_hospital_without_an_official_split_is_split_anew_and_that_is_said(capsys):
     table, labels = make_table()
     table["hospital"] = np.repeat(["North", "South"], 60)
     official = np.repeat(["train", "valid", "test"], 20)
     table["split"] = np.concatenate([official, [None] * 60])
     films = make_hospitals(table, labels)
-    assert capsys.readouterr().out == "New splits, since there is no official one, at South.\n"
+    assert capsys.readouterr().out == "New splits, since there is no official one: South.\n"
     assert films["split"][:60].tolist() == official.tolist()
     assert films["split"].notna().all()
     check_no_leak(films)
@@ -558,7 +568,11 @@ def test_a_small_official_valid_split_is_chosen_anew_among_train_and_valid(n_val
         assert films["split"].tolist() == split.tolist()
         assert not said
         return
-    assert f"chosen anew among the patients of train and valid at A ({n_valid} films)." in said
+    assert said == {
+        0: "Splits without official films, taken from train: A (valid).\n",
+        4: "Official valid splits that are too small, chosen anew among train and valid: "
+        "A (4 films).\n",
+    }.get(n_valid)
     assert films["split"].value_counts().to_dict() == {"train": 112, "test": 60, "valid": 28}
 
 
@@ -567,7 +581,7 @@ def test_a_valid_split_with_one_label_only_is_chosen_anew(capsys):
     table = table.assign(hospital="A", split=np.repeat(["train", "valid", "test"], [120, 20, 60]))
     labels[120:140] = 1
     films = make_hospitals(table, labels)
-    assert "at A (20 films)" in capsys.readouterr().out
+    assert "too small, chosen anew among train and valid: A (20 films)" in capsys.readouterr().out
     assert labels[films["split"] == "valid"].nunique() == 2
 
 

@@ -29,7 +29,7 @@ def test_finished_table_has_all_columns_in_order_and_a_plain_index():
 @pytest.mark.parametrize(
     ("folder", "advice"),
     [
-        ("trian/NORMAL", r"Look at trian \(did you mean train\?\)\."),
+        ("trainn/NORMAL", r"Look at trainn \(did you mean train\?\)\."),
         ("train/Pneumona", r"Look at Pneumona \(did you mean pneumonia\?\)\."),
     ],
 )

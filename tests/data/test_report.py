@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from helpers.data.report import Report
@@ -49,7 +50,8 @@ def test_names_and_advice_of_notes_and_repairs():
     report.repair("name found", ["a", "b"])
     report.note("file not read", ["c", "d"], "Move it.")
     report.note("file not read", ["d", "e", "f"], "Move it.")
-    report.note("sizes differ", 2)
+    report.note("sizes differ", np.int64(1))
+    report.note("sizes differ", np.bool_(True))
     report.note("nothing", [])
     report.fault("missing", ["g"], "Copy it again.")
     assert report.notes == {"file not read": 5, "sizes differ": 2}
@@ -61,3 +63,18 @@ def test_names_and_advice_of_notes_and_repairs():
     ]
     assert str(report).split("\n") == lines
     assert report.named_lines() == [lines[1], lines[3]]
+
+
+def test_a_report_includes_another_with_names_and_advice():
+    report, other = Report(), Report()
+    other.repair("name found", ["a", "b"])
+    other.note("file not read", ["c"], "Move it.")
+    other.fault("missing", ["g"], "Copy it again.")
+    report.note("file not read", ["d"])
+    report.include(other, "North: ")
+    assert str(report).split("\n") == [
+        "- repaired: North: name found (2): a, b",
+        "- noted: file not read (1): d",
+        "- noted: North: file not read (1): c. Move it.",
+        "- wrong: North: missing (1): g. Copy it again.",
+    ]
