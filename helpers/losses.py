@@ -74,6 +74,8 @@ class MaskedBinaryCrossentropy(keras.losses.Loss):
         ValueError
             If the shapes differ.
         """
+        y_pred = ops.convert_to_tensor(y_pred)
+        y_true = ops.cast(y_true, y_pred.dtype)
         if tuple(y_true.shape[1:]) != tuple(y_pred.shape[1:]):
             raise ValueError(
                 f"Expected a label for each output of the model, of shape {tuple(y_pred.shape)}. "

@@ -77,5 +77,5 @@ def test_labels_and_outputs_of_other_numbers_are_refused():
 def test_an_output_of_probabilities_does_not_fit_logits():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(3, activation="sigmoid")])
     check_loss(model, MaskedBinaryCrossentropy())
-    with pytest.raises(ValueError, match="MaskedBinaryCrossentropy.*expects a linear output"):
+    with pytest.raises(ValueError, match=r"MaskedBinaryCrossentropy.*expects a linear output"):
         check_loss(model, MaskedBinaryCrossentropy(from_logits=True))

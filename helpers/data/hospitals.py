@@ -31,6 +31,7 @@ from helpers.data.skews import (
 
 _MINIMUM = 10  # films of each split of each hospital
 _MINIMUM_PER_CLASS = 2
+_PLACE = ["hospital", "split"]
 WAYS = ("hospital", "view", "age", "sex", "dirichlet", "size", "iid")
 
 
@@ -349,26 +350,13 @@ def count_hospitals(table: pd.DataFrame, labels: pd.Series | pd.DataFrame) -> pd
     check_known(table, "split", "Call split_patients first.")
     check_split_names(table)
     labels = check_labels(table, labels, several=True)
-    several = isinstance(labels, pd.DataFrame)
-    positives = labels if several else labels.rename("positive").to_frame()
-    films = pd.DataFrame(
-        {
-            "hospital": table["hospital"].to_numpy(dtype=object),
-            "split": table["split"].to_numpy(dtype=object),
-            "patient": number_patients(table)[0],
-        }
-    )
-    known = is_labelled(labels).to_numpy()
-    places = [films[name][known] for name in ("hospital", "split")]
-    groups = films[known].groupby(["hospital", "split"])
-    counts = pd.DataFrame({"films": groups.size(), "patients": groups["patient"].nunique()})
-    for name in positives:
-        is_positive = pd.Series((positives[name] == 1).fillna(False).to_numpy(bool)[known])
-        counts[name] = is_positive.set_axis(places[0].index).groupby(places).sum().astype(np.int64)
-    every = pd.MultiIndex.from_product(
-        [sorted(set(films["hospital"])), SPLITS], names=["hospital", "split"]
-    )
-    return counts.reindex(every, fill_value=0).reset_index()
+    known = is_labelled(labels)
+    positive = labels == 1 if isinstance(labels, pd.DataFrame) else {"positive": labels == 1}
+    counts = _sum_places(table, pd.DataFrame({"films": known, **positive}))
+    patients = pd.Series(number_patients(table)[0], table.index)[known]
+    places = [table[name][known].to_numpy(dtype=object) for name in _PLACE]
+    counts.insert(1, "patients", patients.groupby(places).nunique())
+    return counts.fillna({"patients": 0}).astype(np.int64).reset_index()
 
 
 def check_hospitals(
@@ -405,7 +393,8 @@ def check_hospitals(
         them with their counts, and what to change.
     """
     counts = count_hospitals(table, labels)
-    several, most = isinstance(labels, pd.DataFrame), _count_rarer(table, labels)
+    several = isinstance(labels, pd.DataFrame)
+    most = _count_rarer(table, labels if several else labels.to_frame()).max(axis=1).to_numpy()
     poor = counts[(counts["films"] < minimum) | (most < minimum_per_class)]
     if len(poor):
         lines = [
@@ -448,13 +437,13 @@ def find_unmeasured(table: pd.DataFrame, labels: pd.DataFrame) -> dict[str, list
         Finding, then hospital and split, such as ``"hospital_1/test"``; without the findings that
         can be measured everywhere.
     """
-    lacking = {}
-    for name in labels:
-        counts = count_hospitals(table, labels[name])
-        poor = counts[(counts["positive"] == 0) | (counts["positive"] == counts["films"])]
-        if len(poor):
-            lacking[name] = [f"{row.hospital}/{row.split}" for row in poor.itertuples()]
-    return lacking
+    rarer = _count_rarer(table, check_labels(table, labels, several=True))
+    lacking = {name: rarer.index[rarer[name] == 0] for name in rarer}
+    return {
+        name: ["/".join(place) for place in places]
+        for name, places in lacking.items()
+        if len(places)
+    }
 
 
 def check_names(hospitals: pd.Series) -> None:
@@ -510,12 +499,17 @@ def check_split_names(table: pd.DataFrame) -> None:
         )
 
 
-def _count_rarer(table: pd.DataFrame, labels: pd.Series | pd.DataFrame) -> np.ndarray:
-    """Count the films of the rarer label in each split; of several findings, take the most."""
-    several = isinstance(labels, pd.DataFrame)
-    own = [labels[name] for name in labels] if several else [labels]
-    counts = [count_hospitals(table, one) for one in own]
-    return np.max([np.minimum(n["films"] - n["positive"], n["positive"]) for n in counts], axis=0)
+def _count_rarer(table: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+    """Count the films of each finding's rarer label in every hospital and split."""
+    return np.minimum(_sum_places(table, labels == 1), _sum_places(table, labels == 0))
+
+
+def _sum_places(table: pd.DataFrame, flags: pd.DataFrame) -> pd.DataFrame:
+    """Count the true flags of every hospital and split; a missing one is not true."""
+    places = [table[name].to_numpy(dtype=object) for name in _PLACE]
+    sums = flags.fillna(False).astype(np.int64).groupby(places).sum()
+    every = pd.MultiIndex.from_product([sorted(set(places[0])), SPLITS], names=_PLACE)
+    return sums.reindex(every, fill_value=0)
 
 
 def _give_small_valid_back(films: pd.DataFrame, labels: pd.Series | pd.DataFrame) -> pd.DataFrame:

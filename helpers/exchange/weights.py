@@ -389,7 +389,8 @@ def _tensor_faults(name, value, expected):
     if wrong:
         return [
             f"{name}: {wrong} of {value.size} values are not finite; training diverged there: "
-            "lower the learning rate, or clip the gradients"
+            "lower the learning rate, or clip the gradients; labels that are not known (NaN) need "
+            "the loss MaskedBinaryCrossentropy"
         ]
     return []
 

@@ -132,5 +132,8 @@ def test_scores_of_a_network_with_an_output_for_each_finding(samples):
 
 def test_a_loss_that_does_not_know_of_missing_labels_is_refused_by_the_exchange(samples):
     algo = make_algo(loss=keras.losses.BinaryCrossentropy(from_logits=True))
-    with Federation(samples) as federation, pytest.raises(Exception, match="NaN|not finite|nan"):
+    with (
+        Federation(samples) as federation,
+        pytest.raises(ValueError, match=r"not finite.*labels that are not known"),
+    ):
         federation.simulate(FedAvg(algo, {"auc": auc}), num_rounds=1)

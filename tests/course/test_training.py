@@ -207,6 +207,11 @@ def test_a_missing_class_is_refused(class_folders, table, write, tmp_path):
         _train(class_folders, tmp_path, csv=write(healthy))
 
 
+def test_a_classifier_has_one_label(class_folders, tmp_path):
+    with pytest.raises(ValueError, match="labels of one finding"):
+        _train(class_folders, tmp_path, task="Effusion, Edema")
+
+
 def test_another_layout_is_refused(tmp_path, class_folders, table):
     source = tmp_path / "nih"
     (source / "images").mkdir(parents=True)

@@ -1,11 +1,20 @@
 """Hospital films: one call for what the pages need, and weights in the samples."""
 
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from helpers.data import label_films, make_hospitals, make_radiographs, set_up_hospitals
+from helpers.data import (
+    count_hospitals,
+    label_films,
+    make_hospitals,
+    make_radiographs,
+    read_radiographs,
+    set_up_hospitals,
+    verify_sample,
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +62,70 @@ def test_a_collection_without_the_column_is_replaced(folder, tmp_path, monkeypat
     monkeypatch.setattr("helpers.data.hospital_films.make_radiographs", lambda: folder)
     assert set(set_up_hospitals().films["sex"]) == {"M"}
     assert set(set_up_hospitals(needs="sex").films["sex"]) == {"F", "M"}
+
+
+def test_the_task_may_come_from_the_environment(folder, monkeypatch, capsys):
+    monkeypatch.setenv("CHEST_XRAYS", str(folder))
+    monkeypatch.setenv("CHEST_XRAYS_TASK", "")
+    assert set_up_hospitals().task == "any finding vs none"
+    monkeypatch.setenv("CHEST_XRAYS_TASK", "Effusion, Pneumonia")
+    study = set_up_hospitals()
+    assert study.findings == list(study.labels) == ["Effusion", "Pneumonia"]
+    assert str(study).endswith(" Task: Effusion, Pneumonia.")
+    one = set_up_hospitals("any finding vs none", radiographs=study.radiographs)  # asked for
+    assert one.findings == ["any finding vs none"]
+    assert str(one) == str(one.radiographs)
+    samples = study.prepare(8)
+    counts = count_hospitals(study.films, study.labels.loc[study.films.index])
+    about = verify_sample(next(iter(samples.values()))["train"])
+    assert about["n_positive"] == counts.loc[0, study.findings].to_dict()
+    capsys.readouterr()
+    set_up_hospitals(["Effusion", "Hernia"], radiographs=study.radiographs)
+    assert "Hernia is not measured, for want of films of both labels: " in capsys.readouterr().out
+
+
+def test_an_unknown_task_of_the_environment_is_named_with_its_variable(folder, monkeypatch):
+    monkeypatch.setenv("CHEST_XRAYS", str(folder))
+    monkeypatch.setenv("CHEST_XRAYS_TASK", "Efusion")
+    with pytest.raises(ValueError, match="did you mean Effusion") as error:
+        set_up_hospitals()
+    assert error.value.__notes__ == [
+        "The task is that of the environment variable CHEST_XRAYS_TASK."
+    ]
+
+
+def test_uncertain_findings_count_as_the_policy_says(folder):
+    radiographs = read_radiographs(folder)
+    found = radiographs.table["findings"]
+    table = radiographs.table.assign(
+        uncertain=pd.Series("Effusion", index=found.index).where(found == "Cardiomegaly")
+    )
+    unsure = table["uncertain"].notna()
+    assert unsure.any()
+    radiographs = replace(radiographs, table=table)
+    labels = {
+        policy: set_up_hospitals("Effusion", radiographs=radiographs, uncertain=policy).labels
+        for policy in ("ignore", "zeros", "ones")
+    }
+    assert labels["ignore"][unsure].isna().all()
+    assert (labels["zeros"][unsure] == 0).all()
+    assert (labels["ones"][unsure] == 1).all()
+    for policy in ("zeros", "ones"):
+        assert labels[policy][~unsure].equals(labels["ignore"][~unsure])
+
+
+def test_the_number_of_hospitals_may_be_chosen_where_the_films_name_none(folder, monkeypatch):
+    radiographs = read_radiographs(folder)
+    unnamed = replace(radiographs, table=radiographs.table.assign(hospital=None))
+    assert set_up_hospitals(radiographs=unnamed).films["hospital"].nunique() == 3
+    assert set_up_hospitals(radiographs=unnamed, n_hospitals=2).films["hospital"].nunique() == 2
+    monkeypatch.setenv("CHEST_XRAYS_HOSPITALS", "4")
+    assert set_up_hospitals(radiographs=unnamed).films["hospital"].nunique() == 4
+    set_up_hospitals(radiographs=radiographs)  # names as many
+    monkeypatch.setenv("CHEST_XRAYS_HOSPITALS", "5")
+    with pytest.raises(ValueError, match=r"CHEST_XRAYS_HOSPITALS\), or 4, as the films .* 5"):
+        set_up_hospitals(radiographs=radiographs)
+    for wrong in ("three", "0", "-1", "2.5", "²"):
+        monkeypatch.setenv("CHEST_XRAYS_HOSPITALS", wrong)
+        with pytest.raises(ValueError, match=f"variable CHEST_XRAYS_HOSPITALS .*'{wrong}'"):
+            set_up_hospitals(radiographs=unnamed)

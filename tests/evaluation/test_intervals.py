@@ -15,6 +15,7 @@ from helpers.evaluation import (
     compare_at_hospitals,
     describe_change,
     describe_sides,
+    gain_at_home,
     interval_of,
     resample_patients,
     side_of,
@@ -216,3 +217,25 @@ def test_models_are_compared_hospital_by_hospital(rng):
 def test_a_change_in_words(limits, verdict):
     said = describe_change(0.0, *limits, below="less", above="more")
     assert said == f"+0.000 [{limits[0]:+.3f}, {limits[1]:+.3f}], {verdict}"
+
+
+def test_several_findings_are_resampled_together(rng):
+    labels = (rng.random((80, 3)) < 0.4).astype(float)
+    labels[rng.random((80, 3)) < 0.2] = np.nan
+    scores, patients = rng.normal(size=(2, 80, 3)), np.arange(80) // 2
+    own = [auc(labels, of_seed) for of_seed in scores]
+    found = bootstrap_patients(auc, labels, scores, patients, n=30)
+    assert found.value == pytest.approx(np.mean(own))
+    assert found.low < found.value < found.high
+    one = bootstrap_patients(auc, labels, scores[0], patients, n=30)
+    films = next(iter(resample_patients(patients, n=1, seed=0)))
+    first = bootstrap_patients(auc, labels, scores[0], patients, n=1)
+    assert (one.value, first.low) == (own[0], auc(labels[films], scores[0, films]))
+    gain = bootstrap_difference(auc, labels, scores[0], scores[1], patients, n=30)
+    assert gain.value == pytest.approx(own[0] - own[1])
+    at_home = gain_at_home(
+        auc, {"A": labels}, {"A": scores[0]}, {"A": scores[1]}, {"A": patients}, n=30
+    )
+    assert at_home.loc["A", ["gain", "low", "high"]].tolist() == pytest.approx(list(gain))
+    with pytest.raises(ValueError, match="scores of shape"):
+        bootstrap_patients(auc, labels, scores[0, :, :2], patients)

@@ -2,14 +2,27 @@
 
 import math
 
+import cloudpickle
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, roc_auc_score
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from helpers.evaluation import auc, balanced_accuracy, brier_score, log_loss
+from helpers.evaluation import (
+    auc,
+    balanced_accuracy,
+    brier_score,
+    calibration_bins,
+    choose_threshold,
+    fit_platt,
+    log_loss,
+    metrics_per_finding,
+    rates_at_threshold,
+)
+from helpers.fairness import measure_groups
 
 
 def data(*labels):
@@ -76,3 +89,74 @@ def test_brier_score_and_log_loss_by_hand_and_by_scikit_learn(rng):
     assert log_loss(labels, p) == pytest.approx(sklearn_log_loss(labels, p))
     assert math.isnan(brier_score([], []))
     assert math.isnan(log_loss([], []))
+
+
+METRICS = {
+    auc: roc_auc_score,
+    balanced_accuracy: lambda labels, scores: balanced_accuracy_score(labels, scores > 0),
+    brier_score: brier_score_loss,
+    log_loss: sklearn_log_loss,
+}
+
+
+def draw_findings(rng, n=60):
+    """Return labels of four findings, some unknown, and a number in (0, 1) for each."""
+    labels = (rng.random((n, 4)) < 0.4).astype(np.float32)
+    labels[rng.random((n, 4)) < [0, 0.2, 0.6, 0.1]] = np.nan
+    return labels, rng.random((n, 4))
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.__name__)
+def test_several_findings_are_measured_on_their_known_labels_and_averaged(metric, rng):
+    labels, scores = draw_findings(rng)
+    scores = scores - 0.5 if metric is balanced_accuracy else scores
+    expected = [
+        METRICS[metric](labels[known, place], scores[known, place])
+        for place, known in enumerate(~np.isnan(labels.T))
+    ]
+    assert metric({"labels": labels}, scores) == pytest.approx(np.mean(expected))
+    own = metrics_per_finding(metric, ["a", "b", "c", "é"])
+    assert list(own) == [metric.__name__, *(f"{metric.__name__} of {name}" for name in "abce")]
+    assert [one({"labels": labels}, scores) for one in own.values()] == pytest.approx(
+        [np.mean(expected), *expected]
+    )
+    for one in own.values():
+        cloudpickle.loads(cloudpickle.dumps(one))(labels, scores)
+
+
+def test_a_finding_without_both_labels_is_no_part_of_the_mean(rng):
+    labels, scores = draw_findings(rng)
+    labels[:, 0], labels[:, 1] = 0, np.nan
+    rest = auc(labels[:, 2:], scores[:, 2:])
+    assert auc(labels, scores) == rest
+    assert np.isnan(metrics_per_finding(auc, "abcd")["auc of b"](labels, scores))
+    assert math.isnan(auc(labels[:, :2], scores[:, :2]))
+
+
+def test_what_needs_one_label_refuses_several_and_unknown_ones(rng):
+    labels, scores = draw_findings(rng)
+    several = r"labels of one finding, of shape \(n,\)\. Received \(60, 4\).*choose_finding"
+    for refuse in (
+        lambda: fit_platt(labels, scores),
+        lambda: choose_threshold(labels, scores),
+        lambda: rates_at_threshold(labels, scores, 0.5),
+        lambda: measure_groups(labels, scores > 0.5, pd.Series(["F"] * 60), range(60)),
+        lambda: calibration_bins({"labels": labels}, scores),
+    ):
+        with pytest.raises(ValueError, match=several):
+            refuse()
+    for measure in (auc, fit_platt):
+        with pytest.raises(ValueError, match=r"label for each of 60 films.* that are not known"):
+            measure(labels[:, 2], scores[:, 2])
+
+
+def test_outputs_and_labels_of_other_numbers_are_refused(rng):
+    labels, scores = draw_findings(rng)
+    for wrong in (scores[:, :3], scores.ravel(), scores[:-1]):
+        with pytest.raises(ValueError, match=r"predictions of shape \(60, 4\)"):
+            auc(labels, wrong)
+    with pytest.raises(ValueError, match="a name of its own"):
+        metrics_per_finding(auc, ["é", "e"])
+    scores[3, 1] = np.nan
+    with pytest.raises(ValueError, match=r"predictions\[3, 1\], is nan"):
+        auc(labels, scores)

@@ -56,6 +56,16 @@ def test_means_of_tasks_equal_those_of_pooled_films(tiny_samples):
     assert np.abs(plain - pooled.value).max() > 1e-6
 
 
+def test_films_with_one_label_cannot_be_chosen_by_several():
+    data = fake(8)
+    data["labels"] = np.zeros((8, 3), np.float32)
+    assert (
+        MeanInside(build_tiny, grey).measure_films(data_from_opener=data, _skip=True).n_films == 8
+    )
+    with pytest.raises(ValueError, match="labels of one finding"):
+        MeanInside(build_tiny, grey, label=1).measure_films(data_from_opener=data, _skip=True)
+
+
 def test_a_mean_of_few_films_stays_in_the_hospital():
     plan = MeanInside(build_tiny, grey, label=0, minimum=5)
     few = plan.measure_films(data_from_opener=fake(8), _skip=True)

@@ -76,6 +76,19 @@ def test_the_main_pages_settings_give_its_numbers(tmp_path, monkeypatch):
         assert n_bytes < found["sent_per_hospital_and_round"] < 1.1 * n_bytes
 
 
+def test_a_run_has_one_label(tmp_path, monkeypatch):
+    films = make_radiographs(tmp_path / "films", n_films=60, size=32)
+    monkeypatch.setenv("CHEST_XRAYS", str(films))
+    with pytest.raises(ValueError, match="labels of one finding"):
+        run_experiment(compose_settings(["task='Effusion, Pneumonia'", f"folder={tmp_path}/run"]))
+    folder = tmp_path / "samples" / "A" / "train"
+    folder.mkdir(parents=True)
+    about = {"source": "films", "findings": ["Effusion", "Pneumonia"]}
+    (folder / "sample.json").write_text(json.dumps(about), "utf-8")
+    with pytest.raises(ValueError, match="samples with one label"):
+        run_experiment(compose_settings([f"samples={tmp_path}/samples", f"folder={tmp_path}/run"]))
+
+
 @pytest.fixture(scope="module")
 def swept(tiny_samples, tmp_path_factory):
     """Two seeds, side by side, tracked from the first: the folder of all."""
