@@ -12,7 +12,6 @@ References
 """
 
 import dataclasses
-import functools
 import hashlib
 import math
 from collections.abc import Sequence
@@ -100,7 +99,7 @@ class Masker:
         numpy.ndarray
             Of the same shape and dtype; uniformly distributed to whoever lacks the keys.
         """
-        masked = numbers.copy()
+        masked = np.array(numbers)
         for combine, pair in self._pairs:
             key = HKDFExpand(SHA256(), 32, message.encode()).derive(pair)
             generator = Cipher(algorithms.ChaCha20(key, bytes(16)), mode=None).encryptor()
@@ -153,11 +152,12 @@ class FixedPoint:
                 f"Expected finite numbers of at most {self.bound:g}. Received others: a sum could "
                 "overflow."
             )
-        return np.rint(values / self.step).astype(np.int64).astype(f"<u{self.bits // 8}")
+        whole = np.asarray(np.rint(values / self.step))
+        return whole.astype(np.int64).astype(f"<u{self.bits // 8}")
 
     def decode_sum(self, messages: Sequence[np.ndarray]) -> np.ndarray:
         """Add encoded numbers, masked or not, and return the sum in float64."""
-        return add_modulo(messages).view(f"<i{self.bits // 8}") * self.step
+        return np.asarray(add_modulo(messages).view(f"<i{self.bits // 8}") * self.step)
 
 
 def add_modulo(messages: Sequence[np.ndarray]) -> np.ndarray:
@@ -171,4 +171,7 @@ def add_modulo(messages: Sequence[np.ndarray]) -> np.ndarray:
             f"Expected messages of one shape and dtype. Received {kinds}: let all parties mask the "
             "same tensors."
         )
-    return functools.reduce(np.add, messages)
+    total = np.array(messages[0])
+    for message in messages[1:]:
+        np.add(total, message, out=total)
+    return total
