@@ -74,11 +74,6 @@ class MaskedSum:
                 f"Expected arrays of {len(self._maskers)} hospitals. Received {len(arrays)}: the "
                 "masks would not cancel."
             )
-        if any(array.dtype.kind not in "iuf" for array in arrays):
-            raise ValueError(
-                "Expected arrays of numbers. Received others, as of a table with hidden counts: "
-                "nothing needs to be hidden before a masked sum."
-            )
         self._n_sums += 1
         self.messages = [
             masker.mask(self._code.encode(array), str(self._n_sums))

@@ -149,8 +149,8 @@ class FixedPoint:
         """Round numbers of at most the bound; returns uint32 or uint64 of the same shape."""
         if not (np.abs(values) <= self.bound).all():
             raise ValueError(
-                f"Expected finite numbers of at most {self.bound:g}. Received others: a sum could "
-                "overflow."
+                f"Expected finite numbers of at most {self.bound:g}. Received larger or missing "
+                "ones, whose sum could overflow: raise the bound, and hide nothing before a sum."
             )
         whole = np.asarray(np.rint(values / self.step))
         return whole.astype(np.int64).astype(f"<u{self.bits // 8}")
