@@ -18,37 +18,17 @@ PUBLIC = "server_control_variate"  # not masked: the aggregation itself has sent
 
 
 @dataclasses.dataclass
-class Party:
-    """What a hospital keeps in its local state to mask its messages; keys are hexadecimal.
-
-    Parameters
-    ----------
-    plan : str
-        Identifier of the plan.
-    organizations : sequence of str
-        All that train.
-    place : int
-        The hospital's own among them.
-    schedule : list of list of int
-        Who sends in each round.
-    private_key : str
-        The hospital's own.
-    public_keys : list of str
-        Everybody's, once they were received.
-    round : int, default=0
-        The round of the next message.
-    n_clipped : int, default=0
-        How many values of the last message were clipped.
-    """
+class _Party:
+    """What a hospital keeps in its local state to mask its messages; keys are hexadecimal."""
 
     plan: str
     organizations: list
-    place: int
-    schedule: list
+    place: int  # the hospital's own among the organizations
+    schedule: list  # for each round, the places of those who send
     private_key: str = dataclasses.field(repr=False)
-    public_keys: list = dataclasses.field(default_factory=list)
-    round: int = 0
-    n_clipped: int = 0
+    public_keys: list = dataclasses.field(default_factory=list)  # once they were received
+    round: int = 0  # of the next message
+    n_clipped: int = 0  # values of the last message
 
 
 class MaskedAlgo(Algo):
@@ -64,11 +44,6 @@ class MaskedAlgo(Algo):
         As in :class:`~helpers.strategies.SecureAggregation`.
     algo : substrafl.algorithms.algo.Algo, optional
         The algorithm inside, if there is one already.
-
-    Attributes
-    ----------
-    party : Party or None
-        What this hospital keeps; it contains its private key.
     """
 
     def __init__(
@@ -77,7 +52,7 @@ class MaskedAlgo(Algo):
         super().__init__(recipe=recipe, clip=clip, bits=bits, max_films=max_films)
         cls, args, kwargs = recipe
         self._algo = cls(*args, **kwargs) if algo is None else algo
-        self._clip, self._bits, self._max_films, self.party = clip, bits, max_films, None
+        self._clip, self._bits, self._max_films, self._party = clip, bits, max_films, None
 
     def __getattr__(self, name: str) -> Any:
         """Look up everything else in the algorithm inside."""
@@ -98,8 +73,13 @@ class MaskedAlgo(Algo):
     @property
     def fingerprints(self) -> dict[str, str]:
         """Dict of str to str: organization and fingerprint of its key, as this hospital has it."""
-        keys = [fingerprint(bytes.fromhex(key)) for key in self.party.public_keys]
-        return dict(zip(self.party.organizations, keys, strict=True))
+        keys = [fingerprint(bytes.fromhex(key)) for key in self._party.public_keys]
+        return dict(zip(self._party.organizations, keys, strict=True))
+
+    @property
+    def n_clipped(self) -> int:
+        """Number of values that were clipped in this hospital's last message."""
+        return self._party.n_clipped
 
     @remote_data
     def make_keys(
@@ -112,22 +92,33 @@ class MaskedAlgo(Algo):
         data_from_opener, shared_state
             Not used.
         **party
-            Fields of :class:`Party`: ``plan``, ``organizations``, ``place``, ``schedule``.
+            ``plan`` (its identifier), ``organizations`` (all that train), ``place`` (the
+            hospital's own among them), and ``schedule`` (for each round, who sends).
 
         Returns
         -------
         dict
             ``sender`` (int) and ``public_key`` (uint8, shape (32,)).
+
+        Raises
+        ------
+        ValueError
+            If there is a key already, or fewer than three hospitals send in a round.
         """
-        if self.party is not None:
+        if self._party is not None:
             raise ValueError(
                 "Expected an algorithm without keys. Received one with those of another plan: a "
                 "key is used once."
             )
+        if min(map(len, party["schedule"])) < 3:
+            raise ValueError(
+                "Expected three hospitals or more in each round. Received a plan with fewer: an "
+                "update would be known to another hospital."
+            )
         private_key = os.urandom(32)
-        self.party = Party(**party, private_key=private_key.hex())
+        self._party = _Party(**party, private_key=private_key.hex())
         key = np.frombuffer(public_key(private_key), np.uint8)
-        return {"sender": self.party.place, "public_key": key}
+        return {"sender": self._party.place, "public_key": key}
 
     @remote_data
     def train(self, data_from_opener: Any, shared_state: Any = None) -> dict[str, Any]:
@@ -155,7 +146,7 @@ class MaskedAlgo(Algo):
         state = self._algo.train(
             data_from_opener=data_from_opener, shared_state=average, _skip=True
         )
-        party = self.party
+        party = self._party
         senders = party.schedule[party.round]
         others = [bytes.fromhex(party.public_keys[n]) for n in senders if n != party.place]
         plan = bytes.fromhex(party.plan)
@@ -206,14 +197,14 @@ class MaskedAlgo(Algo):
             What the algorithm inside returns.
         """
         average = self._read(shared_state)
-        self.party.round += 1
+        self._party.round += 1
         return self._algo.receive(
             data_from_opener=data_from_opener, shared_state=average, _skip=True
         )
 
     def _read(self, shared_state):
         """Keep the public keys, which come first; return what the algorithm inside is to read."""
-        party = self.party
+        party = self._party
         if party is None or party.public_keys:
             if party is None:
                 raise ValueError("Expected a plan of SecureAggregation. Received one without keys.")
@@ -238,14 +229,14 @@ class MaskedAlgo(Algo):
     def save_local_state(self, path: Path) -> None:
         """Write the party in one line, and the local state of the algorithm inside after it."""
         self._algo.save_local_state(path)
-        head = json.dumps(self.party and dataclasses.asdict(self.party)).encode()
+        head = json.dumps(self._party and dataclasses.asdict(self._party)).encode()
         Path(path).write_bytes(head + b"\n" + Path(path).read_bytes())
 
     def load_local_state(self, path: Path) -> Self:
         """Read what :meth:`save_local_state` wrote."""
         head, _, inside = Path(path).read_bytes().partition(b"\n")
         fields = json.loads(head)
-        self.party = fields and Party(**fields)
+        self._party = fields and _Party(**fields)
         with tempfile.TemporaryDirectory() as folder:
             (state := Path(folder, "state")).write_bytes(inside)
             self._algo = self._algo.load_local_state(state)

@@ -39,7 +39,8 @@ class SecureAggregation(WrappedStrategy):
     With :math:`n` hospitals in a round and :math:`N` films, each value of the average differs from
     that of the clipped updates by less than :math:`1.01 \, n^2 \cdot clip \cdot max\_films
     \cdot 2^{1 - bits} / N`, and by the rounding to float32 (float64 if ``bits=64``). No sum can
-    overflow: :math:`n` and ``max_films`` bound it.
+    overflow: :math:`n` and ``max_films`` bound it. For 16 hospitals with 64 films or more on
+    average, the defaults lose less than a millionth of the range from ``-clip`` to ``clip``.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ class SecureAggregation(WrappedStrategy):
         :class:`~helpers.strategies.Participation` or :class:`~helpers.strategies.Metered`.
     clip : float, default=4.0
         Largest magnitude of a value of an update, or of a change of a control variate. Larger ones
-        are clipped; ``algo.party.n_clipped`` counts them in a hospital's last message.
+        are clipped; ``n_clipped`` of a hospital's algorithm counts those of its last message.
     bits : {32, 64}, default=32
         With 32 a message has the bytes of float32.
     max_films : int, default=10_000

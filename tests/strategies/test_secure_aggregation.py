@@ -1,6 +1,7 @@
 """SecureAggregation: the average of the strategy inside, from messages that show no update."""
 
 import collections
+import gzip
 import itertools
 import pickle
 import tempfile
@@ -37,7 +38,7 @@ from helpers.strategies import (
 )
 from helpers.strategies.masked_algo import MaskedAlgo
 
-NAMES = ["Org1", "Org2", "Org3", "Org4", "Org5"]
+NAMES = [f"Org{number}" for number in range(1, 17)]
 
 
 class Sender(Algo):
@@ -130,7 +131,18 @@ def test_the_average_is_that_of_the_clipped_updates(n, shapes, clip, bits, seed)
         rounding = clip * (2**-23 if bits == 32 else 2**-50)
         assert np.abs(average - expected).max(initial=0) <= bound + rounding
     clipped = [sum(int((np.abs(x) > clip).sum()) for x in update) for update in updates]
-    assert [algo.party.n_clipped for algo in algos] == clipped
+    assert [algo.n_clipped for algo in algos] == clipped
+
+
+def test_sixteen_hospitals_lose_less_than_a_millionth_of_the_range(rng):
+    updates = rng.uniform(-4, 4, (16, 1000))
+    states = [fed_avg_state([update], 64) for update in updates]
+    strategy, algos, schedule, keys = meet(states)
+    average = strategy.average_masked(
+        shared_states=train(algos, keys), schedule=schedule, _skip=True
+    ).avg_parameters_update[0]
+    assert average.dtype == np.float32
+    assert np.abs(average - updates.mean(axis=0)).max() <= 2**-20 * 8
 
 
 def test_scaffold_masks_both_changes_and_passes_on_what_it_received(rng):
@@ -214,6 +226,8 @@ def test_keys_of_another_plan_and_keys_used_twice_are_refused(met):
             train(algos[:1], {"public_keys": wrong})
     with pytest.raises(ValueError, match="those of another plan: a key is used once"):
         algos[0].make_keys(data_from_opener=None, _skip=True)
+    with pytest.raises(ValueError, match="three hospitals or more in each round"):
+        meet([FIRST["state"]] * 2)
     with pytest.raises(ValueError, match="Received one without keys"):
         train([MaskedAlgo((Sender, (), {}), 1.0, 32, 10)], None)
 
@@ -229,7 +243,7 @@ def test_errors_and_representations_name_no_number_of_a_hospital(met):
     with pytest.raises(ValueError, match="Expected a finite parameters_update/0") as error:
         train(algos, keys)
     assert "4711" not in str(error.value)
-    assert algos[0].party.private_key not in f"{algos[0]!r} {algos[0].party!r} {vars(met[0])}"
+    assert algos[0]._party.private_key not in f"{algos[0]!r} {algos[0]._party!r} {vars(met[0])}"
 
 
 def test_local_state_holds_the_keys_and_continues(met, tmp_path):
@@ -237,7 +251,7 @@ def test_local_state_holds_the_keys_and_continues(met, tmp_path):
     train(algos, keys)
     algos[1].save_local_state(tmp_path / "state")
     again = MaskedAlgo(**algos[1].kwargs).load_local_state(tmp_path / "state")
-    assert again.party == algos[1].party
+    assert again._party == algos[1]._party
     messages = train([algos[0], again, algos[2]], None)
     assert [message["round"] for message in messages] == [1, 1, 1]
     strategy.average_masked(shared_states=messages, schedule=schedule, _skip=True)
@@ -345,6 +359,8 @@ def test_wrapped_strategies_reach_the_same_scores(tiny_samples, five_samples, na
     with Federation(samples) as federation:
         expected = federation.simulate(CASES[name](), **run)[1]["value"]
         found = federation.simulate(secure, **run)[1]["value"]
+        if name == "Scaffold":
+            assert federation.execute(secure, **run)[1]["value"].tolist() == found.tolist()
     assert expected.nunique() == 2
     # FedAdam divides by the size of the average, which enlarges the rounding of small ones.
     np.testing.assert_allclose(found, expected, rtol=2e-3 if "FedAdam" in name else 1e-5)
@@ -366,7 +382,8 @@ def test_tasks_reach_the_plain_weights_and_no_file_of_another_shows_an_update(
             for client in federation.clients.values()
         ]
         found = read_what_is_shared(federation.clients["A"], plan)
-        functions = b"".join(path.read_bytes() for path in federation.folder.rglob("*.tar.gz"))
+        functions = [gzip.decompress(p.read_bytes()) for p in federation.folder.rglob("*.tar.gz")]
+        summaries = [path.read_bytes() for path in federation.folder.rglob("*.json")]
     # Six averages, each off by this at most, and rounded to float32; training adds a little.
     bound = 1.01 * 25 * 4.0 * 100 * 2.0**-31 / 90 + 2.0**-24
     assert simulated["value"].tolist() == executed["value"].tolist()
@@ -390,8 +407,10 @@ def test_tasks_reach_the_plain_weights_and_no_file_of_another_shows_an_update(
             assert np.abs(np.corrcoef(np.vstack([numbers, updates]))[0, 1:]).max() < 0.02
         else:  # the average resembles the updates, and is none of them
             assert np.abs(updates - numbers).max(axis=1).min() > 1e-6
-    everything = b"".join(data for *_, data in found) + functions
-    secrets = [algo.party.private_key for algo in algos[1:]]
+    assert functions
+    assert summaries
+    everything = b"".join([*(data for *_, data in found), *functions, *summaries])
+    secrets = [algo._party.private_key for algo in algos[1:]]
     assert not any(s.encode() in everything or bytes.fromhex(s) in everything for s in secrets)
     assert (tmp_path / "results").is_dir()
     assert not list((tmp_path / "results").iterdir())
