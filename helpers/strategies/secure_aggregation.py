@@ -33,8 +33,8 @@ class SecureAggregation(WrappedStrategy):
     aggregation task. In each round a hospital clips its update to ``clip``, multiplies it by its
     number of films, rounds it to whole multiples of a step, and adds masks modulo
     :math:`2^{bits}`, which cancel in the sum over all hospitals, see
-    :mod:`helpers.exchange.masking`. The number of films is masked, too. The aggregation divides
-    one sum by the other and passes the average on to the strategy inside.
+    :class:`~helpers.exchange.masking.Masker`. The number of films is masked, too. The aggregation
+    divides one sum by the other and passes the average on to the strategy inside.
 
     With :math:`n` hospitals in a round and :math:`N` films, each value of the average differs from
     that of the clipped updates by less than :math:`1.01 \, n^2 \cdot clip \cdot max\_films
