@@ -11,6 +11,7 @@ from sphinx.errors import ExtensionError
 PAGE = "benchmark/index"
 DATA = Path("benchmark", "local_mode.json")
 SERVICE = Path("benchmark", "service.json")
+MASKING = Path("benchmark", "masking.json")
 FIGURES = Path("generated", "benchmark")
 NAMES = {"flwr": "Flower", "ray": "Ray"}
 LABELS = {
@@ -125,8 +126,11 @@ def fill_page(app, docname, source):
     """Put the numbers into the page's text."""
     if docname == PAGE:
         app.env.note_dependency(str(Path(app.srcdir, DATA)), docname=docname)
-        service = json.loads(Path(app.srcdir, SERVICE).read_text("utf-8"))
+        service, masking = (
+            json.loads(Path(app.srcdir, path).read_text("utf-8")) for path in (SERVICE, MASKING)
+        )
         text = describe(read_report(app.srcdir)) | describe_service(service)
+        text |= describe_masking(masking)
         source[0] = Template(source[0]).substitute(text)
 
 
@@ -142,6 +146,26 @@ def describe_service(report):
         "median_client": f"{report['median_s']:.2f}",
         "slow_client": f"{report['percentile_95_s']:.2f}",
         "within_a_second": f"{report['within_a_second']:.0%}",
+    }
+
+
+def describe_masking(report):
+    """Turn the measurement of masks into the table and the words of the page."""
+    times = {(case["weights"], case["hospitals"]): case["seconds"] for case in report["cases"]}
+    weights, hospitals = (sorted(set(values)) for values in zip(*times, strict=True))
+    few, some, many = hospitals
+
+    def cost_of_one_more(n, start, end):
+        return (times[n, end] - times[n, start]) / (end - start)
+
+    growth = [cost_of_one_more(n, some, many) / cost_of_one_more(n, few, some) for n in weights]
+    ratios = sorted({case["bytes_over_float32"] for case in report["cases"]})
+    rows = [[f"{n:,}", *(f"{times[n, k]:.3g} s" for k in hospitals)] for n in weights]
+    return {
+        "masking": _to_table(["Weights", *(f"{k} hospitals" for k in hospitals)], rows),
+        "masking_on": report["measured_on"],
+        "masking_bytes": " to ".join(f"{ratio:.2f}" for ratio in ratios),
+        "masking_linear": ", ".join(f"{ratio:.2f}" for ratio in growth),
     }
 
 

@@ -135,6 +135,20 @@ show(
 )
 
 # %%
+# Who adds up the hospitals need not see their tables. Within hospitals a test needs sums over
+# hospitals only, and three or more of them can add their parts under masks that cancel
+# (:class:`~helpers.exchange.MaskedSum`): the sum is learned, and no summand.
+
+from helpers.exchange import MaskedSum
+
+n_hospitals = films["hospital"].nunique()
+if n_hospitals >= 3 and columns:
+    tables = [count_all([name]) for name in columns]
+    sums = find_associations(tables, within="hospital", add=MaskedSum(n_hospitals))
+    difference = (sums["effect"] - found["effect"][: len(columns)]).abs().max()
+    print(f"With masks, an effect differs by {difference:.0e} at most.")
+
+# %%
 # Did it find the truth?
 # ----------------------
 #

@@ -259,6 +259,24 @@ def test_the_torch_twin_has_as_many_parameters(tool, work):
     assert sum(parameter.numel() for parameter in twin.parameters()) == count
 
 
+def test_the_growth_of_masks_is_a_ratio_of_what_one_more_hospital_costs(page):
+    cases = [
+        {"weights": n, "hospitals": k, "seconds": n * (5 + k) * 1e-3, "bytes_over_float32": 1.0}
+        for n in (1, 10)
+        for k in (4, 16, 64)
+    ]
+    words = page["describe_masking"]({"measured_on": "a day", "cases": cases})
+    assert words["masking_linear"] == "1.00, 1.00"
+    assert words["masking_bytes"] == "1.00"
+    assert "   * - 10\n     - 0.09 s\n     - 0.21 s\n     - 0.69 s" in words["masking"]
+
+
+def test_a_masked_message_has_the_bytes_of_float32(tool):
+    seconds, nbytes = tool("masking").measure_message(1000, 4)
+    assert seconds >= 0
+    assert nbytes == 4000
+
+
 def test_figures_show_what_was_measured(report, page):
     report.add_point("rounds", 1, report.base_point())
     report.add_point("films", 500, report.base_point() | {"opener_memory": 1_000_000})
@@ -278,10 +296,13 @@ def test_figures_show_what_was_measured(report, page):
 def test_the_page_takes_its_numbers_from_the_report(report, page):
     source = Template((DOCS / "benchmark" / "index.rst").read_text("utf-8"))
     service = json.loads((DOCS / "benchmark" / "service.json").read_text("utf-8"))
+    masking = json.loads((DOCS / "benchmark" / "masking.json").read_text("utf-8"))
     words = page["describe"](report.summarize()) | page["describe_service"](service)
+    words |= page["describe_masking"](masking)
     text = source.substitute(words)
     assert f"{service['films_a_core_and_second']['64']:,} films of 64 × 64" in text
     assert "$ make benchmark" in text
+    assert "A message has 1.00 times the bytes of float32." in text
     assert "Ours took 2.00 times as long as the bare loop" in text
     assert "In memory\n" in text
     assert "with PyTorch – times, and Flower's simulation 1.50 times" in text

@@ -17,6 +17,8 @@ from helpers.evaluation import (
     fit_platt,
     fit_temperature,
 )
+from helpers.exchange import MaskedSum
+from helpers.exchange.masking import FixedPoint
 
 
 @pytest.fixture
@@ -103,6 +105,28 @@ def test_a_common_level_decides_as_the_pooled_threshold(hospitals, specificity):
     pooled = choose_threshold(labels, logits, specificity=specificity)
     assert np.array_equal(decide(logits, level.threshold), decide(logits, pooled))
     assert level.n_exchanges < 40
+
+
+@pytest.mark.parametrize("method", ["temperature", "platt"])
+def test_a_masked_sum_gives_the_same_fit_and_shows_no_hospitals_sums(hospitals, method):
+    seen = []
+
+    class Watched(MaskedSum):
+        def __call__(self, arrays):
+            total = super().__call__(arrays)
+            seen.append((arrays, self.messages))
+            return total
+
+    plain = fit_federated(hospitals, method=method)
+    masked = fit_federated(hospitals, method=method, add=Watched(3))
+    assert vars(masked.calibration) == pytest.approx(vars(plain.calibration), rel=1e-6)
+    assert masked.n_exchanges <= plain.n_exchanges + 3
+    level = choose_federated_level(hospitals, specificity=0.9, add=Watched(3))
+    assert level == choose_federated_level(hospitals, specificity=0.9)
+    code = FixedPoint(2.0**30, 3)
+    for arrays, messages in seen:
+        for array, message in zip(arrays, messages, strict=True):
+            assert not np.intersect1d(code.encode(np.asarray(array)), message).size
 
 
 def test_what_is_counted_by_hand():

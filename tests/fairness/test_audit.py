@@ -12,6 +12,7 @@ from scipy.stats.contingency import odds_ratio
 from helpers.data import label_films
 from helpers.data.summary import band_ages, share_labels
 from helpers.data.synthetic import tabulate_films
+from helpers.exchange import MaskedSum
 from helpers.fairness import (
     correct_holm,
     count_groups,
@@ -241,6 +242,28 @@ def audit(n_films, seed, task):
     between = [count(["hospital"], True), *(count(["hospital", name], False) for name in columns)]
     found = find_associations([*inside, *between], within="hospital")
     return found, count(["hospital", "view"], True)
+
+
+def test_a_masked_sum_over_hospitals_gives_the_same_audit():
+    table = tabulate_films(draw_films(2000, 0))
+    labels = label_films(table, "any finding vs none")
+    counted = [
+        count_groups(rows, labels[rows.index], ["hospital", name])
+        for name in ("sex", "view")
+        for _, rows in table.groupby("hospital")
+    ]
+    n_hospitals = table["hospital"].nunique()
+    tables = [sum_counts(counted[:n_hospitals]), sum_counts(counted[n_hospitals:])]
+    add = MaskedSum(n_hospitals)
+    plain = find_associations(tables, within="hospital")
+    masked = find_associations(tables, within="hospital", add=add)
+    pd.testing.assert_frame_equal(masked, plain, rtol=1e-5)
+    assert len(add.messages) == n_hospitals
+    how = {"column": "view", "values": ("AP", "PA"), "within": "hospital"}
+    expected = measure_odds_ratio(tables[1], **how)
+    assert measure_odds_ratio(tables[1], **how, add=add) == pytest.approx(expected)
+    with pytest.raises(ValueError, match=r"arrays of 3 hospitals. Received 4"):
+        measure_odds_ratio(tables[1], **how, add=MaskedSum(3))
 
 
 def pairs(rows):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.exchange import MaskedSum
 from helpers.fairness import count_groups, sum_counts, suppress
 
 
@@ -72,6 +73,18 @@ def test_the_sum_of_hospitals_is_the_count_of_all(films):
     assert summed == {
         c: n for c, n in cells(count_groups(table, labels, ["sex", "view"])).items() if n
     }
+
+
+def test_a_masked_sum_is_the_same_and_shows_no_table(films):
+    table, labels = films
+    parts = [table.index[[0, 1]], table.index[[2, 3]], table.index[[4, 5]]]
+    counted = [count_groups(table.loc[part], labels[part], ["sex", "view"]) for part in parts]
+    add = MaskedSum(3)
+    pd.testing.assert_frame_equal(sum_counts(counted, add=add), sum_counts(counted))
+    assert (np.array(add.messages) > 2**40).all()  # a small count would be far below
+    hidden = [counted[0].assign(count=pd.array([pd.NA] * len(counted[0]), "Int64")), *counted[1:]]
+    with pytest.raises(ValueError, match="larger or missing ones"):
+        sum_counts(hidden, add=add)
 
 
 def test_a_cell_hidden_by_one_hospital_is_hidden_in_the_sum():
