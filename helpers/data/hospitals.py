@@ -135,7 +135,9 @@ def make_hospitals(
 
     By default the table's own hospitals and its official split are kept where every film has
     them; otherwise the patients are assigned at random to ``n_hospitals`` hospitals of equal size,
-    and split 60 : 15 : 25. Films without a label are left out.
+    and split 60 : 15 : 25. Films without a label are left out. Patients with equal films (column
+    ``same_film``) are assigned together; an official split that separates equal films is kept, and
+    the report of the reading names them.
 
     Parameters
     ----------
