@@ -9,6 +9,8 @@ import hmac
 import os
 import re
 import secrets
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +29,7 @@ INSTALL = 'pip install "federated-chest-xrays[dicom]"'
 _ENDINGS = (".dcm", ".dicom")
 _KEY = "pseudonyms.key"
 _DEFLATED = "1.2.840.10008.1.2.1.99"  # may inflate to any size
+_PATIENCE = 120  # seconds for one film
 _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 # Defined terms of View Position, and what codes call the same views.
 _FRONTAL = {
@@ -143,7 +146,12 @@ def _decode(pydicom, path, most_pixels):
     decoder = pydicom.pixels.get_decoder(header.file_meta.TransferSyntaxUID)
     if not decoder.is_available:
         raise _Refused(f"its compression needs a decoder: {INSTALL}")
-    pixels = pydicom.pixels.pixel_array(path, index=0)
+    plugins = decoder.available_plugins
+    if "gdcm" in plugins and "pillow" not in plugins:
+        pixels = _decode_apart(path, header)
+    else:
+        plugin = "pillow" if "pillow" in plugins else ""
+        pixels = pydicom.pixels.pixel_array(path, index=0, decoding_plugin=plugin)
     repairs = ["DICOM pixels turned to 8 bits"]
     photometric = str(header.PhotometricInterpretation).strip().upper()
     if samples == 3:  # pydicom has converted it to RGB
@@ -166,6 +174,21 @@ def _decode(pydicom, path, most_pixels):
     if upright is not grey:
         repairs.append("DICOM orientation applied")
     return np.ascontiguousarray(upright), repairs
+
+
+def _decode_apart(path, header):
+    """Return the stored values that GDCM decodes in another process, which may crash."""
+    if int(header.SamplesPerPixel) != 1:
+        raise _Refused("color in a compression that is read for grey films only")
+    script = Path(__file__).with_name("gdcm_process.py")
+    command = [sys.executable, "-P", str(script), str(path.absolute())]
+    run = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
+    if run.returncode:
+        raise _Refused("GDCM cannot decode it")
+    bits, kind = int(header.BitsAllocated), "i" if header.PixelRepresentation else "u"
+    pixels = np.frombuffer(run.stdout, f"<{kind}{bits // 8}")
+    unused = bits - int(header.BitsStored)
+    return (pixels << unused >> unused).reshape(int(header.Rows), int(header.Columns))
 
 
 def _read(pydicom, path, tags):

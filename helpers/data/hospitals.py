@@ -142,6 +142,8 @@ def make_hospitals(
     its patients are split 60 : 15 : 25. An official ``valid`` that is too small for
     :func:`check_hospitals` is chosen anew among the patients of ``train`` and ``valid``, and an
     absent split among those of ``train``; this is printed. Films without a label are left out.
+    Patients with equal films (column ``same_film``) are assigned together; an official split that
+    separates equal films is kept, and the report of the reading names them.
 
     Parameters
     ----------

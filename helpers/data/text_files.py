@@ -110,8 +110,12 @@ def read_rows(
     if separator != ",":
         report.repair("csv with other separators than commas read")
     reader = csv.reader(io.StringIO(text), delimiter=separator)
+    known: dict[str, str] = {}  # equal cells are kept once: most are
     try:
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        rows = [
+            (reader.line_num, [known.setdefault(cell, cell) for cell in map(str.strip, row)])
+            for row in reader
+        ]
     except csv.Error as error:
         raise ValueError(
             f"Expected a csv in {path.name!r}. Received {error} in line {reader.line_num}. "

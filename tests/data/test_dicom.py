@@ -14,6 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from helpers.data import label_films, make_hospitals, prepare_samples, read_radiographs
 from helpers.data.dicom import fill_from_tags, is_dicom, read_tags
+from helpers.data.image_checks import check_images
 from helpers.data.images import FilmFolder, decode_image, read_image
 from helpers.data.report import Report
 from tests.data.dicom_collection import PLANTED, write_dicom, write_film
@@ -113,23 +114,34 @@ def compress(path, syntax):
     assert writer.Write()
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16])
 @pytest.mark.parametrize(
-    ("syntax", "bits", "atol"),
-    [
-        ("JPEGLosslessProcess14_1", 12, 0),
-        ("JPEG2000Lossless", 12, 0),
-        ("JPEGLSLossless", 12, 0),
-        ("RLELossless", 12, 0),
-        ("JPEGBaselineProcess1", 8, 4),
-    ],
+    "syntax", ["JPEGLosslessProcess14_1", "JPEG2000Lossless", "JPEGLSLossless", "RLELossless"]
 )
-def test_compressed_films_are_decoded(tmp_path, film, syntax, bits, atol):
-    y, x = np.mgrid[:24, :32]
-    stored = (2000 + 60 * x + 20 * y).astype(np.uint16)
-    stored = (stored >> 4).astype(np.uint8) if bits == 8 else stored
-    plain = film(stored, bits=bits).astype(int)
+def test_films_compressed_without_loss_are_the_same(tmp_path, film, syntax, dtype):
+    stored = np.linspace(0, 4095, 24 * 32).reshape(24, 32).astype(dtype)
+    plain = film(stored - dtype(2048 * (dtype == np.int16)))
     compress(tmp_path / "film.dcm", syntax)
-    np.testing.assert_allclose(decode_image(tmp_path / "film.dcm")[0], plain, atol=atol)
+    np.testing.assert_array_equal(decode_image(tmp_path / "film.dcm")[0], plain)
+
+
+def test_jpeg_films_are_almost_the_same(tmp_path, film):
+    y, x = np.mgrid[:24, :32]
+    plain = film((120 + 3 * x + y).astype(np.uint8), bits=8)
+    compress(tmp_path / "film.dcm", "JPEGBaselineProcess1")
+    seen = decode_image(tmp_path / "film.dcm")[0]
+    np.testing.assert_allclose(seen.astype(int), plain, atol=4)
+
+
+def test_a_film_that_crashes_its_decoder_is_a_line(tmp_path, film, monkeypatch):
+    film()
+    compress(tmp_path / "film.dcm", "JPEGLosslessProcess14_1")
+    crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    (tmp_path / "gdcm.py").write_text(crash)  # in place of the decoder
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    report = Report()
+    check_images(FilmFolder(tmp_path), ["film.dcm"], report)
+    assert report.faults == {"unreadable image": ["film.dcm (GDCM cannot decode it)"]}
 
 
 def test_color_becomes_grey():

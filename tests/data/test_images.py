@@ -120,6 +120,12 @@ def test_exif_that_says_upright_is_no_repair(tmp_path):
     assert_read(tmp_path, GREY, [])
 
 
+def test_the_first_of_several_pictures_is_taken_and_said(tmp_path):
+    others = [Image.fromarray(255 - GREY)]
+    save(tmp_path, Image.fromarray(GREY), "film.tif", save_all=True, append_images=others)
+    assert_read(tmp_path, GREY, ["first of several pictures in a file taken"], "film.tif")
+
+
 @pytest.mark.parametrize("ending", ["png", "jpg"])
 def test_truncated_file_is_refused_with_its_name(tmp_path, rng, ending):
     name = f"film.{ending}"

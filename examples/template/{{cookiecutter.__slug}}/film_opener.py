@@ -49,6 +49,6 @@ def read_rows(folder):
 
 def read_film(path):
     """Return one film as a square of grey levels, shape (IMAGE_SIZE, IMAGE_SIZE, 1)."""
-    with Image.open(path) as image:
+    with Image.open(path, formats=("PNG",)) as image:
         square = image.convert("L").resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR)
     return np.asarray(square)[:, :, None]
