@@ -1,5 +1,6 @@
 """Class folders: one folder per split, with one folder per class in each."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,12 @@ from helpers.data.report import Report
 _COUNTERPARTS = {"sain": "malade", "malade": "sain", "normal": "PNEUMONIA", "pneumonia": "NORMAL"}
 
 
-def read_class_folders(source: Path, report: Report) -> pd.DataFrame:
+def read_class_folders(
+    source: Path,
+    report: Report,
+    csv: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
     """Read split folders with one folder per class.
 
     The folder gives the split and the finding (``malade`` is ``Unspecified``, since it names none).
@@ -33,6 +39,11 @@ def read_class_folders(source: Path, report: Report) -> pd.DataFrame:
         Folder with the split folders.
     report : Report
         Where repairs and faults go.
+    csv : pathlib.Path, optional
+        A csv that chooses the films: those without a row are left out. By default the
+        ``metadata.csv``, if there is one.
+    columns : dict of str to str, optional
+        Columns of the csv, see :func:`helpers.data.metadata.read_metadata`.
 
     Returns
     -------
@@ -40,15 +51,20 @@ def read_class_folders(source: Path, report: Report) -> pd.DataFrame:
         The table of films and ``faulty`` (bool).
     """
     films = _list_films(source, report)
-    csvs = [name for name in list_folder(source)[1] if name.lower() == "metadata.csv"]
-    if not csvs:
+    names = [name for name in list_folder(source)[1] if name.lower() == "metadata.csv"]
+    file = csv or (source / names[0] if names else None)
+    if file is None:
         return films.assign(faulty=False)
     paths: dict[str, list[str]] = {path: [path] for path in films["image"]}
     for path in films["image"]:
         paths.setdefault(path.rsplit("/", 1)[1], []).append(path)
-    table = match_images(read_metadata(source / csvs[0], report), paths, report, csvs[0])
+    table = match_images(read_metadata(file, report, columns), paths, report, file.name)
     table = drop_duplicates(table, report)  # after matching: by path and by name is one film
-    return _join(table, films.set_index("image"), csvs[0], report)
+    if csv:
+        named = films["image"].isin(table["image"])
+        report.note(f"film without a row in {csv.name} left out", (~named).sum())
+        films = films[named]
+    return _join(table, films.set_index("image"), file.name, report)
 
 
 def _list_films(source: Path, report: Report) -> pd.DataFrame:

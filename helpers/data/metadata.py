@@ -6,7 +6,7 @@ counted, or reported. Unknown values become missing; nothing is guessed.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +82,9 @@ SPLIT_SPELLINGS = {name: name for name in SPLITS} | {"val": "valid"}
 _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
-def read_metadata(path: Path, report: Report) -> pd.DataFrame:
+def read_metadata(
+    path: Path, report: Report, columns: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Read a csv of films and tidy its columns.
 
     Columns are recognized by NIH's names or ours, in any case; others are left out.
@@ -93,6 +95,9 @@ def read_metadata(path: Path, report: Report) -> pd.DataFrame:
         The csv.
     report : Report
         Where repairs and faults go.
+    columns : dict of str to str, optional
+        Our column, then the header of the csv that it has there, such as
+        ``{"weight": "WEIGHTS"}``; what is recognized otherwise is replaced.
 
     Returns
     -------
@@ -103,7 +108,7 @@ def read_metadata(path: Path, report: Report) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the csv has no column with the images' names.
+        If the csv has no column with the images' names, or none of a name in ``columns``.
     """
     header, rows = read_rows(path, report)
     names = [_HEADERS.get(re.sub(r"[^a-z0-9]", "", cell.lower())) for cell in header]
@@ -113,8 +118,15 @@ def read_metadata(path: Path, report: Report) -> pd.DataFrame:
             f"Received the columns {[cell for cell in header if cell]}. "
             "Write the header of NIH ChestX-ray14 as the first line."
         )
+    absent = [cell for cell in (columns or {}).values() if cell not in header]
+    if absent:
+        raise ValueError(
+            f"Expected the columns {absent} in {path.name!r}. Received {header}. Name them as the "
+            "csv does."
+        )
     # Two headers may mean the same column: the first one counts.
     places = {name: names.index(name) for name in names if name}
+    places |= {name: header.index(cell) for name, cell in (columns or {}).items()}
     width = len(header)
     ragged = [
         f"line {line}" for line, row in rows if len(row) < width or any(c for c in row[width:])
