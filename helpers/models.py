@@ -237,8 +237,9 @@ def _load_backbone(backbone, name, file):
             inner = [layer for layer in saved.layers if layer.name == _BACKBONE]
             _set_weights(backbone, (inner or [saved])[0].get_weights())
         else:  # Keras only warns of what a file lacks
-            for variable in backbone.trainable_variables:
-                variable.assign(np.full(variable.shape, np.nan))
+            for variable in backbone.weights:
+                if "float" in variable.dtype:
+                    variable.assign(np.full(variable.shape, np.nan))
             with warnings.catch_warnings(action="ignore"):
                 backbone.load_weights(file)
         wrong = [v.path for v in backbone.weights if not np.isfinite(v.numpy()).all()]
@@ -466,3 +467,6 @@ def _set_weights(model, arrays):
             f"The weights are of another model than {model.name!r}:\n  " + "\n  ".join(faults)
         )
     model.set_weights(arrays)
+    for layer in flatten_layers(model):
+        if isinstance(layer, layers.Normalization):
+            layer.finalize_state()  # it computes with copies of its weights

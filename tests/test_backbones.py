@@ -81,6 +81,26 @@ def test_the_whole_is_the_network_of_keras_on_three_channels(pretrained):
     np.testing.assert_allclose(pretrained(grey / 255, training=False), expected, rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
+def test_efficientnet_standardizes_as_its_imagenet_weights_expect(tmp_path):
+    """The mean and variance of the file are used, also by start_from, and one more division."""
+    mean, deviation = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    keras_own = keras.applications.EfficientNetB0(False, None, input_shape=(32, 32, 3))
+    (inside,) = (own for own in keras_own.layers if isinstance(own, keras.layers.Normalization))
+    inside.set_weights([mean, deviation**2, inside.get_weights()[2]])
+    keras_own.save(tmp_path / "own.keras")
+    keras_own.save_weights(tmp_path / "own.weights.h5")
+    build = functools.partial(build_backbone, "EfficientNetB0", 32)
+    model = build(weights=tmp_path / "own.keras")
+    grey = np.float32([[[[0]], [[51]], [[255]]]])
+    for made in (model, build(weights=tmp_path / "own.weights.h5"), start_from(build, model)()):
+        backbone = made.get_layer("backbone")
+        (inside,) = (own for own in backbone.layers if isinstance(own, keras.layers.Normalization))
+        rgb = made.get_layer("rescaled")(np.repeat(grey / 255, 3, axis=-1))
+        expected = (np.repeat(grey / 255, 3, axis=-1) - mean) / deviation / np.sqrt(deviation)
+        np.testing.assert_allclose(inside(rgb / 255.0), expected, atol=1e-5)
+
+
 def test_the_number_of_outputs_is_given():
     assert SMALL(n_outputs=14).output_shape == (None, 14)
 

@@ -83,11 +83,11 @@ def predict_classifier(
         os.replace(partial, csv_out)
     finally:
         partial.unlink(missing_ok=True)
-    folders = images.str.rsplit("/", n=2).str[-2].to_numpy()
+    classes = description["classes"]
+    folders = images.map(lambda image: next(filter(classes.__contains__, image.split("/")), ""))
     scores = {}
     for name in _SPLITS:
-        chosen = (split == name) & ~images.duplicated() & np.isin(folders, description["classes"])
-        chosen = chosen.to_numpy()
+        chosen = ((split == name) & ~images.duplicated() & folders.isin(classes)).to_numpy()
         score = balanced_accuracy(folders[chosen] == positive, logits[chosen])
         scores[name] = {"n_films": int(chosen.sum()), "balanced_accuracy": score}
     return pd.DataFrame.from_dict(scores, orient="index")
