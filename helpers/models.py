@@ -7,7 +7,10 @@ that they can be combined, pickled, and called in every task.
 
 import fnmatch
 import functools
+import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,6 +19,40 @@ from keras import layers
 from helpers.compatibility import flatten_layers
 
 _AUGMENTED = "augmented_"
+_BACKBONE = "backbone"
+_MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet
+# Networks of keras.applications, and the scale and offset that bring films in [0, 1] to the range
+# that each was trained with, as its `preprocess_input` does with 0 to 255.
+_SIGNED = (2.0, -1.0)
+_PIXELS = (255.0, 0.0)
+_STANDARDIZED = (1 / _DEVIATION, -_MEAN / _DEVIATION)
+_CAFFE = (255.0, np.array([-103.939, -116.779, -123.68]))
+# Keras standardizes inside, but once more by the root of the deviations for its ImageNet weights
+# (tensorflow/tensorflow#49930); only then does a file of these weights fit.
+_EFFICIENT = (255 / np.sqrt(_DEVIATION), 255 * _MEAN * (1 - 1 / np.sqrt(_DEVIATION)))
+BACKBONES = {
+    "MobileNet": _SIGNED,
+    "MobileNetV2": _SIGNED,
+    "MobileNetV3Small": _PIXELS,
+    "MobileNetV3Large": _PIXELS,
+    "DenseNet121": _STANDARDIZED,
+    "DenseNet169": _STANDARDIZED,
+    "DenseNet201": _STANDARDIZED,
+    "EfficientNetB0": _EFFICIENT,
+    "EfficientNetB1": _EFFICIENT,
+    "EfficientNetB2": _EFFICIENT,
+    "EfficientNetB3": _EFFICIENT,
+    "EfficientNetV2B0": _PIXELS,
+    "EfficientNetV2S": _PIXELS,
+    "ResNet50": _CAFFE,
+    "ResNet101": _CAFFE,
+    "ResNet50V2": _SIGNED,
+    "ResNet101V2": _SIGNED,
+    "VGG16": _CAFFE,
+    "VGG19": _CAFFE,
+    "InceptionV3": _SIGNED,
+    "Xception": _SIGNED,
+}
 
 
 def build_cnn(
@@ -108,6 +145,115 @@ def build_small_cnn(image_size: int = 32, filters: Sequence[int] = (8, 16, 32)) 
         x = layers.Conv2D(channels, 3, stride, activation="relu", name=f"block{number}_conv")(x)
     x = layers.GlobalMaxPooling2D(name="features")(x)
     return keras.Model(inputs, layers.Dense(1, name="logit")(x), name="small_chest_xray_cnn")
+
+
+def build_backbone(
+    name: str,
+    image_size: int = 224,
+    *,
+    weights: str | Path | None = None,
+    n_outputs: int = 1,
+    dropout: float = 0.2,
+    **options: Any,
+) -> keras.Model:
+    """Build a network of ``keras.applications`` for films, with a new last layer.
+
+    A film is repeated to three channels and brought to the range that the network was trained with.
+    Then follow the network itself, as the layer ``backbone``, global average pooling, dropout and
+    the last layer. Repeating is exact; one convolution with summed kernels is not, as its zero
+    padding stands for another grey level in each channel.
+
+    Nothing is downloaded. On a machine with a network,
+    ``keras.applications.MobileNetV2(include_top=False).save("mobilenetv2.keras")`` writes a file
+    with the weights of ImageNet. In a federation, they travel with the algorithm, and no other
+    machine needs the file::
+
+        build = functools.partial(build_backbone, "MobileNetV2", 224)
+        build = start_from(build, build_backbone("MobileNetV2", 224, weights="mobilenetv2.keras"))
+        build = freeze_layers(build, "backbone")
+
+    Stages are frozen by the names of their layers, such as ``"block_[0-9]_*"``: see
+    :func:`freeze_layers`. A frozen BatchNorm layer uses the moving statistics of the file. What is
+    not frozen follows ``batch_norm`` of :class:`~helpers.algorithms.TFFedAvgAlgo`; without a file,
+    statistics start at 0 and 1 and change slowly.
+
+    Parameters
+    ----------
+    name : str
+        Name of the class: MobileNet, V2, V3Small and V3Large; DenseNet121, 169 and 201;
+        EfficientNetB0 to B3, V2B0 and V2S; ResNet50, 101 and both V2; VGG16 and 19; InceptionV3;
+        Xception. ``BACKBONES`` has all of them with their input ranges.
+    image_size : int, default=224
+        Height and width of the films, in pixels; most of these networks need at least 32.
+    weights : path-like, optional
+        A local file with weights of the backbone: ``.keras``, of the backbone alone or of a model
+        with a layer ``backbone``; or ``.weights.h5`` or ``.h5``, of the backbone alone. By default
+        weights are drawn at random.
+    n_outputs : int, default=1
+        Number of logits.
+    dropout : float in [0, 1), default=0.2
+        Share of features dropped before the last layer while training.
+    **options
+        Further arguments of the class, such as ``alpha=0.35``.
+
+    Returns
+    -------
+    keras.Model
+        Input float32 (n, image_size, image_size, 1) in [0, 1]; output float32 (n, n_outputs), the
+        *logits* of the findings.
+
+    Raises
+    ------
+    ValueError
+        If the name is not known, ``weights`` asks for a download, or a file is not there or holds
+        weights of another network or NaN; tensors that do not fit are named.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"Expected one of {', '.join(BACKBONES)}. Received {name!r}.")
+    scale, offset = (np.broadcast_to(value, 3).tolist() for value in BACKBONES[name])
+    shape = (image_size, image_size, 3)
+    backbone = getattr(keras.applications, name)(
+        **options, include_top=False, weights=None, input_shape=shape, name=_BACKBONE
+    )
+    if weights is not None:
+        _load_backbone(backbone, name, Path(weights))
+    film = keras.Input((image_size, image_size, 1), name="film")
+    x = layers.Concatenate(name="three_channels")([film, film, film])
+    x = layers.Rescaling(scale, offset, name="rescaled")(x)
+    x = layers.GlobalAveragePooling2D(name="features")(backbone(x))
+    x = layers.Dropout(dropout, name="dropout")(x)
+    return keras.Model(
+        film, layers.Dense(n_outputs, name="logit")(x), name=f"chest_xray_{name.lower()}"
+    )
+
+
+def _load_backbone(backbone, name, file):
+    """Give a backbone the weights of a local file."""
+    if not file.is_file():
+        raise ValueError(
+            f"Expected weights to name a file, such as 'mobilenetv2.keras'. Received {str(file)!r},"
+            f" which is none; nothing is downloaded. On a machine with a network, write it with "
+            f"keras.applications.{name}(include_top=False).save({name.lower() + '.keras'!r})."
+        )
+    try:
+        if file.suffix == ".keras":
+            saved = keras.models.load_model(file, compile=False)
+            inner = [layer for layer in saved.layers if layer.name == _BACKBONE]
+            _set_weights(backbone, (inner or [saved])[0].get_weights())
+        else:  # Keras only warns of what a file lacks
+            for variable in backbone.weights:
+                if "float" in variable.dtype:
+                    variable.assign(np.full(variable.shape, np.nan))
+            with warnings.catch_warnings(action="ignore"):
+                backbone.load_weights(file)
+        wrong = [v.path for v in backbone.weights if not np.isfinite(v.numpy()).all()]
+        if wrong:
+            raise ValueError(f"no finite values for {len(wrong)} tensors, first {wrong[0]}")
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"Expected {str(file)!r} to hold the weights of {name} without its last layers "
+            f"(include_top=False), built with the same options. Received: {error}"
+        ) from error
 
 
 def augment(build: Callable[[], keras.Model], amount: float = 0.1) -> Callable[[], keras.Model]:
@@ -286,18 +432,29 @@ def start_from(
     if isinstance(weights, keras.Model):
         weights = weights.get_weights()
     arrays = tuple(np.array(weight) for weight in weights)
+    _check_finite(arrays)
+    return functools.partial(_build_from, build, arrays)
+
+
+def _check_finite(arrays):
+    """Refuse weights of a training that diverged."""
     wrong = [number for number, array in enumerate(arrays) if not np.isfinite(array).all()]
     if wrong:
         raise ValueError(
             f"Expected finite weights. Received NaN or infinity in the arrays number {wrong}: the "
             "training that they come from diverged."
         )
-    return functools.partial(_build_from, build, arrays)
 
 
 def _build_from(build, arrays):
     """Build a model and give it the weights."""
     model = build()
+    _set_weights(model, arrays)
+    return model
+
+
+def _set_weights(model, arrays):
+    """Give a model all its weights; name those that do not fit."""
     variables = model.weights
     if len(variables) != len(arrays):
         raise ValueError(
@@ -314,4 +471,6 @@ def _build_from(build, arrays):
             f"The weights are of another model than {model.name!r}:\n  " + "\n  ".join(faults)
         )
     model.set_weights(arrays)
-    return model
+    for layer in flatten_layers(model):
+        if isinstance(layer, layers.Normalization):
+            layer.finalize_state()  # it computes with copies of its weights

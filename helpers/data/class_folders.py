@@ -1,6 +1,7 @@
 """Class folders: one folder per split, with one folder per class in each; or classes alone."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -33,7 +34,12 @@ _PATIENT = re.compile(
 )
 
 
-def read_class_folders(source: Path, report: Report) -> pd.DataFrame:
+def read_class_folders(
+    source: Path,
+    report: Report,
+    csv: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
     """Read split folders with one folder per class.
 
     The folder gives the split and the finding (``malade`` is ``Unspecified``, since it names none),
@@ -50,6 +56,11 @@ def read_class_folders(source: Path, report: Report) -> pd.DataFrame:
         Folder with the split folders.
     report : Report
         Where repairs and faults go.
+    csv : pathlib.Path, optional
+        A csv that chooses the films: those without a row are left out. By default the
+        ``metadata.csv``, if there is one.
+    columns : dict of str to str, optional
+        Columns of the csv, see :func:`helpers.data.metadata.read_metadata`.
 
     Returns
     -------
@@ -64,16 +75,22 @@ def read_class_folders(source: Path, report: Report) -> pd.DataFrame:
     )
     _report_classes(source, splits, report)
     csvs = _report_rest(source, splits, report)
-    if csvs:
-        paths: dict[str, list[str]] = {path: [path] for path in films["image"]}
-        for path in films["image"]:
-            paths.setdefault(path.rsplit("/", 1)[1], []).append(path)
-        base = csvs[0].rpartition("/")[0]
-        paths |= {path.removeprefix(f"{base}/"): [path] for path in films["image"]}
-        table = match_images(read_metadata(source / csvs[0], report), paths, report, csvs[0])
-        table = drop_duplicates(table, report)  # after matching: by path and by name is one film
-        films = _join(table, films.set_index("image"), csvs[0], report)
-    return _read_patients(films if csvs else films.assign(faulty=False), report)
+    file = csv or (source / csvs[0] if csvs else None)
+    if file is None:
+        return _read_patients(films.assign(faulty=False), report)
+    paths: dict[str, list[str]] = {path: [path] for path in films["image"]}
+    for path in films["image"]:
+        paths.setdefault(path.rsplit("/", 1)[1], []).append(path)
+    if file.is_relative_to(source):
+        base = f"{file.parent.relative_to(source).as_posix()}/"
+        paths |= {path.removeprefix(base): [path] for path in films["image"]}
+    table = match_images(read_metadata(file, report, columns), paths, report, file.name)
+    table = drop_duplicates(table, report)  # after matching: by path and by name is one film
+    if csv:
+        named = films["image"].isin(table["image"])
+        report.note(f"film without a row in {csv.name} left out", films["image"][~named])
+        films = films[named]
+    return _read_patients(_join(table, films.set_index("image"), file.name, report), report)
 
 
 def _list_split(source: Path, folder: str, split: str | None, report: Report) -> list[tuple]:

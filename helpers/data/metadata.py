@@ -209,7 +209,9 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"{name} (did you mean {keys[near[0]]}?)" if near else name
 
 
-def read_metadata(path: Path, report: Report) -> pd.DataFrame:
+def read_metadata(
+    path: Path, report: Report, columns: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Read a csv of films and tidy its columns.
 
     Columns are recognized by NIH's names, ours and usual English and French ones, without case,
@@ -222,6 +224,9 @@ def read_metadata(path: Path, report: Report) -> pd.DataFrame:
         The csv.
     report : Report
         Where repairs and faults go.
+    columns : dict of str to str, optional
+        Our column, then the header of the csv that it has there, such as
+        ``{"weight": "WEIGHTS"}``; what is recognized otherwise is replaced.
 
     Returns
     -------
@@ -232,17 +237,25 @@ def read_metadata(path: Path, report: Report) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the csv has no column with the images' names.
+        If the csv has no column with the images' names, or none of a name in ``columns``.
     """
     cells = read_cells(path, report)
+    headers = list(cells.columns)
+    absent = [header for header in (columns or {}).values() if header not in headers]
+    if absent:
+        raise ValueError(
+            f"Expected the columns {absent} in {path.name!r}. Received {headers}. Name them as the "
+            "csv does."
+        )
     places = recognize_columns(cells)
+    places |= {name: headers.index(header) for name, header in (columns or {}).items()}
     if "image" not in places:
         raise ValueError(
             f"Expected a column 'Image Index' (or 'image') in {path.name!r}. "
-            f"Received the columns {list(cells.columns)}. "
+            f"Received the columns {headers}. "
             "Write the header of NIH ChestX-ray14 as the first line."
         )
-    _note_unused(list(cells.columns), places, report)
+    _note_unused(headers, places, report)
     texts = {name: cells.iloc[:, place] for name, place in places.items()}
     return tidy_columns(texts, len(cells), path.name, report, vocabulary=NIH_NAMES)
 

@@ -4,13 +4,14 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from keras import layers
 
-from helpers import course
-from helpers.course import training
-from helpers.course.callbacks import FilmBatches
-from helpers.course.checkpoint import load_checkpoint, read_description
-from helpers.data import ChestXrayDataset, WeightedChestXrayDataset
+from helpers import classifier
+from helpers.classifier import training
+from helpers.classifier.callbacks import FilmBatches
+from helpers.classifier.checkpoint import load_checkpoint, read_description
+from helpers.data import ChestXrayDataset, WeightedChestXrayDataset, text_files
 from helpers.evaluation import balanced_accuracy
 
 # Keras 3.15 writes its variables by a protocol that NumPy 2 wants otherwise.
@@ -23,7 +24,7 @@ QUICK = {"epochs": 3, "batch_size": 8, "image_size": 16}
 
 def _train(class_folders, logdir, **choices):
     csv = choices.pop("csv", class_folders / "metadata.csv")
-    return training.train_classifieur(logdir, class_folders, csv, **(QUICK | choices))
+    return training.train_classifier(logdir, class_folders, csv, **(QUICK | choices))
 
 
 def test_training_returns_the_best_epoch_s_model_and_its_score(class_folders, tmp_path, capsys):
@@ -33,7 +34,7 @@ def test_training_returns_the_best_epoch_s_model_and_its_score(class_folders, tm
     assert description["image_size"] == 16
     assert description["score"] == score > 0.5
     # The score can be had from the checkpoint alone, and Keras opens it as any model.
-    course.predict_classifier(
+    classifier.predict_classifier(
         class_folders, class_folders / "metadata.csv", tmp_path / "preds.csv", path
     )
     preds = pd.read_csv(tmp_path / "preds.csv").iloc[24:]
@@ -42,10 +43,12 @@ def test_training_returns_the_best_epoch_s_model_and_its_score(class_folders, tm
     assert balanced_accuracy({"labels": labels}, logits) == pytest.approx(score)
     weights = keras.models.load_model(path).get_weights()
     assert all((a == b).all() for a, b in zip(weights, model.get_weights(), strict=True))
-    # Logs for TensorBoard; no backup is left, and nothing is drawn outside a terminal.
+    # Logs for TensorBoard; no backup is left; outside a terminal an epoch is one line.
     assert {file.parent.name for file in path.parent.rglob("events.*")} == {"train", "validation"}
     assert not (path.parent / "backup").exists()
-    assert "Epoch" not in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("epoch ") for line in said) == 6
+    assert "━" not in "".join(said)
 
 
 class _Stop(Exception):
@@ -143,8 +146,8 @@ def data_of():
 def test_a_weights_column_changes_the_run_and_its_name(class_folders, tmp_path):
     plain, _ = _train(class_folders, tmp_path, epochs=1)
     weighted, _ = _train(class_folders, tmp_path, epochs=1, weights_col="WEIGHTS")
-    assert plain.parent.name.startswith("unweighted-")
-    assert weighted.parent.name.startswith("WEIGHTS-")
+    assert plain.parent.name.startswith("unweighted-16px-1epochs-")
+    assert weighted.parent.name.startswith("WEIGHTS-16px-1epochs-")
     pairs = zip(
         load_checkpoint(plain)[0].weights, load_checkpoint(weighted)[0].weights, strict=True
     )
@@ -169,7 +172,7 @@ def test_without_valid_a_part_of_the_patients_validates(class_folders, table, tm
     table.iloc[:22].to_csv(csv, index=False)
     _, score = _train(source, tmp_path / "log", csv=csv, epochs=1)
     assert 0 <= score <= 1
-    assert "Films without a row in the csv, left out: 2." in capsys.readouterr().out
+    assert "film without a row in metadata.csv left out (2)" in capsys.readouterr().out
 
 
 def test_films_without_patients_are_a_patient_each(class_folders, table, tmp_path, capsys):
@@ -185,10 +188,14 @@ def test_faulty_rows_and_weights_are_gathered(class_folders, table, write, tmp_p
     table.loc[3, "WEIGHTS"] = "-1"
     table.loc[4, "WEIGHTS"] = "much"
     table.loc[5, "Image Index"] = table.loc[6, "Image Index"]
-    with pytest.raises(ValueError, match=r"Expected one row with its weight for each film") as told:
+    with pytest.raises(ValueError, match=r"Expected one row without faults for each film") as told:
         _train(class_folders, tmp_path, csv=write(table), weights_col="WEIGHTS")
-    assert "WEIGHTS that is not a number of 0 or more (2): line 5, line 6" in str(told.value)
-    assert "two rows about one film (2): line 7, line 8" in str(told.value)
+    for line in (
+        "WEIGHTS that is not a number of 0 or more (2): train/sain/train_03.png, "
+        "train/malade/train_04.png",
+        "rows about one image that contradict each other (1): train/sain/train_06.png",
+    ):
+        assert line in str(told.value)
 
 
 def test_weights_that_are_all_zero_are_refused(class_folders, table, write, tmp_path):
@@ -197,13 +204,13 @@ def test_weights_that_are_all_zero_are_refused(class_folders, table, write, tmp_
 
 
 def test_an_unknown_weights_column_is_refused(class_folders, tmp_path):
-    with pytest.raises(ValueError, match=r"Expected the column 'W' in 'metadata\.csv'\. Received"):
+    with pytest.raises(ValueError, match=r"Expected the columns \['W'\] in 'metadata\.csv'\. Rec"):
         _train(class_folders, tmp_path, weights_col="W")
 
 
 def test_a_missing_class_is_refused(class_folders, table, write, tmp_path):
     healthy = table[table["Finding Labels"] == "No Finding"]
-    with pytest.raises(ValueError, match=r"train: 12 negative, 0 positive; valid: 6 negative, 0"):
+    with pytest.raises(ValueError, match=r"train: 12 / 0; valid: 6 / 0"):
         _train(class_folders, tmp_path, csv=write(healthy))
 
 
@@ -219,7 +226,7 @@ def test_another_layout_is_refused(tmp_path, class_folders, table):
         shutil.copy(film, source / "images")
     csv = source / "Data_Entry_2017.csv"
     table.iloc[:24].to_csv(csv, index=False)
-    with pytest.raises(ValueError, match=r"Expected class folders .* the layout 'nih'"):
+    with pytest.raises(ValueError, match=r"Expected class folders in .*nih'.* Received none"):
         _train(source, tmp_path / "log", csv=csv)
 
 
@@ -227,3 +234,68 @@ def test_another_layout_is_refused(tmp_path, class_folders, table):
 def test_numbers_that_are_too_small_are_refused(class_folders, tmp_path, wrong):
     with pytest.raises(ValueError, match=rf"Expected {next(iter(wrong))} to be at least"):
         _train(class_folders, tmp_path, **wrong)
+
+
+def _build_line(size, scale=1.0):
+    """Build one layer, which trains in no time; with a scale of 0 it sees nothing."""
+    film = keras.Input((size, size, 1))
+    return keras.Model(film, layers.Dense(1)(layers.Flatten()(layers.Rescaling(scale)(film))))
+
+
+def test_a_worse_model_never_replaces_a_better_one(class_folders, tmp_path, monkeypatch):
+    """Runs of other lengths are apart, and so is the same run repeated after its end."""
+    monkeypatch.setattr(training, "build_cnn", _build_line)
+    long, score = _train(class_folders, tmp_path, learning_rate=0.02, epochs=6)
+    assert score > 0.5
+    kept = long.read_bytes()
+    short, _ = _train(class_folders, tmp_path, learning_rate=0.02, epochs=1)
+    assert short.parent != long.parent
+    monkeypatch.setattr(training, "build_cnn", lambda size: _build_line(size, 0.0))
+    assert _train(class_folders, tmp_path, learning_rate=0.02, epochs=6) == (long, score)
+    assert long.read_bytes() == kept
+
+
+def test_a_second_training_of_a_run_is_refused_while_the_first_lasts(
+    class_folders, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(training, "build_cnn", _build_line)
+    path, _ = _train(class_folders, tmp_path, epochs=1)
+    with (
+        FileLock(path.with_name("training.lock")),
+        pytest.raises(ValueError, match=r"one training of a run at a time\. Received a second"),
+    ):
+        _train(class_folders, tmp_path, epochs=1)
+    _train(class_folders, tmp_path, epochs=1)
+
+
+def test_a_training_that_diverges_ends_with_an_error(class_folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "build_cnn", _build_line)
+    with pytest.raises(ValueError, match=r"the training diverged|training that diverged"):
+        _train(class_folders, tmp_path, learning_rate=1e38)
+    assert not list(tmp_path.rglob("*.keras"))
+
+
+def test_the_csv_is_read_once(class_folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "build_cnn", _build_line)
+    read = []
+    monkeypatch.setattr(
+        text_files, "read_text", lambda path, report: read.append(path) or path.read_text("utf-8")
+    )
+    _train(class_folders, tmp_path, epochs=1, weights_col="WEIGHTS")
+    assert read == [class_folders / "metadata.csv"]
+
+
+def test_real_films_in_class_folders(nih_sample, tmp_path):
+    """The course's command with its defaults, on a fifth of the patients for validation."""
+    source = tmp_path / "films"
+    table = pd.read_csv(nih_sample / "Data_Entry_2017.csv", index_col=False)
+    patients = np.sort(table["Patient ID"].unique())
+    np.random.default_rng(0).shuffle(patients)
+    for row in table.itertuples():
+        split = "valid" if row[4] in set(patients[: len(patients) // 5]) else "train"
+        folder = source / split / ("sain" if row[2] == "No Finding" else "malade")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(nih_sample / "images" / row[1], folder)
+    csv = shutil.copy(nih_sample / "Data_Entry_2017.csv", source / "metadata.csv")
+    _, score = training.train_classifier(tmp_path / "log", source, csv)
+    assert score > 0.7

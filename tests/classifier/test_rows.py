@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from helpers.course.rows import match_rows
+from helpers.classifier.rows import match_rows
 
 
 def test_rows_keep_their_order_and_find_their_films(class_folders, table, write):
@@ -47,7 +47,7 @@ def test_a_csv_without_films_is_refused(class_folders, tmp_path):
     with pytest.raises(ValueError, match=r"Received the columns \['patient', 'age'\]"):
         match_rows(csv, class_folders)
     csv.write_text("image\n")
-    with pytest.raises(ValueError, match=r"Received no row"):
+    with pytest.raises(ValueError, match=r"and 0 row\(s\)"):
         match_rows(csv, class_folders)
 
 

@@ -6,9 +6,12 @@ import zipfile
 from pathlib import Path
 
 import keras
+import numpy as np
+
+from helpers.classifier.messages import say
 
 _DESCRIPTION = "chest_xray_classifier.json"  # a member of the .keras archive that Keras ignores
-_KEYS = {"image_size", "threshold", "classes", "score"}
+_KEYS = {"image_size", "threshold", "classes", "films", "score"}
 
 
 def save_checkpoint(model: keras.Model, path: Path, description: dict) -> None:
@@ -26,8 +29,15 @@ def save_checkpoint(model: keras.Model, path: Path, description: dict) -> None:
     description : dict
         JSON-serializable, with at least ``image_size`` (pixels), ``threshold`` (probability in
         [0, 1] above which a film is positive), ``classes`` (names of the negative and the positive
-        class) and ``score`` (balanced accuracy on the validation films).
+        class), ``films`` (hashes of the films of ``train`` and of ``valid``) and ``score``
+        (balanced accuracy on the validation films).
+
+    Raises
+    ------
+    ValueError
+        If a weight is not finite. Nothing is written then.
     """
+    _check_weights(model, path)
     partial = path.with_name(f"partial-{path.name}")
     model.save(partial)
     with zipfile.ZipFile(partial, "a") as archive:
@@ -53,23 +63,30 @@ def read_description(path: str | Path) -> dict:
     ValueError
         If the file does not exist or is no such checkpoint.
     """
-    advice = "Give the path that train_classifieur returned."
+    advice = say("Give the path that train_classifier returned.")
     if not Path(path).is_file():
-        raise ValueError(f"Expected a checkpoint. Received {str(path)!r}, which is none. {advice}")
+        text = say("Expected a checkpoint. Received {path!r}, which is none.", path=str(path))
+        raise ValueError(f"{text} {advice}")
     try:
         with zipfile.ZipFile(path) as archive:
             description = json.loads(archive.read(_DESCRIPTION))
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ValueError(
-            f"Expected a checkpoint with image size, threshold and class names. Received "
-            f"{str(path)!r} ({error}). {advice}"
-        ) from error
+        text = say(
+            "Expected a checkpoint with image size, threshold and class names. Received {path!r} "
+            "({error}).",
+            path=str(path),
+            error=error,
+        )
+        raise ValueError(f"{text} {advice}") from error
     missing = sorted(_KEYS - set(description))
     if missing:
-        raise ValueError(
-            f"Expected {sorted(_KEYS)} in the checkpoint {str(path)!r}. Received no {missing}. "
-            f"{advice}"
+        text = say(
+            "Expected {keys} in the checkpoint {path!r}. Received no {missing}.",
+            keys=sorted(_KEYS),
+            path=str(path),
+            missing=missing,
         )
+        raise ValueError(f"{text} {advice}")
     return description
 
 
@@ -91,7 +108,26 @@ def load_checkpoint(path: str | Path) -> tuple[keras.Model, dict]:
     Raises
     ------
     ValueError
-        If the file does not exist or is no such checkpoint.
+        If the file does not exist, is no such checkpoint, or a weight is not finite.
     """
     description = read_description(path)
-    return keras.models.load_model(path), description
+    model = keras.models.load_model(path)
+    _check_weights(model, path)
+    return model, description
+
+
+def _check_weights(model, path):
+    """Refuse a model with NaN or infinity: ReLU may hide them, and all films get one class."""
+    wrong = [weight.path for weight in model.weights if not np.isfinite(weight.numpy()).all()]
+    if wrong:
+        raise ValueError(
+            say(
+                "Expected finite weights in the model {path!r}. Received NaN or infinity in {n} of "
+                "{of} tensors, first {name}: the training diverged. Train again with a smaller "
+                "learning rate.",
+                path=str(path),
+                n=len(wrong),
+                of=len(model.weights),
+                name=wrong[0],
+            )
+        )

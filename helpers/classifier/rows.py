@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from helpers.classifier.messages import say
 from helpers.data import Report
+from helpers.data.files import hash_file
 from helpers.data.layouts import list_images
 from helpers.data.text_files import read_rows
 
@@ -39,20 +41,19 @@ def match_rows(csv: str | Path, datadir: str | Path) -> tuple[pd.DataFrame, pd.S
         all such rows and names the first few.
     """
     csv, datadir = Path(csv), Path(datadir)
-    if not csv.is_file():
-        raise ValueError(f"Expected csv to name a file. Received {str(csv)!r}, which is none.")
-    if not datadir.is_dir():
-        raise ValueError(
-            f"Expected datadir to name a folder. Received {str(datadir)!r}, which is none."
-        )
+    check_paths(csv, datadir)
     header, lines = read_rows(csv, Report())
     keys = [re.sub(r"[^a-z]", "", cell.lower()) for cell in header]
     places = [place for place, key in enumerate(keys) if key in _IMAGE_HEADERS]
     if not places or not lines:
-        received = f"the columns {header}" if lines else "no row"
         raise ValueError(
-            f"Expected rows with a column 'Image Index' (or 'image') in {csv.name!r}. "
-            f"Received {received}."
+            say(
+                "Expected rows with a column 'Image Index' (or 'image') in {csv!r}. Received the "
+                "columns {header} and {n:,} row(s).",
+                csv=csv.name,
+                header=header,
+                n=len(lines),
+            )
         )
     width = len(header)
     whole = {n: row for n, row in lines if len(row) >= width and not any(row[width:])}
@@ -65,12 +66,40 @@ def match_rows(csv: str | Path, datadir: str | Path) -> tuple[pd.DataFrame, pd.S
     )
     images = _find_images(rows.iloc[:, places[0]], _list_paths(datadir), report)
     if report.is_faulty:
-        raise ValueError(
-            f"Expected every row of {csv.name!r} to name one film below {str(datadir)!r}. "
-            "Received:\n" + "\n".join(report.fault_lines()) + "\nFix these rows, or give the "
-            "folder of the films that they name."
+        text = say(
+            "Expected every row of {csv!r} to name one film below {folder!r}. Fix these rows, or "
+            "give the folder of the films that they name. Received:",
+            csv=csv.name,
+            folder=str(datadir),
         )
+        raise ValueError("\n".join([text, *report.fault_lines()]))
     return rows, images
+
+
+def check_paths(csv: Path, datadir: Path) -> None:
+    """Refuse a csv that is no file and a folder that is none.
+
+    Parameters
+    ----------
+    csv, datadir : pathlib.Path
+        What the user gave.
+
+    Raises
+    ------
+    ValueError
+        Naming which one.
+    """
+    if not csv.is_file():
+        text = "Expected csv to name a file. Received {path!r}, which is none."
+        raise ValueError(say(text, path=str(csv)))
+    if not datadir.is_dir():
+        text = "Expected datadir to name a folder. Received {path!r}, which is none."
+        raise ValueError(say(text, path=str(datadir)))
+
+
+def hash_film(path: Path) -> str:
+    """Hash the content of a film's file: 16 hexadecimal digits, the same under any name."""
+    return hash_file(path)[:16]
 
 
 def _list_paths(datadir):

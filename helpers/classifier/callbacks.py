@@ -5,7 +5,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from helpers.course.checkpoint import read_description, save_checkpoint
+from helpers.classifier.checkpoint import read_description, save_checkpoint
+from helpers.classifier.messages import say
 from helpers.data import ChestXrayDataset
 from helpers.evaluation import auc, balanced_accuracy
 
@@ -73,6 +74,7 @@ class SeedEpochs(keras.callbacks.Callback):
 class KeepBest(keras.callbacks.Callback):
     """Validate after each epoch with the project's metrics, and save the best model.
 
+    An existing checkpoint is replaced only by a better model, also by a later run.
     Adds ``val_loss``, ``val_auc`` and ``val_balanced_accuracy`` to the epoch's logs, so that the
     callbacks after it see them.
 
@@ -86,9 +88,6 @@ class KeepBest(keras.callbacks.Callback):
         The description in the checkpoint; ``score`` and ``epoch`` are added.
     batch_size : int
         Films of a batch.
-    goes_on : bool
-        Whether the training continues after an interruption, so that the existing checkpoint
-        counts.
     """
 
     def __init__(
@@ -98,12 +97,11 @@ class KeepBest(keras.callbacks.Callback):
         description: dict,
         *,
         batch_size: int,
-        goes_on: bool,
     ) -> None:
         super().__init__()
         self._dataset, self._path = dataset, path
         self._description, self._batch_size = description, batch_size
-        self.best = read_description(path)["score"] if goes_on and path.exists() else -np.inf
+        self.best = read_description(path)["score"] if path.exists() else -np.inf
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Score the validation films; save the model if it is better than all before."""
@@ -129,3 +127,13 @@ class KeepBest(keras.callbacks.Callback):
             logits.append(self.model.predict_on_batch(x))
             labels.append(y)
         return np.concatenate(logits), np.concatenate(labels)
+
+
+class PrintEpochs(keras.callbacks.Callback):
+    """Print one line for each epoch, where there is no terminal for a bar."""
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Print losses and scores of the epoch."""
+        values = ", ".join(f"{name} {value:.3f}" for name, value in logs.items())
+        of = self.params["epochs"]
+        print(say("epoch {n} of {of}: {values}", n=epoch + 1, of=of, values=values), flush=True)

@@ -1,4 +1,4 @@
-"""Fixtures of the course's tests: small class folders, in the course's own layout."""
+"""Fixtures of the classifier's tests: small class folders, in the classifier's own layout."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ def class_folders(tmp_path_factory):
 
     A bright corner is the finding; the rest is noise. The csv has a column ``WEIGHTS``.
     """
-    folder = tmp_path_factory.mktemp("course") / "films"
+    folder = tmp_path_factory.mktemp("classifier") / "films"
     rng = np.random.default_rng(0)
     rows = []
     for split, n_films in (("train", 24), ("valid", 12)):
