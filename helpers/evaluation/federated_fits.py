@@ -3,10 +3,11 @@
 A common temperature or alarm level depends on the scores of all hospitals. The scores need not be
 sent: Newton's method needs sums over films, and a quantile needs counts. The functions here run
 the whole exchange in one place, on a list of hospitals; a hospital computes
-:func:`calibration_sums` or :func:`count_healthy_below`, and only their results are added.
+:func:`calibration_sums` or :func:`count_healthy_below`, and only their results are added. With
+``add=helpers.exchange.MaskedSum(n_hospitals)`` whoever adds them learns the sum and no summand.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -84,15 +85,14 @@ def calibration_sums(
 
 
 def fit_federated(
-    hospitals: Sequence[tuple[Labels, ArrayLike]], *, method: str = "platt"
+    hospitals: Sequence[tuple[Labels, ArrayLike]], *, method: str = "platt", add: Callable = sum
 ) -> FederatedFit:
     """Fit one calibration for all hospitals from sums, by Newton's method.
 
     The result is that of :func:`~helpers.evaluation.fit_platt` or
     :func:`~helpers.evaluation.fit_temperature` on all films together. Each exchange is one call
-    of :func:`calibration_sums` at every hospital; secure aggregation may add the sums. For Platt's
-    targets the numbers of films of each label are added first. A step that would raise the loss is
-    halved.
+    of :func:`calibration_sums` at every hospital. For Platt's targets the numbers of films of each
+    label are added first. A step that would raise the loss is halved.
 
     Parameters
     ----------
@@ -100,6 +100,8 @@ def fit_federated(
         The validation films of each hospital.
     method : {"temperature", "platt"}, default="platt"
         One number or two.
+    add : callable, default=sum
+        Adds one array of each hospital, such as :class:`helpers.exchange.MaskedSum`.
 
     Returns
     -------
@@ -121,8 +123,7 @@ def fit_federated(
     if method not in METHODS:
         raise ValueError(f"Expected one of the methods {METHODS}. Received {method!r}.")
     films = [align_scores(labels, logits, "logits") for labels, logits in hospitals]
-    n_positive = sum(int((labels == 1).sum()) for labels, _ in films)
-    n_negative = sum(len(labels) for labels, _ in films) - n_positive
+    n_negative, n_positive = map(int, add([np.bincount(y == 1, minlength=2) for y, _ in films]))
     if not (n_positive and n_negative):
         raise ValueError(
             "Expected films of both classes to fit a calibration. Received "
@@ -134,7 +135,7 @@ def fit_federated(
 
     def ask(slope, intercept):
         at = Calibration(slope, intercept)
-        return sum(calibration_sums(labels, logits, at, targets) for labels, logits in films)
+        return add([calibration_sums(labels, logits, at, targets) for labels, logits in films])
 
     place = np.array([1.0, 0.0])
     sums = ask(*place)
@@ -193,7 +194,11 @@ def count_healthy_below(labels: Labels, scores: ArrayLike, level: float) -> tupl
 
 
 def choose_federated_level(
-    hospitals: Sequence[tuple[Labels, ArrayLike]], *, specificity: float, tolerance: float = 1e-6
+    hospitals: Sequence[tuple[Labels, ArrayLike]],
+    *,
+    specificity: float,
+    tolerance: float = 1e-6,
+    add: Callable = sum,
 ) -> FederatedLevel:
     """Choose one level for all hospitals from counts, by bisection.
 
@@ -209,6 +214,8 @@ def choose_federated_level(
         The least specificity over all films together.
     tolerance : float, default=1e-6
         How far above the lowest such level the result may lie.
+    add : callable, default=sum
+        Adds one array of each hospital, such as :class:`helpers.exchange.MaskedSum`.
 
     Returns
     -------
@@ -224,12 +231,12 @@ def choose_federated_level(
     """
     if not 0 <= specificity <= 1:
         raise ValueError(f"Expected specificity in [0, 1]. Received {specificity}.")
-    if not any((align_scores(labels, scores)[0] == 0).any() for labels, scores in hospitals):
-        raise ValueError("Expected films without a finding to choose a level. Received none.")
 
     def holds(level):
-        counts = np.sum([count_healthy_below(*films, level) for films in hospitals], axis=0)
-        return counts[0] >= specificity * counts[1] - 1e-9
+        below, healthy = add([np.array(count_healthy_below(*films, level)) for films in hospitals])
+        if not healthy:
+            raise ValueError("Expected films without a finding to choose a level. Received none.")
+        return below >= specificity * healthy - 1e-9
 
     low, high = _RANGE
     if holds(low):

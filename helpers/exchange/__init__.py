@@ -10,6 +10,7 @@ from helpers.exchange.compression import TopK as TopK
 from helpers.exchange.faults import Fault as Fault
 from helpers.exchange.faults import UpdateError as UpdateError
 from helpers.exchange.manifest import Manifest as Manifest
+from helpers.exchange.masked_sum import MaskedSum as MaskedSum
 from helpers.exchange.packing import pack_state as pack_state
 from helpers.exchange.packing import unpack_state as unpack_state
 from helpers.exchange.weights import add_parameters as add_parameters

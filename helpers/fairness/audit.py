@@ -1,6 +1,6 @@
 """Audit: associations of variables with the label and with each other, from counts alone."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +52,11 @@ def measure_imbalance(counts: pd.DataFrame, column: str, *, level: float = 0.95)
 
 
 def find_associations(
-    tables: Iterable[pd.DataFrame], *, within: str | list[str] | None = None, alpha: float = 0.05
+    tables: Iterable[pd.DataFrame],
+    *,
+    within: str | list[str] | None = None,
+    alpha: float = 0.05,
+    add: Callable = sum,
 ) -> pd.DataFrame:
     r"""Test pairs of variables for association, all pairs as one family.
 
@@ -80,6 +84,11 @@ def find_associations(
         hospital and label, is tested without strata.
     alpha : float in (0, 1), default=0.05
         Chance of one false finding or more.
+    add : callable, default=sum
+        Adds what the strata contribute to :math:`d`, :math:`V` and the number of patients. If the
+        strata are hospitals, :class:`helpers.exchange.MaskedSum` hides their tables. A table that
+        is tested without strata is the sum of the hospitals' tables already, see
+        :func:`~helpers.fairness.sum_counts`; one in which the hospital is a variable shows them.
 
     Returns
     -------
@@ -113,7 +122,7 @@ def find_associations(
                 f"Expected counts of two variables within {strata}. Received the columns "
                 f"{list(counts)}. Count with count_groups and sum over the others."
             )
-        q, degrees, n, size = _general_association(counts, *pair, own)
+        q, degrees, n, size = _general_association(counts, *pair, own, add)
         effect = np.sqrt(max(0.0, q - degrees) / size) if size else np.nan
         low, high = (
             (np.sqrt(x / size) for x in _noncentrality(q, degrees)) if size else [np.nan] * 2
@@ -233,6 +242,7 @@ def measure_odds_ratio(
     *,
     within: str | list[str] | None = None,
     level: float = 0.95,
+    add: Callable = sum,
 ) -> OddsRatio:
     r"""Measure how the odds of a positive label differ between two groups.
 
@@ -253,6 +263,9 @@ def measure_odds_ratio(
         The strata.
     level : float in (0, 1), default=0.95
         Level of the interval.
+    add : callable, default=sum
+        Adds the five numbers that each stratum contributes. If the strata are hospitals,
+        :class:`helpers.exchange.MaskedSum` hides their tables.
 
     Returns
     -------
@@ -267,25 +280,21 @@ def measure_odds_ratio(
     """
     strata = [within] if isinstance(within, str) else list(within or [])
     cells = counts[counts[column].isin(values)]
-    a, b, c, d = [], [], [], []
+    parts = []
     for _, rows in cells.groupby(strata) if strata else [(None, cells)]:
         table = _cross(rows, column, "label").reindex(index=values, columns=[0, 1], fill_value=0)
-        if table.notna().all(axis=None):
-            for sink, value in zip((a, b, c, d), table[[1, 0]].to_numpy(float).flat, strict=True):
-                sink.append(value)
-    a, b, c, d = map(np.array, (a, b, c, d))
-    n = a + b + c + d
-    a, b, c, d, n = (x[n > 0] for x in (a, b, c, d, n))
-    right, wrong = a * d / n, b * c / n
-    if not len(n) or right.sum() == 0 or wrong.sum() == 0:
+        parts.append(np.zeros(5))
+        if table.notna().all(axis=None) and table.to_numpy().any():
+            (a, b), (c, d) = table[[1, 0]].to_numpy(float)
+            n = a + b + c + d
+            right, wrong, agree, differ = a * d / n, b * c / n, (a + d) / n, (b + c) / n
+            mixed = agree * wrong + differ * right
+            parts[-1][:] = right, wrong, agree * right, mixed, differ * wrong
+    right, wrong, agree, mixed, differ = (add if strata else sum)(parts) if parts else np.zeros(5)
+    if right == 0 or wrong == 0:
         return OddsRatio(*[float("nan")] * 3)
-    agree, differ = (a + d) / n, (b + c) / n
-    value = right.sum() / wrong.sum()
-    variance = (
-        (agree * right).sum() / (2 * right.sum() ** 2)
-        + (agree * wrong + differ * right).sum() / (2 * right.sum() * wrong.sum())
-        + (differ * wrong).sum() / (2 * wrong.sum() ** 2)
-    )
+    value = right / wrong
+    variance = agree / (2 * right**2) + mixed / (2 * right * wrong) + differ / (2 * wrong**2)
     half = norm.ppf((1 + level) / 2) * np.sqrt(variance)
     return OddsRatio(float(value), float(value * np.exp(-half)), float(value * np.exp(half)))
 
@@ -360,25 +369,30 @@ def _cross(counts, first, second):
     return sums.astype("Float64").unstack(fill_value=0)
 
 
-def _general_association(counts, first, second, strata):
+def _general_association(counts, first, second, strata, add):
     """Return Q, its degrees of freedom, the patients that count, and n min(r - 1, c - 1)."""
     values = [counts[name].drop_duplicates() for name in (first, second)]
     shape = tuple(map(len, values))
-    difference, covariance, n = np.zeros(shape), np.zeros((np.prod(shape),) * 2), 0
+    size = np.prod(shape)
+    parts = []
     for _, rows in counts.groupby(strata) if strata else [(None, counts)]:
         table = _cross(rows, first, second).reindex(index=values[0], columns=values[1])
         table = table[table.notna().all(axis=1)].reindex(values[0], fill_value=0)
         cells = table.to_numpy(dtype=float)
         total, down, along = cells.sum(), cells.sum(axis=1), cells.sum(axis=0)
+        parts.append(np.zeros(1 + size + size**2))
         if total < 2:
             continue
-        n += int(total)
-        difference += cells - np.outer(down, along) / total
+        difference = cells - np.outer(down, along) / total
         spread = (np.diag(x) * total - np.outer(x, x) for x in (down, along))
-        covariance += np.kron(*spread) / (total**2 * (total - 1))
-    inverse = np.linalg.pinv(covariance, rcond=1e-9, hermitian=True)
-    q = float(difference.ravel() @ inverse @ difference.ravel())
-    degrees = int(np.linalg.matrix_rank(covariance, tol=1e-9 * max(1.0, covariance.max())))
+        covariance = np.kron(*spread) / (total**2 * (total - 1))
+        parts[-1][:] = total, *difference.flat, *covariance.flat
+    # Without strata there is one table, which is a sum already.
+    n, difference, covariance = np.split((add if strata else sum)(parts), [1, 1 + size])
+    n, covariance = int(n[0]), covariance.reshape(size, size)
+    inverse = np.linalg.pinv(covariance, rcond=1e-7, hermitian=True)
+    q = float(difference @ inverse @ difference)
+    degrees = int(np.linalg.matrix_rank(covariance, tol=1e-7 * max(1.0, covariance.max())))
     return q, degrees, n, n * (min(shape) - 1) if degrees else 0
 
 

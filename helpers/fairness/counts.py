@@ -5,7 +5,7 @@ A table of counts has a column for each variable and the column ``count`` (``Int
 cell is missing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
@@ -90,13 +90,17 @@ def count_groups(
     return counts.reindex(cells, fill_value=0).astype("Int64").rename("count").reset_index()
 
 
-def sum_counts(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+def sum_counts(tables: Iterable[pd.DataFrame], *, add: Callable = sum) -> pd.DataFrame:
     """Add the counts of several hospitals.
 
     Parameters
     ----------
     tables : sequence of pandas.DataFrame
         As :func:`count_groups` or :func:`suppress` returns them, with the same columns.
+    add : callable, default=sum
+        Adds one array of counts of each hospital. With :class:`helpers.exchange.MaskedSum` whoever
+        adds them learns the sum and no summand; the cells themselves are known to all, and none
+        may be hidden: call :func:`suppress` on the sum.
 
     Returns
     -------
@@ -116,9 +120,11 @@ def sum_counts(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
             "Expected tables with the same columns, at least one. Received "
             f"{[list(table) for table in tables]}. Let all hospitals count the same."
         )
-    rows = pd.concat(tables, ignore_index=True)
-    groups = rows.groupby(columns[:-1], sort=True)["count"]
-    return groups.agg(lambda counts: counts.sum(skipna=False)).astype("Int64").reset_index()
+    cells = pd.concat(tables).groupby(columns[:-1], sort=True).size().index
+    counts = [
+        table.set_index(columns[:-1])["count"].reindex(cells, fill_value=0) for table in tables
+    ]
+    return pd.Series(add(counts), cells, "Int64", "count").reset_index()
 
 
 def suppress(counts: pd.DataFrame, minimum: int = 5) -> pd.DataFrame:

@@ -70,7 +70,7 @@ class Federation:
         The opener's script. If there is a ``description.md`` next to it, Substra shows that.
     store, max_workers, time_limit, use_cache, pass_env
         As in :func:`helpers.local_mode.run_tasks_fast`. Tasks of an algorithm without a seed are
-        never answered from the cache.
+        never answered from the cache; those of a secure aggregation are not even stored.
 
     Attributes
     ----------
@@ -259,9 +259,10 @@ class Federation:
         experiment = self._experiment(strategy, train_on, test_on, split, num_rounds, eval_every)
         local_code = check_local_code(strategy, local_code, task_variables(self._pass_env))
         if self._runner:
-            self._runner.use_cache = self._use_cache and _is_seeded(
-                getattr(strategy, "algo", strategy)
-            )
+            # A private key is used once, and no copy of it is kept.
+            keeps = self._runner.keeps_results = not getattr(strategy, "sees_only_sums", False)
+            seeded = _is_seeded(getattr(strategy, "algo", strategy))
+            self._runner.use_cache = self._use_cache and keeps and seeded
             self._runner.start()
         with working_in(self.folder):
             compute_plan = execute_experiment(

@@ -120,6 +120,8 @@ class TaskRunner:
     ----------
     use_cache : bool
         Whether the next tasks may be answered from the store.
+    keeps_results : bool
+        Whether the results of the next tasks are stored.
     """
 
     def __init__(
@@ -148,6 +150,7 @@ class TaskRunner:
             not os.environ.get("CHEST_XRAYS_NO_CACHE") if use_cache is None else use_cache
         )
         self._store = store if isinstance(store, TaskStore) else TaskStore(store)
+        self.keeps_results = True
         self._store.prune()
         task_variables(pass_env)  # reports a wrong argument at once
         self._pass_env = pass_env
@@ -296,7 +299,8 @@ class TaskRunner:
                     about = self._spawner.spawn(call, self._server)
                 else:
                     about = call.run_stock() or {}
-                self._store.put(fingerprint, outputs, about)
+                if self.keeps_results:
+                    self._store.put(fingerprint, outputs, about)
         record.cpu = about.get("cpu", record.cpu)
         record.peak_memory = about.get("peak_memory", record.peak_memory)
         if "shared" in outputs:

@@ -9,4 +9,5 @@ from helpers.strategies.robust import FedTrimmedMean as FedTrimmedMean
 from helpers.strategies.robust import MultiKrum as MultiKrum
 from helpers.strategies.safe_exchange import SafeExchange as SafeExchange
 from helpers.strategies.safe_exchange import find_refused as find_refused
+from helpers.strategies.secure_aggregation import SecureAggregation as SecureAggregation
 from helpers.strategies.wrapping import WrappedStrategy as WrappedStrategy

@@ -4,6 +4,7 @@ Not every hospital can train in every round: a machine may be busy, or a night t
 sits out still receives the average, so that all hospitals have the same model after each round.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,8 @@ class Participation(WrappedStrategy):
     a hospital that cannot *train* for a while. One that cannot be reached would miss the averages
     too, and would have to catch up.
 
-    With :class:`~helpers.strategies.SafeExchange`, this strategy goes inside:
+    With :class:`~helpers.strategies.SafeExchange` and
+    :class:`~helpers.strategies.SecureAggregation`, this strategy goes inside:
     ``SafeExchange(Participation(FedAvg(…), 0.5))``.
 
     SubstraFL trains once before the first average and once after the last one. The first average is
@@ -92,7 +94,7 @@ class Participation(WrappedStrategy):
     Raises
     ------
     ValueError
-        If ``fraction`` is out of range.
+        If ``fraction`` is out of range, or ``SecureAggregation`` is inside.
     TypeError
         If the algorithm has no ``receive``, so that a hospital could not sit out.
 
@@ -106,6 +108,11 @@ class Participation(WrappedStrategy):
     def __init__(self, strategy: ComputePlanBuilder, fraction: float, seed: int = 0) -> None:
         super().__init__(strategy)
         draw_participants(1, fraction, seed=seed)  # refuses an invalid fraction
+        if getattr(strategy, "sees_only_sums", False):
+            raise ValueError(
+                "Expected SecureAggregation outside: SecureAggregation(Participation(…)). Received "
+                "it inside: it must know who trains, for whom masks are made."
+            )
         if not hasattr(strategy.algo, "receive"):
             raise TypeError(
                 "Expected an algorithm that can receive an average without training, such as "
@@ -115,17 +122,20 @@ class Participation(WrappedStrategy):
         self._fraction = fraction
         self._seed = seed
 
+    def list_participants(self, organizations: Sequence[str], round_idx: int) -> tuple[str, ...]:
+        """List the hospitals that train in a round; see the base class."""
+        drawn = draw_participants(
+            len(organizations), self._fraction, seed=self._seed, round_idx=round_idx
+        )
+        inside = super().list_participants(organizations, round_idx)
+        return tuple(organizations[place] for place in drawn if organizations[place] in inside)
+
     def update_train_node(
         self, node: TrainDataNodeProtocol, operation: RemoteDataOperation, **settings: Any
     ) -> tuple[LocalStateRef, Any]:
         """Let a hospital train, or only receive; see the base class."""
-        participants = draw_participants(
-            len(self.organizations),
-            self._fraction,
-            seed=self._seed,
-            round_idx=settings["round_idx"],
-        )
-        if self.organizations.index(node.organization_id) in participants:
+        participants = self.list_participants(self.organizations, settings["round_idx"])
+        if node.organization_id in participants:
             return super().update_train_node(node, operation, **settings)
         # The same operation, whatever another wrapper has changed in it, but with another method.
         title = f"Receiving with {type(self.algo).__name__}"

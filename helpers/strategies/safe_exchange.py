@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +57,8 @@ class SafeExchange(WrappedStrategy):
     Raises
     ------
     ValueError
-        If ``on_fault`` is unknown or a limit is out of range.
+        If ``on_fault`` is unknown, a limit is out of range, or one that compares hospitals is given
+        with :class:`~helpers.strategies.SecureAggregation`, whose messages only make sense added.
     helpers.exchange.UpdateError
         When the strategy runs: in a simulation as it is, in a task within the task's error.
 
@@ -89,10 +91,19 @@ class SafeExchange(WrappedStrategy):
         super().__init__(strategy)
         if on_fault not in ("stop", "skip"):
             raise ValueError(f"Expected on_fault to be 'stop' or 'skip'. Received {on_fault!r}.")
+        limits = Limits(max_norm_ratio, max_norm, max_sample_ratio)
+        if getattr(strategy, "sees_only_sums", False):
+            if on_fault == "skip" or limits != Limits():
+                raise ValueError(
+                    "Expected on_fault='stop' and default limits with SecureAggregation: nobody "
+                    "can check, or leave out, an update that nobody sees. Received "
+                    f"on_fault={on_fault!r} and {limits}."
+                )
+            limits = Limits(norm_ratio=math.inf, sample_ratio=math.inf)
         self._exchange = _Exchange(
             names=tuple(getattr(strategy.algo, "tensor_names", ())),
             skip=on_fault == "skip",
-            limits=Limits(max_norm_ratio, max_norm, max_sample_ratio),
+            limits=limits,
             classes=(CyclicState, *state_classes),
             model_bytes=4 * getattr(strategy.algo.model, "count_params", int)(),
         )

@@ -6,7 +6,7 @@ so sees, and may change, every operation and its result. Nothing of the strategy
 or overridden: any strategy can be wrapped, even a wrapping one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -78,6 +78,25 @@ class WrappedStrategy(ComputePlanBuilder):
         if name.startswith("__") or "_strategy" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self._strategy, name)
+
+    def list_participants(self, organizations: Sequence[str], round_idx: int) -> tuple[str, ...]:
+        """List the hospitals that train in a round; known before the plan is built.
+
+        Parameters
+        ----------
+        organizations : sequence of str
+            Organization ids of all training nodes, in their order.
+        round_idx : int
+            The round; the training before the first average is round 0.
+
+        Returns
+        -------
+        tuple of str
+            Those that train, in the same order: by default all.
+        """
+        if isinstance(self._strategy, WrappedStrategy):
+            return self._strategy.list_participants(organizations, round_idx)
+        return tuple(organizations)
 
     def update_train_node(
         self, node: TrainDataNodeProtocol, operation: RemoteDataOperation, **settings: Any
