@@ -16,9 +16,10 @@ than by its own. A hospital that does not get above its floor has no reason to f
 # The radiographs of the hospitals
 # --------------------------------
 #
-# By default these are synthetic films; ``CHEST_XRAYS=/path`` puts this page on your own. Every
-# hospital has films to train on, to validate with and to test with, and no patient is in two of
-# them; see :ref:`sphx_glr_auto_examples_plot_22_radiographs_to_hospitals.py`.
+# By default these are synthetic films. ``CHEST_XRAYS=/path`` puts this page on your own, and
+# ``CHEST_XRAYS_TASK="Effusion, Edema"`` on findings of your choice. Every hospital has films to
+# train on, to validate with and to test with, and no patient is in two of them; see
+# :ref:`sphx_glr_auto_examples_plot_22_radiographs_to_hospitals.py`.
 
 from helpers.data import count_hospitals, set_up_hospitals
 from helpers.display import show
@@ -26,7 +27,7 @@ from helpers.studies import study_seed
 
 IMAGE_SIZE = 48  # pixels, to keep the run short; 224 or more in a real study
 SEED = study_seed()  # 0, unless `make studies` runs this page
-study = set_up_hospitals("any finding vs none", seed=SEED)
+study = set_up_hospitals(seed=SEED)
 samples = study.prepare(IMAGE_SIZE)
 hospitals = list(samples)
 show(count_hospitals(study.films, study.labels))
@@ -35,10 +36,10 @@ show(count_hospitals(study.films, study.labels))
 # How a hospital trains
 # ---------------------
 #
-# The network is small and convolutional. Its one output is a :term:`logit`: positive means
-# *abnormal, more likely than not*. In SubstraFL the training is an *algorithm*. Ours inherits from
-# :class:`~helpers.algorithms.TFFedAvgAlgo`: it adds the average, trains for a number of batches,
-# shares the difference, and sets the weights back. Every task calls ``__init__`` again.
+# The network is small and convolutional. Its output is a :term:`logit`: positive means *abnormal,
+# more likely than not*. In the loss a finding counts only where it is known. In SubstraFL the
+# training is an *algorithm*. Ours inherits from :class:`~helpers.algorithms.TFFedAvgAlgo`: it adds
+# the average, trains for a number of batches, shares the difference, and sets the weights back.
 
 import functools
 
@@ -47,10 +48,11 @@ from substrafl.index_generator import NpIndexGenerator
 
 from helpers.algorithms import TFFedAvgAlgo
 from helpers.data import ChestXrayDataset
+from helpers.losses import MaskedBinaryCrossentropy
 from helpers.models import augment, build_cnn
 
 N_UPDATES = 40  # batches of 32 films in a round, at each hospital
-build = functools.partial(build_cnn, IMAGE_SIZE)
+build = functools.partial(build_cnn, IMAGE_SIZE, n_outputs=len(study.findings))
 if not study.radiographs.is_synthetic:
     build = augment(build)  # real films differ in position, brightness and contrast
 
@@ -59,7 +61,7 @@ class ChestXrayAlgo(TFFedAvgAlgo):
     def __init__(self, n_updates=N_UPDATES):
         super().__init__(
             model=build,
-            loss=keras.losses.BinaryCrossentropy(from_logits=True),
+            loss=MaskedBinaryCrossentropy(from_logits=True),
             optimizer=keras.optimizers.Adam(2e-3),
             index_generator=NpIndexGenerator(batch_size=32, num_updates=n_updates, seed=SEED),
             dataset=ChestXrayDataset,
@@ -109,11 +111,10 @@ organizations = {hospital: organization for organization, hospital in names.item
 lead = clients[hospitals[0]]
 
 # %%
-# Each hospital registers two kinds of things. A *dataset* is, in Substra, the **opener**: the
-# script that knows how to read the films, with the permission who may use it. *Data samples* are
-# the folders with the films themselves. Only the path is registered: the films stay where they
-# are. *Nodes* then say who does what: every hospital trains and evaluates, and the first one also
-# averages. It sees updates, never films.
+# Each hospital registers a *dataset*, in Substra the **opener**: the script that reads the films,
+# with the permission who may use it. *Data samples* are the folders with the films. Only the path
+# is registered: the films stay where they are. *Nodes* then say who does what: every hospital
+# trains and evaluates, and the first one also averages. It sees updates, never films.
 
 from substrafl.nodes import AggregationNode, TestDataNode, TrainDataNode
 
@@ -143,7 +144,7 @@ for hospital, client in clients.items():
 # -----------------
 #
 # While it trains, the network is evaluated on *validation* films, every other round. ``Dependency``
-# names what the tasks need: the package ``helpers`` travels with the algorithm.
+# names what the tasks need: the package ``helpers`` travels along.
 
 from substrafl.dependency import Dependency
 from substrafl.evaluation_strategy import EvaluationStrategy
@@ -195,11 +196,10 @@ print(f"{n_rounds} rounds, {compute_plan.task_count} tasks; {best}")
 # Floor and ceiling
 # -----------------
 #
-# Federated averaging over a single node *is* ordinary training at that node. So for each hospital
+# Federated averaging over a single node *is* ordinary training there. So for each hospital
 # **alone**, and for the **pooled** films, only the nodes change. ``simulate_experiment`` computes
-# the same numbers in this process, without tasks; a test compares the two bit by bit. Everyone has
-# the same number of rounds and of updates at each hospital, the pool as many as all hospitals
-# together, and keeps the round that is best on its own validation films.
+# the same numbers without tasks; a test compares the two bit by bit. Everyone has as many rounds
+# and updates, the pool those of all hospitals, and keeps the best round on its validation films.
 
 from substrafl.experiment import simulate_experiment
 
@@ -231,22 +231,23 @@ pooled = train_at(pool, "pooled", "all", list(valid_nodes.values()), N_UPDATES *
 # -----------
 #
 # Every hospital is judged on its **own** test films. The gain is the difference to the model that
-# it can make by itself, on the same patients, with a 95 % interval over patients. Another seed
-# assigns other patients to the test films and draws other initial weights: ``make studies`` runs
-# this page with more seeds, and their results are added here.
+# it can make by itself, with a 95 % interval over patients. Another seed draws other test patients
+# and initial weights: ``make studies`` runs this page with more, and their results are added here.
 
 from helpers.evaluation import describe_gains, tidy_gains
-from helpers.results import compare_at_home, write_results
+from helpers.results import compare_at_home, score_findings, write_results
 from helpers.studies import join_study
 
 gains = compare_at_home({"alone": alone, "federated": federated, "pooled": pooled}, samples)
 live = tidy_gains(gains, seed=SEED, rounds={arm: stops[arm, "all"].round for arm in gains})
 SETTINGS = {"pixels": IMAGE_SIZE, "updates": N_UPDATES, "patience": PATIENCE}
-seeds = join_study("federated_chest_xrays", live, data=str(study.radiographs), settings=SETTINGS)
+seeds = join_study("federated_chest_xrays", live, data=str(study), settings=SETTINGS)
 results = seeds.table
 write_results(results, "federated_chest_xrays")
 print(seeds)
 show(gains["federated"].round(3))
+if len(study.findings) > 1:  # above is their mean
+    show(score_findings(federated, samples).round(3))
 
 # %%
 
@@ -259,7 +260,7 @@ show()
 
 # %%
 # Above, marks are the rounds that are kept. Below, bars are 95 % intervals over the test patients
-# of this run, and small marks are other seeds. Next are the test films of whose answers the
+# of this run, and small marks are other seeds. Next are the test films of whose (first) answer the
 # federated model is most certain: easy ones, by construction, and no clinical result.
 
 from helpers.openers.chest_xray_opener import ChestXrayOpener
@@ -283,10 +284,9 @@ def say_verdicts(results):
 say_verdicts(results)
 
 # %%
-# :ref:`sphx_glr_auto_examples_plot_12_how_the_weights_travel.py` shows that the weights really
-# travelled. Other pages register everything in one line, with
-# :class:`helpers.local_mode.Federation`. For a deployed network see :doc:`/deployed`. The model
-# is saved and runs :doc:`in your browser </try_it>`; the clients may go, with their files.
+# :ref:`sphx_glr_auto_examples_plot_12_how_the_weights_travel.py` shows that the weights travelled.
+# Other pages register everything in one line, with :class:`helpers.local_mode.Federation`. For a
+# deployed network see :doc:`/deployed`. The saved model runs :doc:`in your browser </try_it>`.
 
 from helpers.local_mode import remove_local_files
 

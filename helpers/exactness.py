@@ -43,6 +43,7 @@ from helpers.algorithms import (
     TFSingleOrganizationAlgo,
 )
 from helpers.data import ChestXrayDataset
+from helpers.evaluation.metrics import labels_of
 from helpers.exchange import Int8, TopK
 from helpers.local_mode import Federation
 from helpers.numpy_reference import (
@@ -165,7 +166,7 @@ class Exactness:
         self._settings = settings
         opened = [ChestXrayOpener().get_data([own["train"]]) for own in samples.values()]
         self.rows = [
-            (data["images"].reshape(len(data["labels"]), -1) / 255, np.float64(data["labels"]))
+            (data["images"].reshape(len(data["labels"]), -1) / 255, np.float64(labels_of(data)))
             for data in opened
         ]
         self.start = weights_of(TFFedAvgAlgo(**settings())).astype(np.float64)

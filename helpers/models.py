@@ -23,8 +23,9 @@ def build_cnn(
     filters: Sequence[int] = (16, 32, 64, 64),
     dropout: float = 0.2,
     normalization: str | None = "group",
+    n_outputs: int = 1,
 ) -> keras.Model:
-    """Build a small convolutional network for one binary question about a film.
+    """Build a small convolutional network for binary questions about a film.
 
     Each block is a 3×3 convolution, 2×2 max pooling, a normalization and ReLU. The first
     convolution has stride 2, and the last block ends in global average pooling instead of
@@ -43,12 +44,15 @@ def build_cnn(
         GroupNorm (Wu & He 2018) has no statistics that depend on a hospital's films. BatchNorm
         (Ioffe & Szegedy 2015) has: see ``with_batch_norm_parameters`` of
         :class:`~helpers.algorithms.TFFedAvgAlgo`.
+    n_outputs : int, default=1
+        Number of findings.
 
     Returns
     -------
     keras.Model
-        Input float32 (n, image_size, image_size, 1) in [0, 1]; output float32 (n, 1), the
-        *logit* of the finding. Train it with ``BinaryCrossentropy(from_logits=True)``.
+        Input float32 (n, image_size, image_size, 1) in [0, 1]; output float32 (n, n_outputs), the
+        *logit* of each finding. Train it with ``BinaryCrossentropy(from_logits=True)``, and where
+        labels are missing with :class:`helpers.losses.MaskedBinaryCrossentropy`.
 
     Raises
     ------
@@ -74,7 +78,7 @@ def build_cnn(
         x = layers.ReLU(name=f"{block}_relu")(x)
     x = layers.GlobalAveragePooling2D(name="features")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
-    return keras.Model(inputs, layers.Dense(1, name="logit")(x), name="chest_xray_cnn")
+    return keras.Model(inputs, layers.Dense(n_outputs, name="logit")(x), name="chest_xray_cnn")
 
 
 def build_small_cnn(image_size: int = 32, filters: Sequence[int] = (8, 16, 32)) -> keras.Model:

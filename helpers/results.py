@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from substra.sdk.models import Performances
 
-from helpers.evaluation import auc, bootstrap_patients, gain_at_home
+from helpers.data.dataset import choose_finding, name_findings
+from helpers.evaluation import auc, bootstrap_patients, gain_at_home, metrics_per_finding
 from helpers.openers.chest_xray_opener import ChestXrayOpener
 
 COLUMNS = ("seed", "round", "arm", "hospital", "split", "metric", "value")
@@ -166,7 +167,13 @@ def tidy_values(
     return tidy_facts(facts, seed=seed, round=round, hospital=hospital, split=split)
 
 
-def score_films(algo: Any, samples: Mapping[str, Mapping[str, Path]], split: str) -> pd.DataFrame:
+def score_films(
+    algo: Any,
+    samples: Mapping[str, Mapping[str, Path]],
+    split: str,
+    *,
+    finding: str | None = None,
+) -> pd.DataFrame:
     """Let a trained network score all films of a split, hospital by hospital.
 
     Parameters
@@ -177,14 +184,60 @@ def score_films(algo: Any, samples: Mapping[str, Mapping[str, Path]], split: str
         Hospital, split and folder, as :func:`helpers.data.prepare_samples` returns them.
     split : str
         Such as ``"valid"`` or ``"test"``.
+    finding : str, optional
+        Which of several findings; then only films where it is known.
 
     Returns
     -------
     pandas.DataFrame
-        The films' metadata, with the network's first output as ``score``.
+        The films' metadata with ``label``, and the network's output as ``score``.
+
+    Raises
+    ------
+    ValueError
+        If there are several findings and none of them is chosen.
     """
     opened = ChestXrayOpener().get_data([own[split] for own in samples.values()])
-    return opened["metadata"].assign(score=algo.predict(opened)[:, 0])
+    place = 0
+    if names := name_findings(opened):
+        opened = choose_finding(opened, finding)
+        place = names.index(finding)
+    return opened["metadata"].assign(score=algo.predict(opened)[:, place])
+
+
+def score_findings(
+    algo: Any, samples: Mapping[str, Mapping[str, Path]], split: str = "test"
+) -> pd.DataFrame:
+    """Measure the AUC of each finding at each hospital.
+
+    Parameters
+    ----------
+    algo : helpers.algorithms.TFAlgo
+        A trained algorithm with an output for each finding.
+    samples : dict of str to dict of str to path
+        Hospital, split and folder, as :func:`helpers.data.prepare_samples` returns them.
+    split : str, default="test"
+        The split.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each hospital, a column for each finding; NaN where all known labels are the same.
+        Without columns if the samples have one label.
+    """
+    rows = {}
+    for hospital, own in samples.items():
+        data = ChestXrayOpener().get_data([own[split]])
+        names, logits = name_findings(data), algo.predict(data)
+        metrics = list(metrics_per_finding(auc, names).values())[1:]
+        rows[hospital] = [measure(data, logits) for measure in metrics]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=names)
+
+
+def _score(algo, data):
+    """Score films: shape (n,) for one label, (n, k) for those of k findings."""
+    scores = algo.predict(data)
+    return scores[:, 0] if np.ndim(data["labels"]) < 2 else scores
 
 
 def score_everywhere(
@@ -217,8 +270,8 @@ def score_everywhere(
     for hospital, own in samples.items():
         data = ChestXrayOpener().get_data([own["test"]])
         for (arm, trained_at), trained in runs.items():
-            scores, patients = trained.algo.predict(data), data["metadata"]["patient"]
-            interval = bootstrap_patients(auc, data, scores[:, 0], patients, **options)
+            scores, patients = _score(trained.algo, data), data["metadata"]["patient"]
+            interval = bootstrap_patients(auc, data, scores, patients, **options)
             metric = "auc" if trained_at in ("all", hospital) else "auc elsewhere"
             about = (seed, trained.best.round, arm, hospital, "test", metric)
             rows.append((*about, *interval, trained_at))
@@ -249,7 +302,7 @@ def compare_at_home(
     -------
     dict of str to pandas.DataFrame
         For each model but ``against`` what :func:`helpers.evaluation.gain_at_home` returns, of
-        the AUC.
+        the AUC, or its mean over the findings.
 
     Raises
     ------
@@ -260,7 +313,7 @@ def compare_at_home(
     patients = {name: data["metadata"]["patient"] for name, data in test.items()}
     scores = {
         arm: {
-            name: (algo[name] if isinstance(algo, Mapping) else algo).predict(data)[:, 0]
+            name: _score(algo[name] if isinstance(algo, Mapping) else algo, data)
             for name, data in test.items()
         }
         for arm, algo in models.items()

@@ -11,7 +11,7 @@ import keras
 
 from helpers.compatibility import last_operation
 
-_BINARY = ("BinaryCrossentropy", "BinaryFocalCrossentropy")
+_BINARY = ("BinaryCrossentropy", "BinaryFocalCrossentropy", "MaskedBinaryCrossentropy")
 _CATEGORICAL = (
     "CategoricalCrossentropy",
     "CategoricalFocalCrossentropy",

@@ -27,6 +27,7 @@ from helpers.data import (
 from helpers.data.arguments import check_integer
 from helpers.data.layouts import CLASSES, class_folders, split_folders
 from helpers.data.metadata import NO_FINDING, read_metadata
+from helpers.data.patients import check_labels
 from helpers.models import build_cnn
 from helpers.openers.chest_xray_opener import ChestXrayOpener
 
@@ -212,7 +213,7 @@ def _choose_films(table, described, task, seed):
     if n_films > len(table):
         print(f"Films without a row in the csv, left out: {n_films - len(table):,}.")
     table = table[table["split"] != "test"].assign(hospital=_HERE)
-    labels = label_films(table, task)
+    labels = check_labels(table, label_films(table, task))
     trained = set(table["patient"][table["split"] == "train"].dropna())
     both = (table["split"] == "valid") & table["patient"].isin(trained)
     if both.any():

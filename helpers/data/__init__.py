@@ -4,6 +4,8 @@ from helpers.data.cache import cache_folder as cache_folder
 from helpers.data.dataset import ChestXrayDataset as ChestXrayDataset
 from helpers.data.dataset import PatientDataset as PatientDataset
 from helpers.data.dataset import WeightedChestXrayDataset as WeightedChestXrayDataset
+from helpers.data.dataset import choose_finding as choose_finding
+from helpers.data.dataset import name_findings as name_findings
 from helpers.data.fetch import fetch_pneumoniamnist as fetch_pneumoniamnist
 from helpers.data.hospital_films import HospitalFilms as HospitalFilms
 from helpers.data.hospital_films import set_up_hospitals as set_up_hospitals
@@ -11,6 +13,7 @@ from helpers.data.hospitals import assign_hospitals as assign_hospitals
 from helpers.data.hospitals import check_hospitals as check_hospitals
 from helpers.data.hospitals import check_no_leak as check_no_leak
 from helpers.data.hospitals import count_hospitals as count_hospitals
+from helpers.data.hospitals import find_unmeasured as find_unmeasured
 from helpers.data.hospitals import make_hospitals as make_hospitals
 from helpers.data.hospitals import shuffle_hospitals as shuffle_hospitals
 from helpers.data.hospitals import split_patients as split_patients

@@ -6,10 +6,65 @@ from typing import Any
 import numpy as np
 
 from helpers.data.patients import number_names
+from helpers.data.samples import LABEL
+
+
+def name_findings(data_from_opener: Mapping[str, Any]) -> list[str]:
+    """Name the findings whose labels the opener returned, in the order of the labels.
+
+    Parameters
+    ----------
+    data_from_opener : dict
+        What ``ChestXrayOpener.get_data`` returns.
+
+    Returns
+    -------
+    list of str
+        The names; empty for one label.
+    """
+    columns = data_from_opener["metadata"].columns
+    return [name.removeprefix(LABEL) for name in columns if name.startswith(LABEL)]
+
+
+def choose_finding(data_from_opener: Mapping[str, Any], finding: str) -> dict[str, Any]:
+    """Choose one of several findings, and the films where it is known.
+
+    Calibration, thresholds and the audit ask for one label per film.
+
+    Parameters
+    ----------
+    data_from_opener : dict
+        What ``ChestXrayOpener.get_data`` returns for several findings.
+    finding : str
+        Name of the finding.
+
+    Returns
+    -------
+    dict
+        What the opener returns for a single label: ``images``, ``labels`` (int64, shape (n,)) and
+        ``metadata`` with the column ``label``. Films are in memory if some are left out.
+
+    Raises
+    ------
+    ValueError
+        If there is no such finding.
+    """
+    names = name_findings(data_from_opener)
+    if finding not in names:
+        raise ValueError(f"Expected one of the findings {names}. Received {finding!r}.")
+    labels = data_from_opener["labels"][:, names.index(finding)]
+    known, images = ~np.isnan(labels), data_from_opener["images"]
+    labels = labels[known].astype(np.int64)
+    metadata = data_from_opener["metadata"][known].reset_index(drop=True)
+    return {
+        "images": images if known.all() else images[known],
+        "labels": labels,
+        "metadata": metadata.drop(columns=[LABEL + name for name in names]).assign(label=labels),
+    }
 
 
 class ChestXrayDataset:
-    """Batches of chest X-rays with one binary label.
+    """Batches of chest X-rays with their binary labels.
 
     Pixels stay memory-mapped integers until a batch asks for them.
 
@@ -17,7 +72,8 @@ class ChestXrayDataset:
     ----------
     data_from_opener : dict
         What ``ChestXrayOpener.get_data`` returns: ``images`` (uint8, shape (n, H, W, 1)) and
-        ``labels`` (int64, shape (n,)).
+        ``labels`` (int64, shape (n,); for k findings float32, shape (n, k), NaN where not known,
+        which needs :class:`helpers.losses.MaskedBinaryCrossentropy`).
     is_inference : bool
         Whether only the films are returned.
     """
@@ -43,13 +99,14 @@ class ChestXrayDataset:
         -------
         x : numpy.ndarray of float32, shape (n_batch, H, W, 1)
             Films, scaled to [0, 1].
-        y : numpy.ndarray of float32, shape (n_batch, 1)
-            Labels 0 or 1; omitted for inference.
+        y : numpy.ndarray of float32, shape (n_batch, 1), or (n_batch, k) for k findings
+            Labels 0 or 1, NaN where not known; omitted for inference.
         """
         x = np.asarray(self._images[indices], dtype=np.float32) / 255
         if self._is_inference:
             return x
-        return x, self._labels[indices].astype(np.float32).reshape(-1, 1)
+        y = self._labels[indices].astype(np.float32)
+        return x, y.reshape(-1, 1) if y.ndim < 2 else y
 
 
 class WeightedChestXrayDataset(ChestXrayDataset):
@@ -104,8 +161,8 @@ class WeightedChestXrayDataset(ChestXrayDataset):
         -------
         x : numpy.ndarray of float32, shape (n_batch, H, W, 1)
             Films, scaled to [0, 1].
-        y : numpy.ndarray of float32, shape (n_batch, 1)
-            Labels 0 or 1; left out for inference.
+        y : numpy.ndarray of float32, shape (n_batch, 1) or (n_batch, k)
+            Labels 0 or 1, NaN where not known; left out for inference.
         sample_weight : numpy.ndarray of float32, shape (n_batch,)
             Weights; left out for inference.
         """
@@ -156,8 +213,8 @@ class PatientDataset(ChestXrayDataset):
         x : numpy.ndarray of float32, shape (n_batch, n_films, H, W, 1)
             The films of each patient, scaled to [0, 1], padded with black films to the largest
             number of films of a patient. Shape (n_batch, H, W, 1) for inference.
-        y : numpy.ndarray of float32, shape (n_batch, n_films, 1)
-            Labels 0 or 1; left out for inference.
+        y : numpy.ndarray of float32, shape (n_batch, n_films, 1) or (n_batch, n_films, k)
+            Labels 0 or 1, NaN where not known; left out for inference.
         sample_weight : numpy.ndarray of float32, shape (n_batch, n_films)
             0 for padding; for a patient's own films the same number, such that the mean over
             ``n_films`` is the mean over these; omitted for inference.
@@ -166,7 +223,7 @@ class PatientDataset(ChestXrayDataset):
             return super().__getitem__(indices)
         shape = (len(indices), self._most)
         x = np.zeros((*shape, *self._images.shape[1:]), dtype=np.float32)
-        y = np.zeros((*shape, 1), dtype=np.float32)
+        y = np.zeros((*shape, *(self._labels.shape[1:] or (1,))), dtype=np.float32)
         weights = np.zeros(shape, dtype=np.float32)
         for row, patient in enumerate(indices):
             films = self._films[patient]

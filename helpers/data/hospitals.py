@@ -15,9 +15,10 @@ from helpers.data.metadata import SPLITS
 from helpers.data.patients import (
     check_labels,
     check_whole,
+    is_labelled,
     name_some,
     number_patients,
-    patient_labels,
+    patient_strata,
 )
 from helpers.data.patients import has_patients as has_patients
 from helpers.data.skews import (
@@ -124,7 +125,7 @@ def assign_hospitals(
 
 def make_hospitals(
     table: pd.DataFrame,
-    labels: pd.Series,
+    labels: pd.Series | pd.DataFrame,
     *,
     by: str | None = None,
     n_hospitals: int = 3,
@@ -141,8 +142,8 @@ def make_hospitals(
     ----------
     table : pandas.DataFrame
         The radiographs' table.
-    labels : pandas.Series
-        0, 1 or missing for each film, with the table's index.
+    labels : pandas.Series or pandas.DataFrame
+        0, 1 or missing for each film, and for each of several findings, with the table's index.
     by : str, optional
         Another way to make hospitals, see :func:`assign_hospitals`.
     n_hospitals, alpha
@@ -160,8 +161,9 @@ def make_hospitals(
     ValueError
         If a patient would be in two hospitals or splits, or a hospital or split is too small.
     """
-    labels = check_labels(table, labels)
-    films, labels = table[labels.notna()], labels[labels.notna()]
+    labels = check_labels(table, labels, several=True)
+    known = is_labelled(labels)
+    films, labels = table[known], labels[known]
     if by is None:
         by = "hospital" if films["hospital"].notna().all() else "iid"
     options = {"n_hospitals": n_hospitals, "alpha": alpha, "labels": labels, "seed": seed}
@@ -177,7 +179,7 @@ def split_patients(
     table: pd.DataFrame,
     *,
     fractions: tuple[float, float, float] = (0.6, 0.15, 0.25),
-    labels: pd.Series | None = None,
+    labels: pd.Series | pd.DataFrame | None = None,
     seed: int = 0,
     keep_split: bool = False,
 ) -> pd.DataFrame:
@@ -186,7 +188,8 @@ def split_patients(
     Patients are shuffled and assigned by ``fractions`` within each label, so that the splits of
     one hospital have about the same share of positive patients. A patient is positive if any
     film is. Where a label has three patients or more, every split gets at least one of them;
-    where it has six or more, two.
+    where it has six or more, two. With several findings the same holds for the rarest finding that
+    each patient has.
 
     Parameters
     ----------
@@ -194,9 +197,9 @@ def split_patients(
         Films with ``hospital`` filled.
     fractions : tuple of float, default=(0.6, 0.15, 0.25)
         Shares of train, valid and test among the patients, each positive, with sum 1.
-    labels : pandas.Series, optional
-        0, 1 or missing for each film, with the table's index. Without labels, patients are
-        shuffled regardless of what their films show.
+    labels : pandas.Series or pandas.DataFrame, optional
+        0, 1 or missing for each film, and for each of several findings, with the table's index.
+        Without labels, patients are shuffled regardless of what their films show.
     seed : int, default=0
         Seed of the shuffle; not negative.
     keep_split : bool, default=False
@@ -236,7 +239,7 @@ def split_patients(
         if keep_split
         else np.full(len(names), "", dtype=object)
     )
-    strata = patient_labels(table, labels)
+    strata = patient_strata(table, labels)
     rng = np.random.default_rng(seed)
     for hospital in sorted(set(hospitals)):
         here = hospitals == hospital
@@ -247,7 +250,7 @@ def split_patients(
             targets, parts = SPLITS[:2], shares[:2] / shares[:2].sum()
         else:
             continue
-        for stratum in (1, 0, -1):
+        for stratum in range(strata.max(initial=-1), -2, -1):
             places = rng.permutation(np.flatnonzero(here & (strata == stratum)))
             at_least = min(2, len(places) // len(parts))
             counts = share_out(len(places), parts, at_least)
@@ -308,50 +311,56 @@ def check_no_leak(table: pd.DataFrame) -> None:
     check_whole(table, "split")
 
 
-def count_hospitals(table: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
+def count_hospitals(table: pd.DataFrame, labels: pd.Series | pd.DataFrame) -> pd.DataFrame:
     """Count films, patients and positive films of every hospital and split.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Films with ``hospital`` and ``split``.
-    labels : pandas.Series
-        0, 1 or missing for each film, with the table's index. Films without a label do not count.
+    labels : pandas.Series or pandas.DataFrame
+        0, 1 or missing for each film, and for each of several findings, with the table's index.
+        Films without a label do not count.
 
     Returns
     -------
     pandas.DataFrame
         Columns ``hospital``, ``split`` (train, valid, test for each hospital), ``films``,
-        ``patients`` and ``positive`` (films), zero where there are none.
+        ``patients`` and ``positive`` (films), zero where there are none. With several findings a
+        column for each takes the place of ``positive``.
     """
     check_known(table, "hospital", "Call assign_hospitals first.")
     check_known(table, "split", "Call split_patients first.")
     check_split_names(table)
-    labels = check_labels(table, labels)
+    labels = check_labels(table, labels, several=True)
+    several = isinstance(labels, pd.DataFrame)
+    positives = labels if several else labels.rename("positive").to_frame()
     films = pd.DataFrame(
         {
             "hospital": table["hospital"].to_numpy(dtype=object),
             "split": table["split"].to_numpy(dtype=object),
             "patient": number_patients(table)[0],
-            "label": labels.to_numpy(dtype=object),
         }
     )
-    groups = films[labels.notna().to_numpy()].groupby(["hospital", "split"])
-    counts = pd.DataFrame(
-        {
-            "films": groups.size(),
-            "patients": groups["patient"].nunique(),
-            "positive": groups["label"].sum().astype(np.int64),
-        }
-    )
-    places = pd.MultiIndex.from_product(
+    known = is_labelled(labels).to_numpy()
+    places = [films[name][known] for name in ("hospital", "split")]
+    groups = films[known].groupby(["hospital", "split"])
+    counts = pd.DataFrame({"films": groups.size(), "patients": groups["patient"].nunique()})
+    for name in positives:
+        is_positive = pd.Series((positives[name] == 1).fillna(False).to_numpy(bool)[known])
+        counts[name] = is_positive.set_axis(places[0].index).groupby(places).sum().astype(np.int64)
+    every = pd.MultiIndex.from_product(
         [sorted(set(films["hospital"])), SPLITS], names=["hospital", "split"]
     )
-    return counts.reindex(places, fill_value=0).reset_index()
+    return counts.reindex(every, fill_value=0).reset_index()
 
 
 def check_hospitals(
-    table: pd.DataFrame, labels: pd.Series, *, minimum: int = 10, minimum_per_class: int = 2
+    table: pd.DataFrame,
+    labels: pd.Series | pd.DataFrame,
+    *,
+    minimum: int = 10,
+    minimum_per_class: int = 2,
 ) -> pd.DataFrame:
     """Refuse hospitals that are too small to train, validate or test.
 
@@ -359,12 +368,14 @@ def check_hospitals(
     ----------
     table : pandas.DataFrame
         Films with ``hospital`` and ``split``.
-    labels : pandas.Series
-        0, 1 or missing for each film, with the table's index. Films without a label do not count.
+    labels : pandas.Series or pandas.DataFrame
+        0, 1 or missing for each film, and for each of several findings, with the table's index.
+        Films without a label do not count.
     minimum : int, default=10
         Smallest number of films in each split of each hospital.
     minimum_per_class : int, default=2
-        Smallest number of films of each label in each split of each hospital. An AUC needs one.
+        Smallest number of films of each label in each split of each hospital. An AUC needs one. Of
+        several findings at least one has so many; :func:`find_unmeasured` lists the others.
 
     Returns
     -------
@@ -378,22 +389,59 @@ def check_hospitals(
         them with their counts, and what to change.
     """
     counts = count_hospitals(table, labels)
-    negative = counts["films"] - counts["positive"]
-    rarer = np.minimum(negative, counts["positive"])
-    poor = counts[(counts["films"] < minimum) | (rarer < minimum_per_class)]
+    several = isinstance(labels, pd.DataFrame)
+    own = [count_hospitals(table, labels[name]) for name in labels] if several else [counts]
+    rarer = [np.minimum(one["films"] - one["positive"], one["positive"]) for one in own]
+    most = np.max(rarer, axis=0)
+    poor = counts[(counts["films"] < minimum) | (most < minimum_per_class)]
     if len(poor):
         lines = [
             f"  {row.hospital}, {row.split}: {row.films:,} films "
-            f"({row.positive:,} positive, {row.films - row.positive:,} negative)"
+            + (
+                f"(at most {most[row.Index]:,} of the rarer label of a finding)"
+                if several
+                else f"({row.positive:,} positive, {row.films - row.positive:,} negative)"
+            )
             for row in poor.itertuples()
         ]
         raise ValueError(
-            f"Expected at least {minimum} films, and {minimum_per_class} of each label, in every "
-            "split of every hospital. Received:\n" + "\n".join(lines) + "\n"
+            f"Expected at least {minimum} films, and {minimum_per_class} of each label"
+            + (f" of at least one of {len(labels.columns)} findings" if several else "")
+            + ", in every split of every hospital. Received:\n"
+            + "\n".join(lines)
+            + "\n"
             "What to change: fewer hospitals (n_hospitals), a larger alpha, other fractions, "
             "another seed, another task, or more films."
         )
     return counts
+
+
+def find_unmeasured(table: pd.DataFrame, labels: pd.DataFrame) -> dict[str, list[str]]:
+    """List the findings that cannot be measured everywhere, and where.
+
+    A score needs films with and without the finding. The mean over the findings leaves out those
+    that lack one of both.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Films with ``hospital`` and ``split``.
+    labels : pandas.DataFrame
+        0, 1 or missing for each film and finding, with the table's index.
+
+    Returns
+    -------
+    dict of str to list of str
+        Finding, then hospital and split, such as ``"hospital_1/test"``; without the findings that
+        can be measured everywhere.
+    """
+    lacking = {}
+    for name in labels:
+        counts = count_hospitals(table, labels[name])
+        poor = counts[(counts["positive"] == 0) | (counts["positive"] == counts["films"])]
+        if len(poor):
+            lacking[name] = [f"{row.hospital}/{row.split}" for row in poor.itertuples()]
+    return lacking
 
 
 def check_names(hospitals: pd.Series) -> None:

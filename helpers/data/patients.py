@@ -133,26 +133,75 @@ def patient_labels(table: pd.DataFrame, labels: pd.Series | None) -> np.ndarray:
     return result
 
 
-def check_labels(table: pd.DataFrame, labels: pd.Series) -> pd.Series:
+def patient_strata(table: pd.DataFrame, labels: pd.Series | pd.DataFrame | None) -> np.ndarray:
+    """Group the patients, so that each split gets its share of every group.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Films.
+    labels : pandas.Series, pandas.DataFrame or None
+        0, 1 or missing for each film, and for each finding, with the table's index.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``int64`` of shape (n_patients,), for one label that of :func:`patient_labels`. For several
+        findings the groups are the rarest finding that a patient has (1 is the rarest of all),
+        0 for a patient without any, and -1 for one without a label. A patient counts once, and a
+        rare finding needs its patients most.
+    """
+    if not isinstance(labels, pd.DataFrame):
+        return patient_labels(table, labels)
+    own = np.stack([patient_labels(table, labels[name]) for name in labels], axis=1)
+    is_positive = own[:, np.argsort((own == 1).sum(axis=0), kind="stable")] == 1
+    return np.where(is_positive.any(axis=1), is_positive.argmax(axis=1) + 1, own.max(axis=1))
+
+
+def is_labelled(labels: pd.Series | pd.DataFrame) -> pd.Series:
+    """Return which films have a label, of several findings at least one."""
+    known = labels.notna()
+    return known.any(axis="columns") if isinstance(known, pd.DataFrame) else known
+
+
+def check_labels(
+    table: pd.DataFrame, labels: pd.Series | pd.DataFrame, *, several: bool = False
+) -> pd.Series | pd.DataFrame:
     """Check that labels belong to a table.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Films.
-    labels : pandas.Series
+    labels : pandas.Series or pandas.DataFrame
         0, 1 or missing for each film, with the table's index.
+    several : bool, default=False
+        Whether a column for each of several findings is accepted, too.
 
     Returns
     -------
-    pandas.Series
+    pandas.Series or pandas.DataFrame
         The labels as ``Int64``.
 
     Raises
     ------
     ValueError
-        If the indices differ or a label is neither 0, 1 nor missing.
+        If the indices differ, a label is neither 0, 1 nor missing, or there are labels of several
+        findings where one is needed.
     """
+    if isinstance(labels, pd.DataFrame):
+        names = list(labels.columns)
+        if not several:
+            raise ValueError(
+                f"Expected the labels of one finding. Received those of {len(names)}: "
+                f"{name_some(names)}. Choose one, such as labels[{names[0] if names else ''!r}]."
+            )
+        if not names or len(set(names)) < len(names):
+            raise ValueError(
+                f"Expected a column of labels for each finding. Received {names}. Make them with "
+                "label_films."
+            )
+        return pd.DataFrame({name: check_labels(table, labels[name]) for name in names})
     if not isinstance(labels, pd.Series) or not labels.index.equals(table.index):
         received = (
             f"{len(labels):,} labels with another index"

@@ -24,12 +24,13 @@ from helpers.data.files import hash_file
 from helpers.data.hospitals import check_known, check_names, check_no_leak, check_split_names
 from helpers.data.images import resize_image
 from helpers.data.metadata import SPLITS
-from helpers.data.patients import check_labels
+from helpers.data.patients import check_labels, is_labelled
 from helpers.data.radiographs import Radiographs
 
-# The opener, which is stored alone, has the same two values.
+# The opener, which is stored alone, has the same values.
 FORMAT = "chest X-ray sample"
 VERSION = 1
+LABEL = "label:"  # before the name of a finding, one of several
 
 _CHUNK = 64  # films that the threads process at one time
 _STAGE = ".preparing-"
@@ -39,7 +40,7 @@ _DAY = 24 * 3600  # seconds
 def prepare_samples(
     radiographs: Radiographs,
     table: pd.DataFrame,
-    labels: pd.Series,
+    labels: pd.Series | pd.DataFrame,
     *,
     size: int = 64,
     task: str = "",
@@ -50,9 +51,12 @@ def prepare_samples(
     Each sample is a folder ``hospital/split`` with
 
     - ``images.npy``: ``uint8`` of shape (n, size, size, 1), grey levels in the table's order;
-    - ``metadata.csv``: the table's columns and ``label`` (0 or 1), UTF-8, missing cells empty;
+    - ``metadata.csv``: the table's columns and ``label`` (0 or 1), UTF-8, missing cells empty; for
+      several findings a column for each instead, such as ``label:Effusion``, empty where it is not
+      known;
     - ``sample.json``: format and version, shape, dtype, task, source, layout, hospital, split,
-      numbers of films and of positive films, fingerprint, and the sha256 of the two others.
+      numbers of films and of positive films (of several findings, which it lists, the number
+      of each), fingerprint, and the sha256 of the two others.
 
     Films are decoded by several threads into a hidden folder next to the samples; a sample gets its
     name in one step when it is complete. After an interruption, the samples that were complete are
@@ -67,9 +71,9 @@ def prepare_samples(
         Where the films come from.
     table : pandas.DataFrame
         Films with ``hospital`` and ``split`` filled: the radiographs' table or a part of it.
-    labels : pandas.Series
-        0, 1 or missing for each film, with the table's index. Films without a label are left
-        out.
+    labels : pandas.Series or pandas.DataFrame
+        0, 1 or missing for each film, and for each of several findings, with the table's index.
+        Films without any label are left out.
     size : int, default=64
         Height and width of the films in pixels.
     task : str, default=""
@@ -94,8 +98,11 @@ def prepare_samples(
         first few files, and nothing is written. Also if the folder cannot be written to.
     """
     size = check_integer("size", size, 1)
-    labels = check_labels(table, labels)
-    films = table.assign(label=labels)[labels.notna()].astype({"label": "int64"})
+    labels = check_labels(table, labels, several=True)
+    if isinstance(labels, pd.DataFrame):
+        films = table.join(labels.add_prefix(LABEL))[is_labelled(labels)]
+    else:
+        films = table.assign(label=labels)[is_labelled(labels)].astype({"label": "int64"})
     _check_films(films)
     source = Path(radiographs.source)
     parts = {
@@ -241,8 +248,14 @@ def _describe(
         "hospital": place[0],
         "split": place[1],
         "n_films": len(rows),
-        "n_positive": int(rows["label"].sum()),
     }
+    positives = {
+        name.removeprefix(LABEL): int(rows[name].sum()) for name in rows if name.startswith(LABEL)
+    }
+    if positives:
+        about |= {"n_positive": positives, "findings": list(positives)}
+    else:
+        about["n_positive"] = int(rows["label"].sum())
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     digest.update(_to_csv(rows).encode())
     files = [source] if source.is_file() else [source / image for image in rows["image"]]

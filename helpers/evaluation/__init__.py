@@ -38,6 +38,7 @@ from helpers.evaluation.metrics import auc as auc
 from helpers.evaluation.metrics import balanced_accuracy as balanced_accuracy
 from helpers.evaluation.metrics import brier_score as brier_score
 from helpers.evaluation.metrics import log_loss as log_loss
+from helpers.evaluation.metrics import metrics_per_finding as metrics_per_finding
 from helpers.evaluation.operating_points import Rates as Rates
 from helpers.evaluation.operating_points import choose_threshold as choose_threshold
 from helpers.evaluation.operating_points import decide as decide

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from helpers.data.arguments import check_integer
 from helpers.evaluation.intervals import interval_of, resample_patients, seed_interval
-from helpers.evaluation.metrics import check_finite, check_length, labels_of
+from helpers.evaluation.metrics import check_length, labels_of, split_seeds
 
 MEAN = "mean of the hospitals"
 
@@ -35,9 +35,9 @@ def gain_at_home(
     ----------
     metric : callable
         ``metric(labels, scores)``, such as :func:`helpers.evaluation.auc`.
-    labels : dict of str to array of int, shape (n_films,)
+    labels : dict of str to array, shape (n_films,), or (n_films, k) for k findings
         Hospital and the labels of its test films, or what the opener returned.
-    ours, theirs : dict of str to array, shape (n_films,) or (n_seeds, n_films)
+    ours, theirs : dict of str to array, shape as the labels', or with a first axis for seeds
         Scores of the two models, by hospital; of several seeds one row each.
     patients : dict of str to array, shape (n_films,)
         Patient of each film.
@@ -71,9 +71,9 @@ def gain_at_home(
     check_integer("n", n, 1)
     rows, draws, drawn_seeds = {}, [], None
     for number, (hospital, truth) in enumerate(labels.items()):
-        truth = labels_of(truth)
+        truth = labels_of(truth, several=True)
         models = [
-            np.atleast_2d(check_finite(scores[hospital], name))
+            split_seeds(scores[hospital], truth, name)
             for name, scores in {"ours": ours, "theirs": theirs}.items()
         ]
         for model in models:

@@ -17,7 +17,7 @@ from scipy import stats
 
 from helpers.data.arguments import check_integer
 from helpers.data.patients import number_names
-from helpers.evaluation.metrics import Labels, check_finite, check_length, labels_of
+from helpers.evaluation.metrics import Labels, check_finite, check_length, labels_of, split_seeds
 
 
 class Interval(NamedTuple):
@@ -226,9 +226,9 @@ def bootstrap_patients(
     metric : callable
         ``metric(labels, scores)`` returns a float: :func:`helpers.evaluation.auc`,
         :func:`helpers.evaluation.balanced_accuracy`, a function of scikit-learn …
-    labels : array, shape (n_films,)
-        0 or 1.
-    scores : array, shape (n_films,), (n_films, 1) or (n_seeds, n_films)
+    labels : array, shape (n_films,); (n_films, k) for k findings
+        0 or 1; of several findings NaN where not known, for the metrics of this package.
+    scores : array, shape (n_films,), (n_films, 1) or (n_seeds, n_films); k findings are a last axis
         Scores of one model, or of one model trained with several seeds: then the metric is
         averaged over seeds, and every resample draws seeds as well. A few seeds represent all
         seeds poorly: with three, the interval is somewhat too narrow.
@@ -327,9 +327,9 @@ def bootstrap_difference(
     ----------
     metric : callable
         As for :func:`bootstrap_patients`.
-    labels : array, shape (n_films,)
-        0 or 1.
-    scores, baseline : array, shape (n_films,), (n_films, 1) or (n_seeds, n_films)
+    labels : array, shape (n_films,); (n_films, k) for k findings
+        As for :func:`bootstrap_patients`.
+    scores, baseline : array, shape as for :func:`bootstrap_patients`
         Scores of both models; the same shape. Row for row they belong to the same seed.
     patients : array, shape (n_films,)
         Patient of each film.
@@ -504,13 +504,11 @@ def _draw(metric, labels, models, patients, n, seed):
 
 
 def _align(labels, models, patients):
-    """Return flat labels and patients, and the models' scores of shape (n_seeds, n_films)."""
-    labels = labels_of(labels)
+    """Return labels and patients, and the models' scores, with an axis for the seeds."""
+    labels = labels_of(labels, several=True)
     patients = np.ravel(np.asarray(patients, dtype=object))
     check_length(patients, "patient", labels, "labels")
-    models = [check_finite(scores, name) for name, scores in models.items()]
-    models = [model.reshape(1, -1) if 1 in model.shape[1:] else model for model in models]
-    models = [np.atleast_2d(model) for model in models]
+    models = [split_seeds(scores, labels, name) for name, scores in models.items()]
     shapes = [model.shape for model in models]
     if any(shape != shapes[0] or shape[1:] != labels.shape for shape in shapes):
         raise ValueError(

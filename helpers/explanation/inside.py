@@ -17,6 +17,7 @@ from substrafl.nodes import TrainDataNode
 from substrafl.remote import remote_data
 
 from helpers.data.arguments import check_integer
+from helpers.evaluation.metrics import labels_of
 
 
 class FilmMean(NamedTuple):
@@ -108,7 +109,7 @@ class MeanInside(ComputePlanBuilder):
         """
         chosen = np.arange(len(data_from_opener["labels"]))
         if self.label is not None:
-            chosen = chosen[np.asarray(data_from_opener["labels"]) == self.label]
+            chosen = chosen[labels_of(data_from_opener) == self.label]
         if len(chosen) < self.minimum:
             return FilmMean(None, None if len(chosen) else 0)
         keras.utils.set_random_seed(self.seed)

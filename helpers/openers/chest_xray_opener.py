@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 FORMAT = "chest X-ray sample"
 VERSION = 1
+LABEL = "label:"  # before the name of a finding, one of several
 FAKE_SIZE = 64
 ROWS = 2_000  # of metadata in memory at one time while they are checked
 
@@ -65,14 +66,17 @@ class ChestXrayOpener(substratools.Opener):
         OpenedFilms
             Like a dictionary. ``"images"``: array-like ``uint8`` of shape (n, H, W, 1), a
             ``numpy.memmap`` for one folder and a :class:`FilmStack` for several; ``"labels"``:
-            ``int64`` array of shape (n,) with values 0 and 1; ``"metadata"``: DataFrame of n rows
-            with a plain index, read when it is first used.
+            ``int64`` array of shape (n,) with values 0 and 1, or, for k findings, ``float32`` of
+            shape (n, k) with NaN where a label is not known; ``"metadata"``: DataFrame of n rows
+            with a plain index, read when it is first used, and with the column ``label``, or one
+            for each finding, in the order of the labels, such as ``label:Effusion``.
 
         Raises
         ------
         ValueError
             If a folder is not a sample that this opener supports, if its files are inconsistent, or
-            if the folders' films differ in size. The message names the folder.
+            if the folders' films differ in size or their labels in the findings. The message names
+            the folder.
         """
         if not folders:
             raise ValueError(
@@ -81,7 +85,8 @@ class ChestXrayOpener(substratools.Opener):
             )
         opened = [_open_folder(Path(folder)) for folder in folders]
         first = opened[0][0].shape[1:]
-        for folder, (images, _) in zip(folders, opened, strict=True):
+        columns = opened[0][1].columns
+        for folder, (images, labels) in zip(folders, opened, strict=True):
             if images.shape[1:] != first:
                 raise _refusal(
                     folder,
@@ -89,11 +94,19 @@ class ChestXrayOpener(substratools.Opener):
                     f"films of shape {images.shape[1:]}",
                     "Prepare all samples with one size.",
                 )
+            if list(labels) != list(columns):
+                raise _refusal(
+                    folder,
+                    f"the labels {list(columns)} as in {Path(folders[0]).name!r}",
+                    f"{list(labels)}",
+                    "Prepare all samples for one task.",
+                )
         films = [images for images, _ in opened]
+        labels = np.concatenate([labels.to_numpy() for _, labels in opened])
         return OpenedFilms(
             folders,
             images=films[0] if len(films) == 1 else FilmStack(films),
-            labels=np.concatenate([labels for _, labels in opened]),
+            labels=labels[:, 0] if list(columns) == ["label"] else labels,
         )
 
     def fake_data(self, n_samples: int) -> dict[str, Any]:
@@ -102,8 +115,8 @@ class ChestXrayOpener(substratools.Opener):
         Parameters
         ----------
         n_samples : int
-            Number of films, at least 1. Labels alternate, so two films show both; a fake patient
-            has two films.
+            Number of films, at least 1. They have one label, which alternates, so two films show
+            both; a fake patient has two films.
 
         Returns
         -------
@@ -170,7 +183,9 @@ class OpenedFilms(MutableMapping):
         """Return the films, the labels or the metadata."""
         if key == "metadata" and self._values[key] is None:
             rows = [rows for folder in self._folders for rows in _read_metadata(folder)]
-            self._values[key] = pd.concat(rows, ignore_index=True).astype({"label": "int64"})
+            metadata = pd.concat(rows, ignore_index=True)
+            kinds = {name: "Int64" for name in metadata if name.startswith(LABEL)}
+            self._values[key] = metadata.astype(kinds or {"label": "int64"})
         return self._values[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -266,13 +281,16 @@ class FilmStack:
 
 
 def _open_folder(folder):
-    """Check one folder; return its memory-mapped films and its labels."""
+    """Check one folder; return its memory-mapped films and a table of its labels."""
     about = _read_about(folder)
     images = _open_images(folder, about)
     _check_metadata(folder, about)
-    labels = pd.concat([rows["label"] for rows in _read_metadata(folder)])
-    strange = labels[~labels.isin(["0", "1"])].unique().tolist()
-    if strange:
+    several = "findings" in about
+    columns = [LABEL + str(name) for name in about["findings"]] if several else ["label"]
+    labels = pd.concat([rows[columns] for rows in _read_metadata(folder, columns)])
+    known = labels.isin(["0", "1"]) | (labels.isna() if several else False)
+    if not known.all(axis=None):
+        strange = pd.unique(labels.to_numpy(object)[~known.to_numpy()]).tolist()
         raise _refusal(folder, "labels 0 and 1 in metadata.csv", f"{strange[:5]}")
     if len(labels) != len(images):
         raise _refusal(
@@ -280,7 +298,7 @@ def _open_folder(folder):
             f"as many rows in metadata.csv as films in images.npy, {len(images)}",
             f"{len(labels)} rows",
         )
-    return images, labels.to_numpy(np.int64)
+    return images, labels.astype(np.float32 if several else np.int64)
 
 
 def _read_about(folder):
@@ -350,14 +368,15 @@ def _check_metadata(folder, about):
         )
 
 
-def _read_metadata(folder):
+def _read_metadata(folder, labels=()):
     """Read the rows of one folder in parts, since many rows would need much memory."""
     path = folder / "metadata.csv"
     with path.open(encoding="utf-8", newline="") as file:
         columns = next(csv.reader(file), [])
-    absent = [column for column in COLUMNS if column not in columns]
+    needed = [*COLUMNS[:-1], *labels]
+    absent = [column for column in needed if column not in columns]
     if absent:
-        raise _refusal(folder, f"the columns {list(COLUMNS)} in metadata.csv", f"no {absent}")
+        raise _refusal(folder, f"the columns {needed} in metadata.csv", f"no {absent}")
     try:
         # Only an empty cell is missing: a patient may be called "NA".
         with pd.read_csv(

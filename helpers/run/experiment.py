@@ -12,6 +12,7 @@ from substrafl.index_generator import NpIndexGenerator
 from substrafl.model_loading import download_algo_state
 
 from helpers.data import ChestXrayDataset, HospitalFilms, label_films, make_hospitals
+from helpers.data.patients import check_labels
 from helpers.evaluation import auc, train_until_best
 from helpers.export import describe_run
 from helpers.local_mode import Federation
@@ -108,14 +109,20 @@ def _prepare_films(settings):
         samples = {}
         for file in sorted(Path(settings.samples).glob("*/*/sample.json")):
             samples.setdefault(file.parts[-3], {})[file.parts[-2]] = file.parent
-            source = json.loads(file.read_text("utf-8"))["source"]
+            about = json.loads(file.read_text("utf-8"))
+            if "findings" in about:
+                raise ValueError(
+                    f"Expected samples with one label. Received {file.parent.name!r} with labels "
+                    f"of {about['findings']}. Prepare them for one finding."
+                )
+            source = about["source"]
         if not samples:
             raise ValueError(
                 f"Expected samples as a folder with HOSPITAL/SPLIT. Received {settings.samples!r}."
             )
         return samples, f"prepared films of {source!r}", source.startswith("synthetic")
     radiographs, how = _make(settings.data)(), settings.hospitals
-    labels = label_films(radiographs.table, settings.task)
+    labels = check_labels(radiographs.table, label_films(radiographs.table, settings.task))
     options = {"by": how.by, "n_hospitals": how.number, "alpha": how.alpha, "seed": settings.seed}
     films = make_hospitals(radiographs.table, labels, **options)
     films = HospitalFilms(radiographs, labels, films, settings.task)
