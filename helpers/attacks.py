@@ -14,17 +14,17 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment, minimize
 
 
-def invert_update(
+def invert_updates(
     model: keras.Model,
     loss: Callable,
-    update: Sequence[np.ndarray],
+    updates: Sequence[Sequence[np.ndarray]],
     labels: ArrayLike,
     start: np.ndarray,
     *,
-    evaluations: int = 200,
+    evaluations: int = 100,
     smoothness: float = 1e-3,
 ) -> np.ndarray:
-    r"""Search for films whose gradient points where an update points.
+    r"""Search, for each of several updates, for films whose gradient points where it points.
 
     An update of plain gradient descent is minus the learning rate times the gradient; one of
     several steps is close to it. Geiping et al. [1]_ search for the films :math:`x` of
@@ -35,7 +35,7 @@ def invert_update(
 
     with the update :math:`u`, the labels :math:`y` and the total variation per pixel
     :math:`\mathrm{TV}`. The learning rate need not be known. Here L-BFGS-B searches, with a fixed
-    budget. Where a network has kinks (ReLU, maximum pooling) its steps are often too long or short.
+    budget. It expects a smooth function: ReLU and maximum pooling have kinks, which hinder it.
 
     Parameters
     ----------
@@ -43,26 +43,26 @@ def invert_update(
         The network with the weights from which the hospital started.
     loss : callable
         Keras loss of labels and the model's outputs.
-    update : sequence of numpy.ndarray
-        New minus old value of each of ``model.trainable_variables``.
+    updates : sequence of sequence of numpy.ndarray
+        Each holds new minus old value of each of ``model.trainable_variables``.
     labels : array, shape (n, 1)
         Labels of the films, which the attacker is assumed to know.
     start : numpy.ndarray, shape (n, H, W, 1)
         Where the search begins, such as the mean of other films, in [0, 1].
-    evaluations : int, default=200
-        How often the gradient is computed.
+    evaluations : int, default=100
+        How often the gradient is computed for an update.
     smoothness : float, default=1e-3
         Weight :math:`\lambda` of the total variation.
 
     Returns
     -------
     numpy.ndarray
-        The films found, float32 of the shape of ``start``, in [0, 1].
+        The films found, float32 of shape (n_updates, n, H, W, 1), in [0, 1].
 
     Raises
     ------
     ValueError
-        If the tensors of ``update`` differ in number or shape from the model's.
+        If the tensors of an update differ in number or shape from the model's.
 
     References
     ----------
@@ -71,38 +71,44 @@ def invert_update(
     """
     weights = model.trainable_variables
     expected = [tuple(weight.shape) for weight in weights]
-    if (received := [np.shape(tensor) for tensor in update]) != expected:
-        raise ValueError(
-            f"Expected an update of the model's trainable tensors, {expected}. Received {received}."
-        )
+    for update in updates:
+        if (received := [np.shape(tensor) for tensor in update]) != expected:
+            raise ValueError(
+                f"Expected updates of the model's trainable tensors, {expected}. Received "
+                f"{received}. Leave out what is not trained, such as BatchNorm's statistics."
+            )
     labels = tf.constant(labels, tf.float32)
-    target = [tf.constant(-np.asarray(tensor), tf.float32) for tensor in update]
 
     @tf.function
-    def compare(films):
+    def compare(films, update):
         with tf.GradientTape() as outer:
             outer.watch(films)
             with tf.GradientTape() as inner:
                 value = tf.reduce_mean(loss(labels, model(films, training=False)))
             gradient = inner.gradient(value, weights)
-            alike = _dot(gradient, target) / (_length(gradient) * _length(target))
-            value = 1 - alike + smoothness * _total_variation(films)
+            value = 1 + _dot(gradient, update) / (_length(gradient) * _length(update))
+            value += smoothness * _total_variation(films)
         return value, outer.gradient(value, films)
 
-    def evaluate(flat):
-        value, gradient = compare(tf.constant(flat.reshape(start.shape), tf.float32))
-        # L-BFGS-B stops where numbers are small; a gradient by films is.
-        return 100 * float(value), 100 * gradient.numpy().astype(np.float64).ravel()
+    def search(update):
+        update = [tf.constant(tensor, tf.float32) for tensor in update]
 
-    found = minimize(
-        evaluate,
-        np.asarray(start, np.float64).ravel(),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0, 1)] * start.size,
-        options={"maxfun": evaluations, "maxiter": evaluations, "ftol": 1e-12},
-    )
-    return found.x.reshape(start.shape).astype(np.float32)
+        def evaluate(flat):
+            value, gradient = compare(tf.constant(flat.reshape(start.shape), tf.float32), update)
+            # The search ends where numbers are small; by pixel, they are.
+            return 100 * float(value), 100 * gradient.numpy().astype(np.float64).ravel()
+
+        return minimize(
+            evaluate,
+            np.asarray(start, np.float64).ravel(),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(0, 1)] * start.size,
+            options={"maxfun": evaluations, "maxiter": evaluations, "ftol": 1e-12},
+        ).x
+
+    found = [search(update).reshape(start.shape) for update in updates]
+    return np.asarray(found, np.float32)
 
 
 def compare_films(found: np.ndarray, films: np.ndarray, mean: np.ndarray) -> np.ndarray:
