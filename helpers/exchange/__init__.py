@@ -11,6 +11,10 @@ from helpers.exchange.faults import Fault as Fault
 from helpers.exchange.faults import UpdateError as UpdateError
 from helpers.exchange.manifest import Manifest as Manifest
 from helpers.exchange.masked_sum import MaskedSum as MaskedSum
+from helpers.exchange.masking import FixedPoint as FixedPoint
+from helpers.exchange.masking import Masker as Masker
+from helpers.exchange.masking import add_modulo as add_modulo
+from helpers.exchange.masking import public_key as public_key
 from helpers.exchange.packing import pack_state as pack_state
 from helpers.exchange.packing import unpack_state as unpack_state
 from helpers.exchange.weights import add_parameters as add_parameters

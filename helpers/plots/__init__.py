@@ -18,6 +18,7 @@ from helpers.plots.films import plot_films as plot_films
 from helpers.plots.films import plot_grey_levels as plot_grey_levels
 from helpers.plots.films import plot_most_certain as plot_most_certain
 from helpers.plots.maps import plot_maps as plot_maps
+from helpers.plots.privacy import plot_bytes as plot_bytes
 from helpers.plots.privacy import plot_privacy as plot_privacy
 from helpers.plots.scores import plot_folds as plot_folds
 from helpers.plots.scores import plot_hospitals as plot_hospitals
