@@ -78,19 +78,20 @@ def read_class_folders(
     file = csv or (source / csvs[0] if csvs else None)
     if file is None:
         return _read_patients(films.assign(faulty=False), report)
+    name = csv.name if csv else csvs[0]
     paths: dict[str, list[str]] = {path: [path] for path in films["image"]}
     for path in films["image"]:
         paths.setdefault(path.rsplit("/", 1)[1], []).append(path)
     if file.is_relative_to(source):
         base = f"{file.parent.relative_to(source).as_posix()}/"
         paths |= {path.removeprefix(base): [path] for path in films["image"]}
-    table = match_images(read_metadata(file, report, columns), paths, report, file.name)
+    table = match_images(read_metadata(file, report, columns), paths, report, name)
     table = drop_duplicates(table, report)  # after matching: by path and by name is one film
     if csv:
         named = films["image"].isin(table["image"])
-        report.note(f"film without a row in {csv.name} left out", films["image"][~named])
+        report.note(f"film without a row in {name} left out", films["image"][~named])
         films = films[named]
-    return _read_patients(_join(table, films.set_index("image"), file.name, report), report)
+    return _read_patients(_join(table, films.set_index("image"), name, report), report)
 
 
 def _list_split(source: Path, folder: str, split: str | None, report: Report) -> list[tuple]:
@@ -113,7 +114,7 @@ def _list_split(source: Path, folder: str, split: str | None, report: Report) ->
         below = (PurePosixPath(folder) / name).as_posix()
         films, others = list_films(source / below)
         report.fault("class folder without an image", [] if films else [below])
-        note_rare([f"{below}/{film}" for film in films], report)
+        note_rare(source, [f"{below}/{film}" for film in films], report)
         note_unread(source, [f"{below}/{other}" for other in others], report)
         wrong = [film for film in films if _is_elsewhere(film, split, finding)]
         report.fault(

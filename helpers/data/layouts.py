@@ -132,9 +132,14 @@ def list_films(folder: Path) -> tuple[list[str], list[str]]:
     return films, others
 
 
-def note_rare(films: Iterable[str], report: Report) -> None:
-    """Name the films without one of the usual endings."""
-    rare = [name for name in films if not name.lower().endswith(IMAGE_ENDINGS)]
+def note_rare(source: Path, films: Iterable[str], report: Report) -> None:
+    """Name the films without one of the usual endings; DICOM files often have none."""
+    rare = [
+        name
+        for name in films
+        if not name.lower().endswith(IMAGE_ENDINGS)
+        and not (may_be_dicom(name) and is_dicom(source / name))
+    ]
     report.note("film without a usual ending (.png, .jpg …) read", rare)
 
 

@@ -67,7 +67,7 @@ def read_nih(source: Path, report: Report) -> pd.DataFrame:
             continue
         films, rest = list_films(source / folder)
         others += [f"{folder}/{name}" for name in rest]
-        note_rare([f"{folder}/{name}" for name in films], report)
+        note_rare(source, [f"{folder}/{name}" for name in films], report)
         for name in films:
             paths.setdefault(name.rsplit("/", 1)[-1], []).append(f"{folder}/{name}")
     note_unread(source, others, report)

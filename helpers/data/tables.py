@@ -207,7 +207,7 @@ def finish_films(
     has_endings = named.map(has_ending).any()
     paths: dict[str, list[str]] = {}
     films, others = list_films(source)
-    note_rare(films, report)
+    note_rare(source, films, report)
     note_unread(
         source, [name for name in others if not any(c.startswith(name) for c in csvs)], report
     )
