@@ -32,6 +32,8 @@ SECONDS = {
     "plot_42_hostile_hospitals": 75,
     "plot_43_smaller_updates_and_a_curious_aggregator": 35,
     "plot_44_privacy_by_noise": 100,
+    "plot_45_an_aggregation_that_sees_only_sums": 25,
+    "plot_46_what_an_update_reveals": 60,
     "plot_51_audit_without_pooling": 15,
     "plot_52_weights_and_thresholds": 45,
     "plot_53_calibration_and_alarms": 25,

@@ -227,23 +227,24 @@ say_verdicts(results)
 # %%
 # By construction, this is stopped, and this is not:
 #
-# ========================  ======================  ==============  ===============
-# \                         packed, not pickled     checked         robust average
-# ========================  ======================  ==============  ===============
-# a pickle as update        yes                     –               no
-# damage in transit         yes                     –               no
-# NaN, other tensors        no                      yes             no
-# far too large             no                      yes             yes
-# plausible but hostile     no                      no              yes, of few
-# a curious aggregator      no                      no              no
-# a pickle as local state   no                      no              no
-# the code of the tasks     no                      no              no
-# ========================  ======================  ==============  ===============
+# ========================  ===================  ========  ==============  =========
+# \                         packed, not pickled  checked   robust average  only sums
+# ========================  ===================  ========  ==============  =========
+# a pickle as update        yes                  –         no              no
+# damage in transit         yes                  –         no              no
+# NaN, other tensors        no                   yes       no              yes
+# far too large             no                   yes       yes             no
+# plausible but hostile     no                   no        yes, of few     no
+# a curious aggregator      no                   no        no              yes
+# a pickle as local state   no                   no        no              yes
+# the code of the tasks     no                   no        no              no
+# ========================  ===================  ========  ==============  =========
 #
 # Robust averages are the subject of
-# :ref:`sphx_glr_auto_examples_plot_42_hostile_hospitals.py`, and the curious
-# aggregator that of
-# :ref:`sphx_glr_auto_examples_plot_43_smaller_updates_and_a_curious_aggregator.py`.
+# :ref:`sphx_glr_auto_examples_plot_42_hostile_hospitals.py`. A curious aggregator reads films in
+# :ref:`sphx_glr_auto_examples_plot_43_smaller_updates_and_a_curious_aggregator.py`, and
+# :ref:`sphx_glr_auto_examples_plot_45_an_aggregation_that_sees_only_sums.py` leaves it nothing to
+# read. Such messages can be packed, too; they cannot be checked or averaged robustly.
 #
 # The last two rows are the largest remaining risk. A hospital that tests without training loads the
 # :term:`local state` of one that trains: a pickle, possibly a malicious one. Let only hospitals

@@ -135,8 +135,10 @@ show(pd.Series(resemblance, name="correlation with the film").round(3).to_frame(
 
 # %%
 # Many updates, another optimizer and convolutions make this harder, and there are attacks that
-# succeed all the same :footcite:p:`zhu2019`. No check helps, because nothing is wrong with the
-# update. What helps is noise, or an aggregation that only ever sees sums.
+# succeed all the same :footcite:p:`zhu2019`, see
+# :ref:`sphx_glr_auto_examples_plot_46_what_an_update_reveals.py`. No check helps, because nothing
+# is wrong with the update. What helps is noise, or :ref:`an aggregation that only ever sees sums
+# <sphx_glr_auto_examples_plot_45_an_aggregation_that_sees_only_sums.py>`.
 #
 # What compression costs
 # ----------------------

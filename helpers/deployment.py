@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 # What the modules that travel import; a test reads them. Substra's own come with substrafl.
 PACKAGES = (
     "cloudpickle",
+    "cryptography",
     "fairlearn",
     "keras",
     "numpy",

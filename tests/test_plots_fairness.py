@@ -15,6 +15,7 @@ from helpers.plots import (
     plot_group_pairs,
     plot_groups,
     plot_odds_ratios,
+    plot_bytes,
     plot_privacy,
     plot_trade_off,
 )
@@ -102,6 +103,15 @@ def test_scores_are_drawn_against_what_was_spent():
     assert lines["A"] == [[9.0, 0.7], [1.5, 0.65]]
     assert ax.get_xscale() == "log"
     assert [t.get_text() for t in ax.get_xticklabels()] == ["0.5", "1", "2", "5", "10"]
+
+
+def test_shares_of_bytes_are_drawn_against_equal_ones():
+    counts = {"plain": np.array([3] + [0] * 254 + [1]), "masked": np.full(256, 2)}
+    ax = plot_bytes(counts)
+    heights = {patch.get_label(): patch.get_data().values for patch in ax.patches}
+    assert heights["plain"][[0, 1, 255]].tolist() == [0.75, 0, 0.25]
+    assert heights["masked"].tolist() == [1 / 256] * 256
+    assert ax.get_lines()[0].get_ydata() == [1 / 256, 1 / 256]
 
 
 def test_the_front_by_hand():

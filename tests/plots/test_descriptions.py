@@ -99,6 +99,10 @@ CASES = {
     "plot_films": ((FILMS, ["x", "y"]), "50 (picture 1, x) to 150 (picture 2, y)"),
     "plot_grey_levels": (({"A": FILMS[0], "B": FILMS[1]},), "50 (A) to 150 (B)"),
     "plot_most_certain": ((OPENED, [-2.0, 0, 0, 2.0]), "lowest p = 0.12 to 0.50, with a, b, c"),
+    "plot_bytes": (
+        ({"plain": [1] * 255 + [257], "masked": [2] * 256},),
+        "times: 1.00 (masked) to 128.50 (plain)",
+    ),
     "plot_privacy": (
         (SPENT, AUCS, pd.Series({"A": 0.68, "B": 0.7})),
         "2 of 4 are above the hospital",
