@@ -65,12 +65,9 @@ for name, number in numbers.items():
     masker = Masker(private[name], others, plan=b"three numbers")
     sent[name] = masker.mask(code.encode(np.array([number])), "round 0")
 total = code.decode_sum(list(sent.values()))[0]
-rows = {
-    "number": numbers,
-    "what is sent": {name: int(message[0]) for name, message in sent.items()},
-}
-show(pd.DataFrame(rows))
 print(f"sum of the numbers {sum(numbers.values())}; sum of the messages, decoded: {total}")
+messages = {name: int(message[0]) for name, message in sent.items()}
+show(pd.DataFrame({"number": numbers, "what is sent": messages}))
 
 # %%
 # The keys are drawn anew each time that this page is built, and so are the messages. Their sum is
@@ -105,7 +102,6 @@ set_logging_level(logging.ERROR)
 N_ROUNDS = 4  # in a real study, train until the AUC no longer rises
 CLIP = 4.0  # far above the updates: nothing is cut off
 MAX_FILMS = 1_000  # no hospital has more
-
 
 overheard = {}
 

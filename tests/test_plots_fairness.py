@@ -10,12 +10,12 @@ import pytest
 from helpers.fairness import OddsRatio
 from helpers.plots import (
     pareto_front,
+    plot_bytes,
     plot_calibration,
     plot_effects,
     plot_group_pairs,
     plot_groups,
     plot_odds_ratios,
-    plot_bytes,
     plot_privacy,
     plot_trade_off,
 )

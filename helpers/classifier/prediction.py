@@ -43,7 +43,8 @@ def predict_classifier(
         - ``prediction``: name of a class.
 
         Columns of these names in ``csv_in`` are replaced. UTF-8, separated by commas. An existing
-        file is replaced only if it has these columns: see :func:`check_target`.
+        file is replaced only if it has these columns, see
+        :func:`helpers.classifier.prediction.check_target`.
     ckpt_path : path-like
         The model that :func:`train_classifier` returned.
 

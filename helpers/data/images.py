@@ -133,7 +133,7 @@ def decode_image(
     formats : sequence of str, default=FORMATS
         Pillow's names of the formats that are tried.
     full : int, optional
-        White level of 16-bit images, see :func:`scale_pixels`.
+        White level of 16-bit images, see :func:`helpers.data.images.scale_pixels`.
     most_pixels : int, default=100,000,000
         Largest number of pixels, which is checked before the image is decoded. Pillow has a
         limit, too: it warns above 89 million, and refuses above 179 million.
