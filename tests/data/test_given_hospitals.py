@@ -1,6 +1,8 @@
 """Hospitals as given: several folders, each in a layout of its own."""
 
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,6 +148,29 @@ def test_equal_films_of_an_array_file_and_a_folder(make_hospital, tmp_path, rng)
     assert table.to_dict() == again | {first: first for first in again.values()}
     (leak,) = [kind for kind in films.report.notes if kind.startswith("LEAK")]
     assert "different hospitals (north/train/sain/1.png = films/train/1)" in leak
+
+
+def test_equal_films_hinder_no_split(tmp_path):
+    """Given hospitals and official splits stay; equal films share every split that is made."""
+    folder = Path(write_hospital_folders(tmp_path, size=8))
+    films = sorted((folder / "south" / "films").iterdir())
+    for number in range(9):  # patients of one hospital
+        shutil.copy(films[2 * number], films[-2 * number - 1])
+    shutil.copy(films[0], folder / "north" / "sample" / "images" / "00000001_000.png")
+    for kind in ("sain", "malade"):
+        shutil.copy(films[1], next((folder / "west" / "train" / kind).iterdir()))
+        shutil.copy(films[1], next((folder / "west" / "test" / kind).iterdir()))
+    table = read_radiographs(folder).table
+    assert table["same_film"].nunique() == 10
+    for official in (table["split"], table["split"].replace("valid", "train"), None):
+        given = table.assign(split=official)
+        made = make_hospitals(given, label_films(given, "any finding vs none"))
+        assert made["hospital"].equals(table["hospital"])
+        south = made[made["hospital"] == "south"]
+        assert (south.groupby("same_film")["split"].nunique() == 1).all()
+        if official is not None:
+            test = official == "test"
+            assert (made["split"][test] == "test").all()
 
 
 def test_equal_films_of_16_bits_are_found_across_hospitals(make_hospital):
