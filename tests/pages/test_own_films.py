@@ -136,16 +136,17 @@ def test_the_page_runs_on(name, run_page, tmp_path, capsys):
         assert np.isfinite(found.to_numpy(float)).mean() > 0.9
 
 
+@pytest.mark.stress  # tracing so deep a network for each of four runs takes two minutes
 def test_the_page_runs_on_mobilenetv2_at_224_px(run_page, tmp_path, capsys):
     """The lines that the documentation names are changed, and the rest is made small."""
     documented = (ROOT / "docs" / "own_data.rst").read_text("utf-8")
     for line in BACKBONE.values():
         assert textwrap.indent(line, "   ") in documented
     for seed, hospital in enumerate(("east", "west")):
-        write_plain_label(tmp_path / hospital, patients=20, size=16, seed=seed)
+        write_plain_label(tmp_path / hospital, patients=36, size=16, seed=seed)
     films = os.pathsep.join(str(tmp_path / hospital) for hospital in ("east", "west"))
     few = {"batch_size=32": "batch_size=4", "build = augment(build)": "pass"}
-    page = run_page(films, None, BACKBONE | SHORT | few)
+    page = run_page(films, None, BACKBONE | SHORT | SIMULATED | few)
     _check_results(page, ["east", "west"], capsys.readouterr().out)
     assert page["federated"].model.input_shape == (None, 224, 224, 1)
     assert page["federated"].model.get_layer("backbone").count_params() > 300_000
