@@ -165,7 +165,7 @@ def test_stages_are_frozen_by_name(pretrained):
 
 
 @pytest.fixture(scope="module")
-def films_of_224_px(tmp_path_factory):
+def films_of_32_px(tmp_path_factory):
     """Two hospitals with a few films: a bright disc is the finding, the rest is noise."""
     rng, arrays = np.random.default_rng(0), {}
     for split, n in (("train", 8), ("val", 4), ("test", 4)):
@@ -178,14 +178,13 @@ def films_of_224_px(tmp_path_factory):
     radiographs = read_radiographs(folder / "pneumoniamnist.npz")
     labels = label_films(radiographs.table, "pneumonia vs no finding")
     table = radiographs.table.assign(hospital=np.tile(["A", "B"], 8))
-    return prepare_samples(radiographs, table, labels, size=224, folder=folder / "samples")
+    return prepare_samples(radiographs, table, labels, size=32, folder=folder / "samples")
 
 
 @pytest.mark.slow
-def test_a_federation_of_mobilenetv2_at_224_px(films_of_224_px):
-    """Real tasks, one round of one update, from weights that travel with the algorithm."""
-    build = functools.partial(build_backbone, "MobileNetV2", 224, alpha=0.35)
-    build = freeze_layers(start_from(build, build()), "backbone")
+def test_a_federation_from_weights_that_travel_with_the_algorithm(films_of_32_px):
+    """Real tasks; ``tests/pages/test_own_films.py`` trains such a network at 224 pixels."""
+    build = freeze_layers(start_from(SMALL, SMALL()), "backbone")
     algo = TFFedAvgAlgo(
         model=cloudpickle.loads(cloudpickle.dumps(build)),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
@@ -195,7 +194,7 @@ def test_a_federation_of_mobilenetv2_at_224_px(films_of_224_px):
         seed=0,
     )
     strategy = FedAvg(algo=algo, metric_functions={"auc": auc})
-    with Federation(films_of_224_px) as federation:
+    with Federation(films_of_32_px) as federation:
         _, scores = federation.execute(strategy, test_on=["A"], num_rounds=1)
     assert scores["round"].tolist() == [0, 1]
     assert scores["value"].between(0, 1).all()

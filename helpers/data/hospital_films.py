@@ -26,7 +26,7 @@ class HospitalFilms:
     radiographs : Radiographs
         Where the films come from.
     labels : pandas.Series or pandas.DataFrame
-        0, 1 or missing for each film of ``radiographs``; for several findings a column for each.
+        0 or 1 for each of ``films``; for several findings a column for each, with missing values.
     films : pandas.DataFrame
         The labelled films with ``hospital`` and ``split``, see
         :func:`helpers.data.make_hospitals`.
@@ -147,9 +147,9 @@ def set_up_hospitals(
         )
     films = make_hospitals(table, labels, n_hospitals=n_hospitals or 3, seed=seed)
     task = task if isinstance(task, str) else ", ".join(task)
-    study = HospitalFilms(radiographs, labels, films, task)
+    study = HospitalFilms(radiographs, labels.loc[films.index], films, task)
     if len(study.findings) > 1:
-        for finding, places in find_unmeasured(films, labels.loc[films.index]).items():
+        for finding, places in find_unmeasured(films, study.labels).items():
             print(
                 f"{finding} is not measured, for want of films of both labels: {name_some(places)}."
             )

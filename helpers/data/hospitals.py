@@ -252,14 +252,15 @@ def split_patients(
         )
         check_split_names(official)
         check_whole(table, "split")
-    # An official split is kept even where it separates equal films, which the report names.
-    numbers, names = number_patients(table, within="split" if keep_split else None)
+    # Hospitals and official splits are kept even where they separate equal films: see the report.
+    within = ["hospital", "split"] if keep_split else ["hospital"]
+    numbers, names = number_patients(table, within=within)
     first = np.unique(numbers, return_index=True)[1]
     hospitals = table["hospital"].to_numpy(dtype=object)[first]
     splits = np.full(len(names), "", dtype=object)
     if keep_split:
         splits = table["split"].fillna("").to_numpy(dtype=object)[first]
-    strata = patient_strata(table, labels)
+    strata = patient_strata(table, labels, within=within)
     rng = np.random.default_rng(seed)
     for hospital in sorted(set(hospitals)):
         here = hospitals == hospital

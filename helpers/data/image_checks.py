@@ -6,7 +6,7 @@ films, and finds films that are there twice.
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,19 +32,25 @@ class ImageCheck:
     ----------
     faulty : set of str, default={}
         Names of the films that cannot be read.
-    full : int or None, default=None
-        White level of the 16-bit films, the smallest of 255, 1023, 4095, 16383 and 65535 that none
-        of them exceeds; None if there are none.
+    white_levels : dict of str to int, default={}
+        White level of each hospital's 16-bit films, the smallest of 255, 1023, 4095, 16383 and
+        65535 that none of them exceeds. ``""`` stands for a single source.
     digests : dict of str to str, default={}
         Digest of each readable film's pixels, as they are after decoding.
     """
 
     faulty: set[str] = field(default_factory=set)
-    full: int | None = None
+    white_levels: dict[str, int] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
 
 
-def check_images(locate: Callable[[str], Path], names: Iterable[str], report: Report) -> ImageCheck:
+def check_images(
+    locate: Callable[[str], Path],
+    names: Iterable[str],
+    report: Report,
+    *,
+    of_hospitals: bool = False,
+) -> ImageCheck:
     """Decode every film once, or take what is known of an unchanged file from the cache.
 
     Parameters
@@ -55,6 +61,9 @@ def check_images(locate: Callable[[str], Path], names: Iterable[str], report: Re
         The films of one collection.
     report : Report
         Where repairs are counted, and films that cannot be read are named.
+    of_hospitals : bool, default=False
+        Whether names start with a hospital, as in ``north/1.png``. Each hospital has detectors of
+        its own, so that its films decide its white level.
 
     Returns
     -------
@@ -68,28 +77,29 @@ def check_images(locate: Callable[[str], Path], names: Iterable[str], report: Re
         except ValueError:
             broken[name] = "its name or a link leads out of the folder"
     lines = compute_cached(_KIND, paths.values(), _learn, desc="Checking images")
-    repairs, sizes, brightest, digests = Counter(), set(), [], {}
+    repairs, sizes, brightest, digests = Counter(), set(), defaultdict(list), {}
     for name, line in zip(paths, lines, strict=True):
         if isinstance(line, str):
             size, kinds, highest, digests[name] = json.loads(line)
             sizes.add(tuple(size))
             repairs.update(kinds)
-            brightest += [highest] * (highest is not None)
+            if highest is not None:
+                brightest[name.partition("/")[0] if of_hospitals else ""].append(highest)
         else:
             broken[name] = name_reason(line.__cause__ or line)
     for kind, count in repairs.items():
         report.repair(kind, count)
     report.fault("unreadable image", [f"{name} ({why})" for name, why in broken.items()])
     report.note("different image sizes", len(sizes) if len(sizes) > 1 else 0)
-    full = find_white_level(max(brightest)) if brightest else None
-    if full is not None:
-        report.note(f"16-bit image with grey levels from 0 to {full:,}", len(brightest))
-        others = sum(find_white_level(highest) != full for highest in brightest)
-        report.note("16-bit image that alone would count as one of fewer bits", others)
-    digests = {
-        name: by_level.get(str(full), by_level.get("")) for name, by_level in digests.items()
-    }
-    return ImageCheck(set(broken), full, digests)
+    levels = {hospital: find_white_level(max(found)) for hospital, found in brightest.items()}
+    for hospital, full in levels.items():
+        found, start = brightest[hospital], f"{hospital}: " if hospital else ""
+        report.note(f"{start}16-bit image with grey levels from 0 to {full:,}", len(found))
+        others = sum(find_white_level(highest) != full for highest in found)
+        report.note(f"{start}16-bit image that alone would count as one of fewer bits", others)
+    common = str(max(levels.values(), default=""))  # equal films of two hospitals stay equal
+    digests = {name: by_level.get(common, by_level.get("")) for name, by_level in digests.items()}
+    return ImageCheck(set(broken), levels, digests)
 
 
 def find_white_level(highest: int) -> int:

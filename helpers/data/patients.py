@@ -52,7 +52,7 @@ def number_names(names: pd.Series | np.ndarray) -> np.ndarray:
 
 
 def number_patients(
-    table: pd.DataFrame, *, within: str | None = None
+    table: pd.DataFrame, *, within: Sequence[str] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give each patient a number, in the order of their first film.
 
@@ -63,8 +63,8 @@ def number_patients(
     ----------
     table : pandas.DataFrame
         Films with columns ``image`` and ``patient``.
-    within : str, optional
-        A column such as ``"split"``: equal films count only if they have the same value of it.
+    within : sequence of str, default=()
+        Columns such as ``"split"``: equal films count only if they have the same values there.
 
     Returns
     -------
@@ -76,7 +76,9 @@ def number_patients(
     """
     numbers = number_names(table["patient"])
     if "same_film" in table:
-        films = table["same_film"] if within is None else table["same_film"] + "|" + table[within]
+        films = table["same_film"]
+        for column in within:
+            films = films + "|" + table[column].fillna("").astype("str")
         numbers = _join_groups(numbers, number_names(films))
     numbers = pd.factorize(numbers)[0].astype(np.int64)
     first = np.unique(numbers, return_index=True)[1]
@@ -169,7 +171,9 @@ def patient_values(table: pd.DataFrame, column: str) -> pd.Series:
     return leading.reindex(range(len(names)))
 
 
-def patient_labels(table: pd.DataFrame, labels: pd.Series | None) -> np.ndarray:
+def patient_labels(
+    table: pd.DataFrame, labels: pd.Series | None, *, within: Sequence[str] = ()
+) -> np.ndarray:
     """Label each patient: positive if any film is.
 
     Parameters
@@ -178,6 +182,8 @@ def patient_labels(table: pd.DataFrame, labels: pd.Series | None) -> np.ndarray:
         Films.
     labels : pandas.Series or None
         0, 1 or missing for each film, with the table's index.
+    within : sequence of str, default=()
+        As in :func:`number_patients`.
 
     Returns
     -------
@@ -185,14 +191,16 @@ def patient_labels(table: pd.DataFrame, labels: pd.Series | None) -> np.ndarray:
         ``int64`` of shape (n_patients,): 1 if any film is positive, 0 if some film is negative
         and none positive, -1 if no film has a label (all are -1 without ``labels``).
     """
-    numbers, names = number_patients(table)
+    numbers, names = number_patients(table, within=within)
     result = np.full(len(names), -1, dtype=np.int64)
     if labels is not None:
         np.maximum.at(result, numbers, check_labels(table, labels).fillna(-1).to_numpy(np.int64))
     return result
 
 
-def patient_strata(table: pd.DataFrame, labels: pd.Series | pd.DataFrame | None) -> np.ndarray:
+def patient_strata(
+    table: pd.DataFrame, labels: pd.Series | pd.DataFrame | None, *, within: Sequence[str] = ()
+) -> np.ndarray:
     """Group the patients, so that each split gets its share of every group.
 
     Parameters
@@ -201,6 +209,8 @@ def patient_strata(table: pd.DataFrame, labels: pd.Series | pd.DataFrame | None)
         Films.
     labels : pandas.Series, pandas.DataFrame or None
         0, 1 or missing for each film, and for each finding, with the table's index.
+    within : sequence of str, default=()
+        As in :func:`number_patients`.
 
     Returns
     -------
@@ -211,8 +221,9 @@ def patient_strata(table: pd.DataFrame, labels: pd.Series | pd.DataFrame | None)
         rare finding needs its patients most.
     """
     if not isinstance(labels, pd.DataFrame):
-        return patient_labels(table, labels)
-    own = np.stack([patient_labels(table, labels[name]) for name in labels], axis=1)
+        return patient_labels(table, labels, within=within)
+    own = [patient_labels(table, labels[name], within=within) for name in labels]
+    own = np.stack(own, axis=1)
     is_positive = own[:, np.argsort((own == 1).sum(axis=0), kind="stable")] == 1
     return np.where(is_positive.any(axis=1), is_positive.argmax(axis=1) + 1, own.max(axis=1))
 

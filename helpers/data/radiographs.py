@@ -44,9 +44,9 @@ class Radiographs:
         for several sources.
     report : Report
         What was repaired, noted and omitted.
-    full : int or None, default=None
-        White level of the collection's 16-bit films; None if there are none, or if the images were
-        not checked: then each film's own maximum decides.
+    white_levels : dict of str to int, default={}
+        White level of the 16-bit films of each hospital that is a source of its own and has such
+        films; ``""`` stands for a single source. Without one, each film's own maximum decides.
     hospitals : dict of str to pathlib.Path, default={}
         The source of each hospital if there are several. A film's ``image`` then starts with its
         hospital, such as ``north/images/1.png``.
@@ -56,7 +56,7 @@ class Radiographs:
     source: Path
     layout: str
     report: Report
-    full: int | None = None
+    white_levels: dict[str, int] = field(default_factory=dict)
     hospitals: dict[str, Path] = field(default_factory=dict)
     _films: dict[Path, ArrayFilms | FilmFolder] = field(init=False)
 
@@ -97,7 +97,7 @@ class Radiographs:
         films = self._films[place]
         if isinstance(films, ArrayFilms):
             return films.read(name)
-        return decode_image(films(name), full=self.full)[0]
+        return decode_image(films(name), full=self.white_level(image))[0]
 
     def locate(self, image: str) -> Path:
         """Return the file of a film.
@@ -120,6 +120,22 @@ class Radiographs:
         place, name = self._place(image)
         films = self._films[place]
         return place if isinstance(films, ArrayFilms) else films(name)
+
+    def white_level(self, image: str) -> int | None:
+        """Return the white level by which a film of 16 bits is scaled.
+
+        Parameters
+        ----------
+        image : str
+            A film's ``image`` name.
+
+        Returns
+        -------
+        int or None
+            The grey level that becomes 255, decided for all films of its source; None if there is
+            no film of 16 bits, or if the images were not checked.
+        """
+        return self.white_levels.get(image.partition("/")[0] if self.hospitals else "")
 
     def _place(self, image: str) -> tuple[Path, str]:
         """Return the source of a film, and its name there; the film need not exist."""
@@ -291,16 +307,21 @@ def _finish(
             for name, (place, inner) in places.items()
             if place.is_dir() and (name in clean or (place / inner).is_file())
         ]
-        check = image_checks.check_images(films.locate, names, report)
+        check = image_checks.check_images(
+            films.locate, names, report, of_hospitals=bool(films.hospitals)
+        )
         table["faulty"] |= table["image"].isin(check.faulty)
     if strict:
         report.raise_if_faulty()
     report.dropped = int(table["faulty"].sum())
+    digests = check.digests
+    if "digest" in table:  # of films in arrays, which are checked as they are read
+        digests |= table.dropna(subset="digest").set_index("image")["digest"].to_dict()
     table = finish_table(table[~table["faulty"]])
     if films.hospitals or patients == "per hospital":
         table = qualify_patients(table)
-    table = image_checks.mark_equal_films(table, check.digests, report)
-    films = replace(films, table=table, full=check.full)
+    table = image_checks.mark_equal_films(table, digests, report)
+    films = replace(films, table=table, white_levels=check.white_levels)
     if table.empty:
         raise ValueError(
             f"Expected at least one film in {films.source.name!r}. Received none that can be used."

@@ -256,8 +256,9 @@ def _describe(
         about["n_positive"] = int(rows["label"].sum())
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     digest.update(_to_csv(rows).encode())
-    if radiographs.full is not None:  # the pixels of 16-bit films depend on it
-        digest.update(f"white level {radiographs.full}\n".encode())
+    levels = [radiographs.white_level(image) for image in rows["image"]]
+    if any(levels):  # the pixels of 16-bit films depend on it
+        digest.update(f"white levels {levels}\n".encode())
     files = dict.fromkeys(map(radiographs.locate, rows["image"]))
     for file in map(str, (file.absolute() for file in files)):
         digest.update(f"{file} {contents[file]}\n".encode())

@@ -1,11 +1,15 @@
 """Hospitals as given: several folders, each in a layout of its own."""
 
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.data.hospitals import make_hospitals
+from helpers.data.images import resize_image
 from helpers.data.radiographs import read_radiographs
 from helpers.data.samples import prepare_samples
 from helpers.data.tasks import label_films
@@ -105,6 +109,79 @@ def test_an_array_file_is_a_hospital_too(make_hospital, tmp_path, rng):
     samples = prepare_samples(films, table, labels, size=4, folder=tmp_path / "samples")
     stored = np.load(samples["pneumoniamnist"]["train"] / "images.npy")
     np.testing.assert_array_equal(stored[..., 0], arrays)
+
+
+def test_each_hospital_has_its_own_white_level(make_hospital, tmp_path):
+    """The scanner of one hospital must not darken the films of another."""
+    levels = {"east": 3000, "north": 65000, "south": None}
+    for hospital, highest in levels.items():
+        folder = make_hospital(f"all/{hospital}")
+        for number, name in enumerate(("train/sain/1.png", "train/malade/2.png") * bool(highest)):
+            film = np.linspace(0, highest, 48).astype(np.uint16).reshape(6, 8)
+            Image.fromarray(film[:: 1 - 2 * number].copy()).save(folder / name)
+    films = read_radiographs(tmp_path / "all")
+    assert films.white_levels == {"east": 4095, "north": 65535}
+    for hospital, brightest in (("east", 3000 * 255 / 4095), ("north", 65000 / 257)):
+        name = f"{hospital}/train/sain/1.png"
+        assert films.image(name).max() == round(brightest)
+        alone = read_radiographs(tmp_path / "all" / hospital)
+        np.testing.assert_array_equal(films.image(name), alone.image("train/sain/1.png"))
+    notes = {"east: 16-bit image with grey levels from 0 to 4,095": 2}
+    notes |= {"north: 16-bit image with grey levels from 0 to 65,535": 2}
+    assert films.report.notes == notes
+    table = films.table.assign(split="train")
+    labels = label_films(table, "any finding vs none")
+    samples = prepare_samples(films, table, labels, size=8, folder=tmp_path / "samples")
+    stored = np.load(samples["east"]["train"] / "images.npy")[0, :, :, 0]
+    first = films.image(table["image"][table["hospital"] == "east"].iloc[0])
+    np.testing.assert_array_equal(stored, resize_image(first, 8))
+
+
+def test_equal_films_of_an_array_file_and_a_folder(make_hospital, tmp_path, rng):
+    arrays = rng.integers(0, 256, (3, 6, 8), dtype=np.uint8)
+    arrays[2] = arrays[0]
+    np.savez(tmp_path / "films.npz", train_images=arrays, train_labels=np.array([[0], [1], [1]]))
+    Image.fromarray(arrays[1]).save(make_hospital("north") / "train/sain/1.png")
+    films = read_radiographs([tmp_path / "north", tmp_path / "films.npz"])
+    table = films.table.set_index("image")["same_film"].dropna()
+    again = {"films/train/1": "north/train/sain/1.png", "films/train/2": "films/train/0"}
+    assert table.to_dict() == again | {first: first for first in again.values()}
+    (leak,) = [kind for kind in films.report.notes if kind.startswith("LEAK")]
+    assert "different hospitals (north/train/sain/1.png = films/train/1)" in leak
+
+
+def test_equal_films_hinder_no_split(tmp_path):
+    """Given hospitals and official splits stay; equal films share every split that is made."""
+    folder = Path(write_hospital_folders(tmp_path, size=8))
+    films = sorted((folder / "south" / "films").iterdir())
+    for number in range(9):  # patients of one hospital
+        shutil.copy(films[2 * number], films[-2 * number - 1])
+    shutil.copy(films[0], folder / "north" / "sample" / "images" / "00000001_000.png")
+    for kind in ("sain", "malade"):
+        shutil.copy(films[1], next((folder / "west" / "train" / kind).iterdir()))
+        shutil.copy(films[1], next((folder / "west" / "test" / kind).iterdir()))
+    table = read_radiographs(folder).table
+    assert table["same_film"].nunique() == 10
+    for official in (table["split"], table["split"].replace("valid", "train"), None):
+        given = table.assign(split=official)
+        made = make_hospitals(given, label_films(given, "any finding vs none"))
+        assert made["hospital"].equals(table["hospital"])
+        south = made[made["hospital"] == "south"]
+        assert (south.groupby("same_film")["split"].nunique() == 1).all()
+        if official is not None:
+            test = official == "test"
+            assert (made["split"][test] == "test").all()
+
+
+def test_equal_films_of_16_bits_are_found_across_hospitals(make_hospital):
+    film = np.linspace(0, 3000, 48).astype(np.uint16).reshape(6, 8)
+    places = [make_hospital("north"), make_hospital("east")]
+    for place in places:
+        Image.fromarray(film).save(place / "train/sain/1.png")
+    Image.fromarray(film[::-1] * 20).save(places[0] / "train/malade/2.png")
+    films = read_radiographs(places)
+    assert films.white_levels == {"north": 65535, "east": 4095}
+    assert any("LEAK: equal films in different hospitals" in kind for kind in films.report.notes)
 
 
 def test_a_folder_without_a_layout_beside_hospitals_is_named(make_hospital, tmp_path):

@@ -76,7 +76,7 @@ def test_the_task_may_come_from_the_environment(folder, monkeypatch, capsys):
     assert one.findings == ["any finding vs none"]
     assert str(one) == str(one.radiographs)
     samples = study.prepare(8)
-    counts = count_hospitals(study.films, study.labels.loc[study.films.index])
+    counts = count_hospitals(study.films, study.labels)
     about = verify_sample(next(iter(samples.values()))["train"])
     assert about["n_positive"] == counts.loc[0, study.findings].to_dict()
     capsys.readouterr()
@@ -103,15 +103,20 @@ def test_uncertain_findings_count_as_the_policy_says(folder):
     unsure = table["uncertain"].notna()
     assert unsure.any()
     radiographs = replace(radiographs, table=table)
-    labels = {
-        policy: set_up_hospitals("Effusion", radiographs=radiographs, uncertain=policy).labels
+    studies = {
+        policy: set_up_hospitals("Effusion", radiographs=radiographs, uncertain=policy)
         for policy in ("ignore", "zeros", "ones")
     }
-    assert labels["ignore"][unsure].isna().all()
+    labels = {policy: study.labels for policy, study in studies.items()}
+    for study in studies.values():  # films without a label are left out of both
+        assert study.labels.index.equals(study.films.index)
+        assert count_hospitals(study.films, study.labels)["films"].sum() == len(study.films)
+    assert labels["ignore"].index.equals(table.index[~unsure])
+    unsure = unsure[unsure].index
     assert (labels["zeros"][unsure] == 0).all()
     assert (labels["ones"][unsure] == 1).all()
     for policy in ("zeros", "ones"):
-        assert labels[policy][~unsure].equals(labels["ignore"][~unsure])
+        assert labels[policy].drop(unsure).equals(labels["ignore"])
 
 
 def test_the_number_of_hospitals_may_be_chosen_where_the_films_name_none(folder, monkeypatch):

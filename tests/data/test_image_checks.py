@@ -59,7 +59,7 @@ def deep(highest, lowest=0):
 def test_the_brightest_film_decides_the_white_level_of_all(films):
     folder = films(2, bright=deep(65535), dark=deep(3800))
     radiographs = read_radiographs(folder)
-    assert radiographs.full == 65535
+    assert radiographs.white_level("train/NORMAL/dark.png") == 65535
     dark = radiographs.image("train/NORMAL/dark.png")
     np.testing.assert_array_equal(dark, np.round(deep(3800) / 257))
     # Alone, it counts as a film of 12 bits and is 16 times as bright.
@@ -75,16 +75,16 @@ def test_the_brightest_film_decides_the_white_level_of_all(films):
 )
 def test_the_white_level_is_one_of_a_detector(films, highest, full):
     radiographs = read_radiographs(films(1, a=deep(highest), b=deep(highest // 2)))
-    assert radiographs.full == full == find_white_level(highest)
+    assert radiographs.white_level("train/NORMAL/a.png") == full == find_white_level(highest)
     brightest = radiographs.image("train/NORMAL/a.png").max()
     assert brightest == round(highest * 255 / full)
 
 
 def test_unchecked_films_and_those_of_8_bits_have_no_white_level(films):
     folder = films(1, a=deep(15000))
-    assert read_radiographs(folder, check_images=False).full is None
+    assert not read_radiographs(folder, check_images=False).white_levels
     (folder / "train" / "NORMAL" / "a.png").unlink()
-    assert read_radiographs(folder).full is None
+    assert read_radiographs(folder).white_level("train/NORMAL/train0.png") is None
 
 
 def test_equal_films_are_named_with_their_splits_and_labels(films):
@@ -168,7 +168,7 @@ def test_films_are_decoded_once(films, settled, decoded):
     assert len(decoded) == 13
     again = read_radiographs(folder)
     assert len(decoded) == 13
-    assert (str(again.report), again.full) == (str(first.report), first.full)
+    assert (str(again.report), again.white_levels) == (str(first.report), first.white_levels)
     pd.testing.assert_frame_equal(again.table, first.table)
 
 

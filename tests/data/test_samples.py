@@ -226,15 +226,14 @@ class Interrupted:
     """Radiographs whose reader presses Ctrl-C at a certain film."""
 
     def __init__(self, radiographs, film):
-        self.source, self.layout, self.full, self._image, self._film = (
+        self.source, self.layout, self._image, self._film = (
             radiographs.source,
             radiographs.layout,
-            radiographs.full,
             radiographs.image,
             film,
         )
 
-        self.locate = radiographs.locate
+        self.locate, self.white_level = radiographs.locate, radiographs.white_level
 
     def image(self, name):
         if name == self._film:
