@@ -103,7 +103,7 @@ def train(algo, train_on, num_rounds=N_ROUNDS):
 one = ChestXrayOpener().get_data([elsewhere["elsewhere"]["train"]])
 pool = {"pool": {"train": [samples[hospital]["train"] for hospital in hospitals]}}
 nothing = make_algo(build)
-with Federation(samples | elsewhere) as federation, tempfile.TemporaryDirectory() as folder:
+with Federation(samples | elsewhere, fast=False) as federation, tempfile.TemporaryDirectory() as folder:
     file = Path(folder, "mobilenet.weights.h5")
     known = train(nothing, ["elsewhere"], MORE_ROUNDS).model
     known.get_layer("backbone").save_weights(file)
@@ -111,6 +111,8 @@ with Federation(samples | elsewhere) as federation, tempfile.TemporaryDirectory(
     runs = {"from nothing": train(nothing, hospitals)}
 
 # %%
+# Everything is simulated in this process: with ``fast=False``, no other one is started for tasks.
+#
 # Nothing is downloaded. For the weights of ImageNet, write a file on a machine with a network:
 # ``keras.applications.MobileNet(include_top=False).save("mobilenet.keras")``.
 #
@@ -126,7 +128,7 @@ from helpers.exchange import exchanged_variables
 
 frozen = freeze_layers(started, "backbone")
 tuned = freeze_layers(started, "conv1*", "conv_*_?", "conv_*_?_*", "conv_*_1[01]*")
-with Federation(samples | pool) as federation:
+with Federation(samples | pool, fast=False) as federation:
     runs["frozen"] = train(make_algo(frozen), hospitals)
     algo = make_algo(tuned)
     runs["fine-tuned"] = train(algo, hospitals)

@@ -39,8 +39,12 @@ MODULES = {
 @pytest.fixture(scope="module")
 def pretrained():
     """A small backbone with a head, whose weights and moving statistics are all drawn."""
-    keras.utils.set_random_seed(0)
-    model, draw = SMALL(), np.random.default_rng(0)
+    return draw_weights(SMALL())
+
+
+def draw_weights(model):
+    """Draw all weights and moving statistics of a model."""
+    draw = np.random.default_rng(0)
     model.set_weights([draw.uniform(0.1, 0.5, w.shape).astype("float32") for w in model.weights])
     return model
 
@@ -69,6 +73,29 @@ def test_films_come_in_the_range_that_keras_states(name):
     np.testing.assert_allclose(received, expected, atol=2e-4)
 
 
+def cut_network(monkeypatch, name, last):
+    """Let a network of Keras end with its layer `last`: it is built and saved in no time."""
+    whole = getattr(keras.applications, name)
+
+    @functools.cache
+    def build_stem(**options):
+        network = whole(**options)
+        return keras.Model(network.input, network.get_layer(last).output)
+
+    def build(*, name, **options):
+        stem = keras.models.clone_model(build_stem(**options))
+        return keras.Model(stem.input, stem.output, name=name)
+
+    monkeypatch.setattr(keras.applications, name, build)
+
+
+@pytest.fixture
+def one_stage(monkeypatch):
+    """The first stage of the small backbone, with a head; all weights are drawn."""
+    cut_network(monkeypatch, "MobileNetV2", "bn_Conv1")
+    return draw_weights(SMALL())
+
+
 def test_the_whole_is_the_network_of_keras_on_three_channels(pretrained):
     grey = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 1)).astype(np.float32)
     rgb = keras.applications.mobilenet_v2.preprocess_input(np.repeat(grey, 3, axis=-1))
@@ -82,10 +109,11 @@ def test_the_whole_is_the_network_of_keras_on_three_channels(pretrained):
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
-def test_efficientnet_standardizes_as_its_imagenet_weights_expect(tmp_path):
+def test_efficientnet_standardizes_as_its_imagenet_weights_expect(tmp_path, monkeypatch):
     """The mean and variance of the file are used, also by start_from, and one more division."""
     mean, deviation = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-    keras_own = keras.applications.EfficientNetB0(False, None, input_shape=(32, 32, 3))
+    cut_network(monkeypatch, "EfficientNetB0", "stem_conv")
+    keras_own = build_backbone("EfficientNetB0", 32).get_layer("backbone")
     (inside,) = (own for own in keras_own.layers if isinstance(own, keras.layers.Normalization))
     inside.set_weights([mean, deviation**2, inside.get_weights()[2]])
     keras_own.save(tmp_path / "own.keras")
@@ -107,23 +135,23 @@ def test_the_number_of_outputs_is_given():
 
 @pytest.mark.parametrize("ending", ["whole.keras", "alone.keras", "alone.weights.h5", "alone.h5"])
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
-def test_weights_come_from_a_local_file(pretrained, tmp_path, ending, recwarn):
-    path, backbone = tmp_path / ending, pretrained.get_layer("backbone")
+def test_weights_come_from_a_local_file(one_stage, tmp_path, ending, recwarn):
+    path, backbone = tmp_path / ending, one_stage.get_layer("backbone")
     if ending.endswith(".weights.h5"):
         backbone.save_weights(path)
     else:
-        (pretrained if ending.startswith("whole") else backbone).save(path)
+        (one_stage if ending.startswith("whole") else backbone).save(path)
     recwarn.clear()  # Keras calls its older format legacy
     model = SMALL(weights=path)
-    _assert_equal(_backbone_weights(model), _backbone_weights(pretrained))
-    assert (model.get_weights()[-2] != pretrained.get_weights()[-2]).any()  # a new head
+    _assert_equal(_backbone_weights(model), _backbone_weights(one_stage))
+    assert (model.get_weights()[-2] != one_stage.get_weights()[-2]).any()  # a new head
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
-def test_files_that_do_not_fit_are_refused(pretrained, tmp_path):
-    wider = functools.partial(build_backbone, "MobileNetV2", 32, alpha=0.5)
+def test_files_that_do_not_fit_are_refused(one_stage, tmp_path):
+    wider = functools.partial(build_backbone, "MobileNetV2", 32, alpha=0.75)
     for ending in ("m.keras", "m.weights.h5"):
-        backbone, path = pretrained.get_layer("backbone"), tmp_path / ending
+        backbone, path = one_stage.get_layer("backbone"), tmp_path / ending
         (backbone.save if ending == "m.keras" else backbone.save_weights)(path)
         with pytest.raises(ValueError, match=r"to hold the weights of MobileNetV2 .*(?s:.*)Conv"):
             wider(weights=path)
@@ -201,11 +229,15 @@ def test_a_federation_from_weights_that_travel_with_the_algorithm(films_of_32_px
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch_norm", ["averaged", "group"])
-def test_what_is_not_frozen_follows_the_choice_for_batch_norm(tiny_samples, batch_norm):
-    build = freeze_layers(
-        functools.partial(build_backbone, "MobileNet", 32, alpha=0.1), "conv_*_[1-9]*", "conv1*"
-    )
+@pytest.mark.parametrize(
+    ("batch_norm", "kind"), [("averaged", "BatchNormalization"), ("group", "GroupNormalization")]
+)
+def test_frozen_stages_go_with_every_choice_for_batch_norm(
+    tiny_samples, monkeypatch, batch_norm, kind
+):
+    cut_network(monkeypatch, "MobileNet", "conv_dw_1_relu")
+    build = functools.partial(build_backbone, "MobileNet", 32, alpha=0.25)
+    build = freeze_layers(build, "conv1*")
     algo = TFFedAvgAlgo(
         model=build,
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
@@ -219,6 +251,12 @@ def test_what_is_not_frozen_follows_the_choice_for_batch_norm(tiny_samples, batc
     with Federation(tiny_samples) as federation:
         _, scores = federation.simulate(FedAvg(algo, {"auc": auc}), test_on=["A"], num_rounds=1)
     assert np.isfinite(scores["value"]).all()
+    backbone = algo.model.get_layer("backbone")
+    normed = [backbone.get_layer(name) for name in ("conv1_bn", "conv_dw_1_bn")]
+    assert [(type(norm).__name__, norm.trainable) for norm in normed] == [
+        (kind, False),
+        (kind, True),
+    ]
 
 
 class _Magnified(ChestXrayDataset):

@@ -11,7 +11,7 @@ import numpy as np
 from helpers.classifier.messages import say
 
 _DESCRIPTION = "chest_xray_classifier.json"  # a member of the .keras archive that Keras ignores
-_KEYS = {"image_size", "threshold", "classes", "films", "score"}
+_KEYS = {"image_size", "full", "threshold", "classes", "films", "score"}
 
 
 def save_checkpoint(model: keras.Model, path: Path, description: dict) -> None:
@@ -27,10 +27,11 @@ def save_checkpoint(model: keras.Model, path: Path, description: dict) -> None:
     path : pathlib.Path
         The file, ending in ``.keras``.
     description : dict
-        JSON-serializable, with at least ``image_size`` (pixels), ``threshold`` (probability in
-        [0, 1] above which a film is positive), ``classes`` (names of the negative and the positive
-        class), ``films`` (hashes of the films of ``train`` and of ``valid``) and ``score``
-        (balanced accuracy on the validation films).
+        JSON-serializable, with at least ``image_size`` (pixels), ``full`` (white level of 16-bit
+        films, None if there are none), ``threshold`` (probability in [0, 1] above which a film is
+        positive), ``classes`` (names of the negative and the positive class), ``films`` (hashes of
+        the films of ``train`` and of ``valid``) and ``score`` (balanced accuracy on the validation
+        films).
 
     Raises
     ------

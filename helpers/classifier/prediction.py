@@ -27,6 +27,10 @@ def predict_classifier(
 ) -> pd.DataFrame:
     """Predict every film that a CSV file names, and write the file with the predictions.
 
+    Films of 16 bits are scaled by the white level of the films that the model was trained on. If
+    none of those had 16 bits, each film's own maximum decides, as in
+    :func:`helpers.data.read_image`.
+
     Parameters
     ----------
     datadir : path-like
@@ -66,7 +70,7 @@ def predict_classifier(
     check_target(csv_out)
     rows, images = match_rows(csv_in, datadir)
     model, description = load_checkpoint(ckpt_path)
-    logits = _predict(model, Path(datadir), images, description["image_size"])
+    logits = _predict(model, Path(datadir), images, description)
     probabilities = np.exp(-np.logaddexp(0, -logits))
     negative, positive = description["classes"]
     of_film = {film: split for split, films in description["films"].items() for film in films}
@@ -128,13 +132,14 @@ def check_target(csv_out: str | Path) -> None:
         )
 
 
-def _predict(model, datadir, images, size):
+def _predict(model, datadir, images, description):
     """Return the logit of each film, float64 of shape (n,); refuse unreadable films."""
     unreadable = []
 
     def read(image):
         try:
-            return resize_image(read_image(datadir, image), size)
+            film = read_image(datadir, image, full=description["full"])
+            return resize_image(film, description["image_size"])
         except ValueError:
             return None
 

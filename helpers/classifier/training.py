@@ -28,6 +28,8 @@ from helpers.data import (
 )
 from helpers.data.arguments import check_integer
 from helpers.data.class_folders import read_class_folders
+from helpers.data.image_checks import check_images
+from helpers.data.images import FilmFolder
 from helpers.data.layouts import class_folders, finish_table, split_folders
 from helpers.data.metadata import FINDING_SPELLINGS, NO_FINDING, fold_name
 from helpers.data.patients import check_labels
@@ -131,6 +133,7 @@ def train_classifier(
     path = run / "best.keras"
     description = {
         "image_size": image_size,
+        "full": radiographs.full,
         "threshold": 0.5,
         "classes": _name_classes(Path(datadir)),
         "task": task,
@@ -202,6 +205,7 @@ def _read_films(datadir, csv, weights_col):
     report = Report()
     columns = {"weight": weights_col} if weights_col else None
     table = read_class_folders(datadir, report, csv, columns)
+    check = check_images(FilmFolder(datadir), table["image"].dropna(), report)
     if weights_col:
         wrong = table["weight"].isna()
         report.fault(f"{weights_col} that is not a number of 0 or more", table["image"][wrong])
@@ -216,7 +220,8 @@ def _read_films(datadir, csv, weights_col):
     if not weights_col:
         table = table.drop(columns="weight", errors="ignore")
     print(say("{n:,} films in {folder!r}.", n=len(table), folder=datadir.name), report)
-    return Radiographs(table, datadir.expanduser().resolve(), "class folders", report)
+    source = datadir.expanduser().resolve()
+    return Radiographs(table, source, "class folders", report, full=check.full)
 
 
 def _choose_films(table, task, seed):

@@ -29,7 +29,7 @@ def ckpt_path(tmp_path_factory):
     )
     model.layers[-1].bias.assign([-10.0])
     about = {"image_size": 4, "threshold": 0.5, "classes": ["sain", "malade"], "score": 0.7}
-    about["films"] = {"train": [], "valid": []}
+    about |= {"films": {"train": [], "valid": []}, "full": 65535}
     save_checkpoint(model, path, about)
     return path
 
@@ -55,6 +55,18 @@ def test_predictions_keep_rows_order_and_cells(films, ckpt_path):
     # Logits 20 · 153/255 − 10 = 2, and −10.
     expected = 1 / (1 + np.exp([-2.0, 10.0, -2.0]))
     np.testing.assert_allclose(preds["probability"].astype(float), expected, rtol=1e-5)
+
+
+def test_a_darker_film_of_16_bits_does_not_come_out_brighter(films, ckpt_path):
+    """By its own maximum, which 12 bits hold, the darker one would be almost white."""
+    for name, grey in (("dark", 4000), ("bright", 40_000)):
+        Image.fromarray(np.full((8, 8), grey, np.uint16)).save(films / f"{name}.png")
+    csv = films / "in.csv"
+    csv.write_text("image\ndark.png\nbright.png\n")
+    classifier.predict_classifier(films, csv, films / "preds.csv", ckpt_path)
+    found = pd.read_csv(films / "preds.csv")["probability"]
+    greys = np.round(np.array([4000, 40_000]) * 255 / 65535) / 255
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(10 - 20 * greys)), rtol=1e-5)
 
 
 def test_predicting_its_own_output_replaces_the_columns(films, ckpt_path):
@@ -178,7 +190,7 @@ def test_other_files_are_no_checkpoints(films, ckpt_path, tmp_path):
     with zipfile.ZipFile(plain, "a") as archive:
         archive.writestr("chest_xray_classifier.json", '{"image_size": 4}')
     with pytest.raises(
-        ValueError, match=r"Received no \['classes', 'films', 'score', 'threshold'\]"
+        ValueError, match=r"Received no \['classes', 'films', 'full', 'score', 'threshold'\]"
     ):
         classifier.predict_classifier(films, csv, films / "preds.csv", plain)
 

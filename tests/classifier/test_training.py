@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 from keras import layers
+from PIL import Image
 
 from helpers import classifier
 from helpers.classifier import training
@@ -20,6 +21,20 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy"),
 ]
 QUICK = {"epochs": 3, "batch_size": 8, "image_size": 16}
+
+
+def _build_line(size, scale=1.0):
+    """Build one layer and dropout, which train in no time; with a scale of 0 it sees nothing."""
+    film = keras.Input((size, size, 1))
+    x = layers.Dropout(0.1)(layers.Flatten()(layers.Rescaling(scale)(film)))
+    return keras.Model(film, layers.Dense(1)(x))
+
+
+@pytest.fixture(autouse=True)
+def _one_layer(request, monkeypatch):
+    """Train one layer, except where the films are real."""
+    if "nih_sample" not in request.fixturenames:
+        monkeypatch.setattr(training, "build_cnn", _build_line)
 
 
 def _train(class_folders, logdir, **choices):
@@ -236,15 +251,8 @@ def test_numbers_that_are_too_small_are_refused(class_folders, tmp_path, wrong):
         _train(class_folders, tmp_path, **wrong)
 
 
-def _build_line(size, scale=1.0):
-    """Build one layer, which trains in no time; with a scale of 0 it sees nothing."""
-    film = keras.Input((size, size, 1))
-    return keras.Model(film, layers.Dense(1)(layers.Flatten()(layers.Rescaling(scale)(film))))
-
-
 def test_a_worse_model_never_replaces_a_better_one(class_folders, tmp_path, monkeypatch):
     """Runs of other lengths are apart, and so is the same run repeated after its end."""
-    monkeypatch.setattr(training, "build_cnn", _build_line)
     long, score = _train(class_folders, tmp_path, learning_rate=0.02, epochs=6)
     assert score > 0.5
     kept = long.read_bytes()
@@ -255,10 +263,7 @@ def test_a_worse_model_never_replaces_a_better_one(class_folders, tmp_path, monk
     assert long.read_bytes() == kept
 
 
-def test_a_second_training_of_a_run_is_refused_while_the_first_lasts(
-    class_folders, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(training, "build_cnn", _build_line)
+def test_a_second_training_of_a_run_is_refused_while_the_first_lasts(class_folders, tmp_path):
     path, _ = _train(class_folders, tmp_path, epochs=1)
     with (
         FileLock(path.with_name("training.lock")),
@@ -268,21 +273,49 @@ def test_a_second_training_of_a_run_is_refused_while_the_first_lasts(
     _train(class_folders, tmp_path, epochs=1)
 
 
-def test_a_training_that_diverges_ends_with_an_error(class_folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "build_cnn", _build_line)
+def test_a_training_that_diverges_ends_with_an_error(class_folders, tmp_path):
     with pytest.raises(ValueError, match=r"the training diverged|training that diverged"):
         _train(class_folders, tmp_path, learning_rate=1e38)
     assert not list(tmp_path.rglob("*.keras"))
 
 
 def test_the_csv_is_read_once(class_folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "build_cnn", _build_line)
-    read = []
+    read, read_text = [], text_files.read_text
     monkeypatch.setattr(
-        text_files, "read_text", lambda path, report: read.append(path) or path.read_text("utf-8")
+        text_files, "read_text", lambda path, *a, **k: read.append(path) or read_text(path, *a, **k)
     )
     _train(class_folders, tmp_path, epochs=1, weights_col="WEIGHTS")
     assert read == [class_folders / "metadata.csv"]
+
+
+def test_16_bit_films_are_read_with_one_white_level(tmp_path):
+    """The darker films would be the brighter ones if each were scaled by its own maximum."""
+    rows, rng = ["Image Index,Finding Labels,Patient ID"], np.random.default_rng(0)
+    for number in range(24):
+        ill, split = number % 2, "valid" if number < 8 else "train"
+        path = tmp_path / "films" / split / ("malade" if ill else "sain") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        level = 40_000 if ill else 4000
+        Image.fromarray(rng.integers(level - 900, level, (8, 8), dtype=np.uint16)).save(path)
+        rows.append(f"{path.name},{'Edema' if ill else 'No Finding'},{number}")
+    csv = tmp_path / "films" / "metadata.csv"
+    csv.write_text("\n".join(rows))
+    path, score = _train(csv.parent, tmp_path / "log", learning_rate=0.05, epochs=12)
+    model, description = load_checkpoint(path)
+    assert description["full"] == 65535
+    assert score == 1
+    darker, brighter = (np.full((1, 16, 16, 1), grey / 65535) for grey in (4000, 40_000))
+    assert model(darker) < 0 < model(brighter)
+    scores = classifier.predict_classifier(csv.parent, csv, tmp_path / "preds.csv", path)
+    assert scores["balanced_accuracy"][:2].tolist() == [1, 1]
+
+
+def test_an_unreadable_film_is_named_before_training(class_folders, table, tmp_path):
+    source = tmp_path / "films"
+    shutil.copytree(class_folders, source)
+    (source / "train" / "sain" / "train_02.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"unreadable image \(1\): train/sain/train_02\.png"):
+        _train(source, tmp_path / "log", csv=source / "metadata.csv")
 
 
 def test_real_films_in_class_folders(nih_sample, tmp_path):
