@@ -259,7 +259,7 @@ def test_ctrl_c_ends_it_cleanly(model_folder):
     with start_server(model_folder) as server:
         assert server.host == "127.0.0.1"
         server.process.send_signal(signal.SIGINT)
-        server.process.wait(timeout=20)
+        server.process.wait()
         assert server.process.returncode == 0
         assert "Traceback" not in server.messages()
         assert "Finished server process" in server.messages()
