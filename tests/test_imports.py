@@ -26,7 +26,6 @@ def test_data_openers_and_exchange_do_without_tensorflow(names):
         cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -111,6 +111,22 @@ def run_tasks(tiny_samples):
 
 
 @pytest.fixture
+def run_rounds(tiny_samples):
+    """Run a strategy in this process; return every hospital's algorithm after the last round.
+
+    Tasks save and load the state of an algorithm in every round: test_states.py.
+    """
+
+    def run(strategy, num_rounds):
+        with Federation(tiny_samples) as federation:
+            states, _ = federation.simulate(strategy, num_rounds=num_rounds, eval_every=num_rounds)
+            algos = federation.algos(states)
+            return [algos[hospital, num_rounds] for hospital in tiny_samples]
+
+    return run
+
+
+@pytest.fixture
 def weights():
     """Write all weights of an algorithm's model in one row of float64."""
 

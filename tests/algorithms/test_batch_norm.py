@@ -1,4 +1,4 @@
-"""BatchNorm: each choice against NumPy through real tasks, and what it leaves and sends."""
+"""BatchNorm: each choice against NumPy, one through real tasks, and what it leaves and sends."""
 
 import functools
 
@@ -106,11 +106,11 @@ def normalized(linear):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("choice", list(SHARED))
-def test_tasks_do_what_the_choice_says(run_tasks, films, normalized, choice):
+def test_the_federation_does_what_the_choice_says(run_rounds, films, normalized, choice):
     algo = TFFedAvgAlgo(**normalized(batch_norm=choice))
     start = values(algo)
     assert ("moving_mean" in start) == (choice != "group")
-    found = [values(one) for one in run_tasks(FedAvg(algo=algo), ROUNDS)]
+    found = [values(one) for one in run_rounds(FedAvg(algo=algo), ROUNDS)]
     expected = federate_in_numpy(start, films, choice)
     assert np.abs(expected[0]["kernel"] - start["kernel"]).max() > 1e-3
     for one, other in zip(found, expected, strict=True):

@@ -1,4 +1,4 @@
-"""FedProx against the paper in NumPy, through real tasks, and its two limits."""
+"""FedProx against the paper in NumPy, and its two limits."""
 
 import keras
 import numpy as np
@@ -12,10 +12,10 @@ from helpers.numpy_reference import fed_prox
 ROUNDS = 3
 
 
-def test_tasks_compute_the_papers_algorithm(run_tasks, linear, reference, weights):
+def test_the_papers_algorithm(run_rounds, linear, reference, weights):
     algo = TFFedAvgAlgo(**linear(proximal_mu=2.0))
     start = weights(algo)
-    found = run_tasks(FedAvg(algo=algo), ROUNDS)
+    found = run_rounds(FedAvg(algo=algo), ROUNDS)
     expected = fed_prox(reference, start, ROUNDS, mu=2.0)
     assert np.abs(expected - start).max() > 0.01
     for one in found:

@@ -1,4 +1,4 @@
-"""Sitting out: the references through real tasks, and what does not change."""
+"""Sitting out: the references, real tasks, and what does not change."""
 
 import keras
 import numpy as np
@@ -19,12 +19,12 @@ def drawn(round_idx):
     return draw_participants(3, FRACTION, seed=SEED, round_idx=round_idx)
 
 
-def test_tasks_average_over_the_participants_and_all_receive(run_tasks, linear, reference, weights):
+def test_the_participants_are_averaged_and_all_receive(run_rounds, linear, reference, weights):
     # Rounds 0 to 2 are averaged: everybody sits out at least once, and not always the same.
     assert len({tuple(drawn(round_idx)) for round_idx in range(ROUNDS)}) > 1
     algo = TFFedAvgAlgo(**linear())
     start = weights(algo)
-    found = run_tasks(Participation(FedAvg(algo=algo), FRACTION, SEED), ROUNDS)
+    found = run_rounds(Participation(FedAvg(algo=algo), FRACTION, SEED), ROUNDS)
     expected = fed_avg(reference, start, ROUNDS, participants=drawn)
     assert np.abs(expected - start).max() > 0.01
     for one in found:
@@ -32,9 +32,9 @@ def test_tasks_average_over_the_participants_and_all_receive(run_tasks, linear, 
 
 
 @pytest.mark.slow
-def test_with_everybody_it_is_federated_averaging_bit_for_bit(run_tasks, linear, weights):
+def test_with_everybody_it_is_federated_averaging_bit_for_bit(run_rounds, linear, weights):
     plain, wrapped = (
-        run_tasks(wrap(FedAvg(algo=TFFedAvgAlgo(**linear()))), 2)
+        run_rounds(wrap(FedAvg(algo=TFFedAvgAlgo(**linear()))), 2)
         for wrap in (lambda strategy: strategy, lambda strategy: Participation(strategy, 1.0))
     )
     for a, b in zip(plain, wrapped, strict=True):

@@ -1,4 +1,4 @@
-"""Private training: exact clipping, the noise's distribution, NumPy through real tasks, errors."""
+"""Private training: exact clipping, the noise's distribution, the same in NumPy, errors."""
 
 import copy
 
@@ -51,7 +51,7 @@ def private_round_in_numpy(images, labels, generator, start, clip_norm, mu):
     ("clip_norm", "mu", "unit"),
     [(0.5, MU, "sample"), (1e6, 0.0, "sample"), (0.5, 0.0, "patient")],
 )
-def test_tasks_compute_the_papers_algorithm(run_tasks, linear, films, weights, clip_norm, mu, unit):
+def test_the_papers_algorithm(run_rounds, linear, films, weights, clip_norm, mu, unit):
     changes = {"proximal_mu": mu}
     if unit == "patient":  # the films name no patient, so that each is one of its own
         changes = {"dataset": PatientDataset}
@@ -68,7 +68,7 @@ def test_tasks_compute_the_papers_algorithm(run_tasks, linear, films, weights, c
             for of_hospital, generator in zip(films, generators, strict=True)
         ]
         x = x + np.tensordot(shares, updates, 1)
-    for found in run_tasks(FedAvg(algo=algo), ROUNDS):
+    for found in run_rounds(FedAvg(algo=algo), ROUNDS):
         np.testing.assert_allclose(weights(found), x, rtol=0, atol=1e-6)
 
 

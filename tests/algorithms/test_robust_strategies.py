@@ -4,7 +4,6 @@ import functools
 
 import numpy as np
 import pytest
-from substrafl.model_loading import download_algo_state
 from substrafl.remote import remote_data
 
 from helpers.algorithms import TFFedAvgAlgo
@@ -35,10 +34,10 @@ class HostileAlgo(TFFedAvgAlgo):
         (FedTrimmedMean, functools.partial(trimmed, n_trimmed=1)),
     ],
 )
-def test_tasks_compute_the_papers_averages(run_tasks, linear, reference, weights, make, average):
+def test_the_papers_averages(run_rounds, linear, reference, weights, make, average):
     algo = HostileAlgo(**linear())
     start = weights(algo)
-    found = run_tasks(make(algo), ROUNDS)
+    found = run_rounds(make(algo), ROUNDS)
     expected = robust_fed_avg(reference, start, ROUNDS, average, hostile={1})
     assert np.abs(expected - start).max() > 0.01
     for one in found:
@@ -46,7 +45,7 @@ def test_tasks_compute_the_papers_averages(run_tasks, linear, reference, weights
 
 
 @pytest.mark.slow
-def test_tasks_compute_multi_krum(tiny_samples, linear, films, draw_batches, weights):
+def test_multi_krum(tiny_samples, linear, films, draw_batches, weights):
     # Five hospitals, the fewest for one that is hostile; two of them hold the films of others.
     held = ["A", "B", "C", "A", "C"]
     samples = dict(zip("ABCDE", (tiny_samples[name] for name in held), strict=True))
@@ -55,9 +54,8 @@ def test_tasks_compute_multi_krum(tiny_samples, linear, films, draw_batches, wei
     algo = HostileAlgo(**linear())
     start = weights(algo)
     with Federation(samples) as federation:
-        plan, _ = federation.execute(MultiKrum(algo, n_chosen=3), num_rounds=ROUNDS)
-        client = federation.clients["B"]
-        found = weights(download_algo_state(client, plan.key))
+        states, _ = federation.simulate(MultiKrum(algo, n_chosen=3), num_rounds=ROUNDS)
+        found = weights(federation.algos(states)["B", ROUNDS])
     average = functools.partial(multi_krum, n_hostile=1, n_chosen=3)
     expected = robust_fed_avg(hospitals, start, ROUNDS, average, hostile={1})
     assert np.abs(expected - start).max() > 0.01

@@ -1,4 +1,4 @@
-"""Server optimizers: the papers' formulas, through real tasks, and their limits."""
+"""Server optimizers: the papers' formulas, and their limits."""
 
 import keras
 import numpy as np
@@ -21,10 +21,10 @@ ROUNDS = 3
         ("yogi", FedYogi()),
     ],
 )
-def test_tasks_compute_the_papers_formulas(run_tasks, linear, reference, weights, kind, optimizer):
+def test_the_papers_formulas(run_rounds, linear, reference, weights, kind, optimizer):
     algo = TFFedAvgAlgo(**linear(server_optimizer=optimizer))
     start = weights(algo)
-    found = run_tasks(FedAvg(algo=algo), ROUNDS)
+    found = run_rounds(FedAvg(algo=algo), ROUNDS)
     expected = fed_opt(reference, start, ROUNDS, kind)
     assert np.abs(expected - start).max() > 0.01
     for one in found:

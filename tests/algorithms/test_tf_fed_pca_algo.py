@@ -1,4 +1,4 @@
-"""TFFedPCAAlgo against the principal components of the pooled films, through real tasks."""
+"""TFFedPCAAlgo against the principal components of the pooled films."""
 
 import numpy as np
 import pytest
@@ -13,9 +13,9 @@ ROUNDS, COMPONENTS = 5, 3
 
 
 @pytest.mark.parametrize("batch_size", [None, 5])
-def test_tasks_compute_the_papers_algorithm(run_tasks, films, batch_size):
+def test_the_papers_algorithm(run_rounds, films, batch_size):
     algo = TFFedPCAAlgo(ChestXrayDataset, 64, COMPONENTS, batch_size=batch_size, seed=2)
-    found = run_tasks(FedPCA(algo=algo), ROUNDS)
+    found = run_rounds(FedPCA(algo=algo), ROUNDS)
     expected = fed_pca(films, COMPONENTS, ROUNDS, seed=2)
     for algo in found:
         assert algo.eigen_vectors.shape == (COMPONENTS, 64)

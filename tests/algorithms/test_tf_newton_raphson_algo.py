@@ -1,4 +1,4 @@
-"""TFNewtonRaphsonAlgo against Newton's method in NumPy, through real tasks; checks and errors."""
+"""TFNewtonRaphsonAlgo against Newton's method in NumPy; checks and errors."""
 
 import keras
 import numpy as np
@@ -36,10 +36,10 @@ def flat(algo):
     return np.concatenate([np.ravel(weight) for weight in algo.model.get_weights()])
 
 
-def test_tasks_compute_newtons_method_on_all_films(run_tasks, films):
+def test_it_is_newtons_method_on_all_films(run_rounds, films):
     algo = TFNewtonRaphsonAlgo(**settings())
     start = flat(algo)
-    trained = run_tasks(NewtonRaphson(algo=algo, damping_factor=DAMPING), ROUNDS)
+    trained = run_rounds(NewtonRaphson(algo=algo, damping_factor=DAMPING), ROUNDS)
     expected = newton_raphson(films, start, ROUNDS, damping=DAMPING, penalty=PENALTY)
     assert np.abs(expected - start).max() > 0.1
     for algo in trained:

@@ -83,21 +83,19 @@ def start(clone):
                 line, shell=True, cwd=clone, env=own, stdout=out, stderr=out, start_new_session=True
             )
         running.append(server)
-        until = time.monotonic() + 180
-        while time.monotonic() < until:
+        while True:  # pytest ends a test that waits in vain
             assert server.poll() is None, log.read_text("utf-8")
             try:
-                with urllib.request.urlopen(address, timeout=5):
+                with urllib.request.urlopen(address, timeout=60):
                     return
             except OSError:
                 time.sleep(0.5)
-        pytest.fail(f"{line} did not answer:\n{log.read_text('utf-8')}")
 
     yield start
     for server in running:
         os.killpg(server.pid, signal.SIGTERM)
     for server in running:
-        server.wait(30)
+        server.wait()
 
 
 def _ask_mlflow(path, **content):

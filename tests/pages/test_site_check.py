@@ -65,6 +65,19 @@ def test_a_good_site_passes_and_is_pictured(tmp_path):
     assert len(list((tmp_path / "seen").glob("*.png"))) == 4
 
 
+def test_reference_pages_which_are_alike_are_seen_in_both_widths_and_themes(tmp_path):
+    _write(tmp_path, index=GOOD)
+    (tmp_path / "generated").mkdir()
+    (tmp_path / "generated" / "name.html").write_text(
+        PAGE.format(BAD["page wider than its window"] + BAD["color-contrast (serious)"]), "utf-8"
+    )
+    ended = _check(tmp_path, "--screenshots", tmp_path / "seen")
+    assert "2 pages, 1 in 4 ways and 1 in 2, " in ended.stdout
+    assert re.search(r"(?m)^  generated/name\.html \(desktop, light; phone, dark\)$", ended.stdout)
+    assert re.search(r"(?m)^  generated/name\.html \(phone, dark\)$", ended.stdout)
+    assert len(list((tmp_path / "seen").glob("*.png"))) == 6
+
+
 def test_a_site_that_is_not_built_is_no_fault_of_it(tmp_path):
     ended = _check(tmp_path)
     assert ended.returncode == 2

@@ -78,7 +78,7 @@ def start_server(folder, *options, python=sys.executable):
         finally:
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(timeout=20)
+                process.wait()  # pytest ends a test that waits in vain
             finally:
                 process.kill()
 
@@ -107,7 +107,7 @@ class Server:
 
     def ask(self, method, path, body=None, headers=None):
         """Send one request; return status, headers and body."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
+        connection = http.client.HTTPConnection(self.host, self.port)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()

@@ -136,21 +136,6 @@ def test_a_single_organization_can_be_wrapped_too(tiny_samples):
     assert values(found) == values(expected)
 
 
-@pytest.mark.slow
-def test_the_tensors_have_their_names_and_one_function_serves_all_rounds(tiny_samples):
-    strategy = SafeExchange(FedAvg(TFFedAvgAlgo(**settings(compression=Int8()))))
-    with Federation(tiny_samples) as federation:
-        plan, _ = federation.execute(strategy, num_rounds=3)
-        client = next(iter(federation.clients.values()))
-        tasks = client.list_task(filters={"compute_plan_key": [plan.key]})
-        trained = [task for task in tasks if task.tag == "train"]
-        assert len(trained) == 12
-        assert len({task.function.key for task in trained}) == 3
-        assert len({task.function.key for task in tasks if task.tag == "aggregate"}) == 1
-        state = download_train_shared_state(client, plan.key, round_idx=2)
-    assert [tensor.encoding for tensor in state.parameters_update] == ["int8", "int8"]
-
-
 def make_sender():
     """Make an algorithm whose hospital with 12 films sends what ``fault`` says from round 1 on."""
 
@@ -448,17 +433,27 @@ def test_sparse_updates_may_become_as_large_as_the_model(tiny_samples):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wrap", [SafeExchange, lambda strategy: strategy])
-def test_compressed_updates_are_averaged_as_in_numpy(
-    tiny_samples, films, reference_of_updates, wrap
+def test_compressed_updates_have_their_names_and_are_averaged_as_in_numpy(
+    tiny_samples, films, reference_of_updates
 ):
     algo = TFFedAvgAlgo(**settings(compression=Int8()))
     start = np.concatenate([np.ravel(w) for w in algo.model.get_weights()])
     with Federation(tiny_samples) as federation:
-        plan, _ = federation.execute(wrap(FedAvg(algo)), num_rounds=3)
+        states, _ = federation.simulate(FedAvg(algo), num_rounds=3)
+        plan, _ = federation.execute(SafeExchange(FedAvg(algo)), num_rounds=3, eval_every=3)
         found = [download_algo_state(client, plan.key) for client in federation.clients.values()]
+        algos = federation.algos(states)
+        client = next(iter(federation.clients.values()))
+        tasks = client.list_task(filters={"compute_plan_key": [plan.key]})
+        state = download_train_shared_state(client, plan.key, round_idx=2)
+    trained = [task for task in tasks if task.tag == "train"]
+    assert len(trained) == 12
+    # One function serves all rounds.
+    assert len({task.function.key for task in trained}) == 3
+    assert len({task.function.key for task in tasks if task.tag == "aggregate"}) == 1
+    assert [tensor.encoding for tensor in state.parameters_update] == ["int8", "int8"]
     expected = reference_of_updates(start.astype(np.float64), 3)
-    for one in found:
+    for one in [*found, *(algos[hospital, 3] for hospital in tiny_samples)]:
         weights = np.concatenate([np.ravel(w) for w in one.model.get_weights()])
         np.testing.assert_allclose(weights, expected, rtol=0, atol=1e-6)
 

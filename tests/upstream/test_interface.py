@@ -72,10 +72,13 @@ def packages(written, tmp_path_factory, run):
     return folder
 
 
-def test_federated_averaging_without_options_imports_none_of_them(packages, interface, run):
+def test_federated_averaging_imports_no_options_and_every_module_can_be_imported(
+    packages, interface, run
+):
     options = {"batch_norm", "proximal", "privacy", "server_optimizers", "compression"}
     written = {file.stem for file in interface.glob("*.py")}
     assert written & options == {"batch_norm", "proximal"}  # those which a plain value chooses
+    modules = [f"{NAME}.{name}" for name in sorted(written - {"__init__"})]
     program = f"""
 import sys
 import keras
@@ -94,13 +97,9 @@ def make(**options):
 
 assert make() == set()
 assert make(proximal_mu=1.0, batch_norm="local") == {{"batch_norm", "proximal"}}
+import {", ".join(modules)}
+assert "helpers" not in sys.modules
 """
-    run(sys.executable, "-c", program, cwd=packages, PYTHONPATH=packages)
-
-
-def test_every_module_can_be_imported(packages, interface, run):
-    modules = [f"{NAME}.{file.stem}" for file in interface.glob("*.py") if file.stem != "__init__"]
-    program = f"import sys, {', '.join(modules)}; assert 'helpers' not in sys.modules"
     run(sys.executable, "-c", program, cwd=packages, PYTHONPATH=packages)
 
 
