@@ -111,7 +111,7 @@ with Federation(samples | elsewhere, fast=False) as federation, TemporaryDirecto
     runs = {"from nothing": train(nothing, hospitals)}
 
 # %%
-# With ``fast=False`` no process is started for tasks: a simulation needs none. Nothing is downloaded.
+# With ``fast=False`` no process is started for tasks: a simulation needs none. No download, either.
 # For the weights of ImageNet, write a file on a machine with a network:
 # ``keras.applications.MobileNet(include_top=False).save("mobilenet.keras")``.
 #
