@@ -27,7 +27,7 @@ SECONDS = {
     "plot_33_strategies_side_by_side": 80,
     "plot_34_batch_norm_across_hospitals": 80,
     "plot_35_real_films": 5,
-    "plot_36_a_network_that_is_not_trained_from_nothing": 35,
+    "plot_36_a_network_that_is_not_trained_from_nothing": 40,
     "plot_41_an_exchange_one_can_trust": 15,
     "plot_42_hostile_hospitals": 75,
     "plot_43_smaller_updates_and_a_curious_aggregator": 35,

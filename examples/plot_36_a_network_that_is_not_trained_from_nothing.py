@@ -53,8 +53,8 @@ show(films.groupby(["hospital", "split"]).size().unstack())
 # momentum than Keras' 0.99.
 
 import logging
-import tempfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import keras
 from substrafl.index_generator import NpIndexGenerator
@@ -103,7 +103,7 @@ def train(algo, train_on, num_rounds=N_ROUNDS):
 one = ChestXrayOpener().get_data([elsewhere["elsewhere"]["train"]])
 pool = {"pool": {"train": [samples[hospital]["train"] for hospital in hospitals]}}
 nothing = make_algo(build)
-with Federation(samples | elsewhere, fast=False) as federation, tempfile.TemporaryDirectory() as folder:
+with Federation(samples | elsewhere, fast=False) as federation, TemporaryDirectory() as folder:
     file = Path(folder, "mobilenet.weights.h5")
     known = train(nothing, ["elsewhere"], MORE_ROUNDS).model
     known.get_layer("backbone").save_weights(file)
@@ -111,9 +111,8 @@ with Federation(samples | elsewhere, fast=False) as federation, tempfile.Tempora
     runs = {"from nothing": train(nothing, hospitals)}
 
 # %%
-# Everything is simulated in this process: with ``fast=False``, no other one is started for tasks.
-#
-# Nothing is downloaded. For the weights of ImageNet, write a file on a machine with a network:
+# With ``fast=False`` no process is started for tasks: a simulation needs none. No download, either.
+# For the weights of ImageNet, write a file on a machine with a network:
 # ``keras.applications.MobileNet(include_top=False).save("mobilenet.keras")``.
 #
 # Three federations
@@ -183,8 +182,7 @@ def say_verdicts(results):
         change = describe_change(*gain, below="worse", above="better")
         chance = side_of(Interval(*found.loc["auc", arm]), 0.5)
         print(f"{arm}, over the start from nothing: {change}; chance: {chance}.")
-    score = found.loc["auc"]["value"]
-    gap = score["fine-tuned"] - score["pooled"]
+    gap = found.loc[("auc", "fine-tuned"), "value"] - found.loc[("auc", "pooled"), "value"]
     word = "not below" if gap >= 0 else "below"
     print(f"Fine-tuned together, {gap:+.3f} from the pooled films: {word} the ceiling.")
 
