@@ -133,7 +133,7 @@ def train_classifier(
     path = run / "best.keras"
     description = {
         "image_size": image_size,
-        "full": radiographs.full,
+        "full": radiographs.white_levels.get(""),
         "threshold": 0.5,
         "classes": _name_classes(Path(datadir)),
         "task": task,
@@ -221,7 +221,7 @@ def _read_films(datadir, csv, weights_col):
         table = table.drop(columns="weight", errors="ignore")
     print(say("{n:,} films in {folder!r}.", n=len(table), folder=datadir.name), report)
     source = datadir.expanduser().resolve()
-    return Radiographs(table, source, "class folders", report, full=check.full)
+    return Radiographs(table, source, "class folders", report, white_levels=check.white_levels)
 
 
 def _choose_films(table, task, seed):
