@@ -144,6 +144,7 @@ with Federation(samples) as federation:
             models[arm, round_idx] = np.concatenate(
                 [weight.ravel() for weight in state.algo.model.get_weights()]
             )
+print(f"Fingerprint of {hospitals[0]}'s key, as all have it: {state.algo.fingerprints[first]}")
 
 # %%
 # Are the networks equal? An average may differ by the rounding that the class states, and by that

@@ -18,6 +18,12 @@ class ServedModel:
     def __init__(self, folder: str | Path, fingerprint: str | None = None) -> None:
         self._folder, self._network = Path(folder), None
         check_folder(folder, fingerprint=fingerprint)
+        needed = ("signature.json", "card.json", "model.onnx")
+        if absent := [name for name in needed if not (self._folder / name).is_file()]:
+            raise ValueError(
+                f"Expected a folder that helpers.export wrote. Received {str(folder)!r} without "
+                f"{', '.join(absent)}. Export the model again."
+            )
         texts = [
             (self._folder / f"{name}.json").read_text("utf-8") for name in ("signature", "card")
         ]
