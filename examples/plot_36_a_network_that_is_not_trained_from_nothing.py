@@ -159,6 +159,9 @@ results = tidy_facts(facts, seed=SEED, round=N_ROUNDS, split="test")
 write_results(results, "a_network_that_is_not_trained_from_nothing")
 of_auc = results[results["metric"] == "auc"]
 show(of_auc.set_index("arm")[["value", "low", "high"]].round(3))
+
+# %%
+
 ax = plot_intervals(of_auc.assign(hospital=of_auc["arm"], arm="AUC"), reference=0.5)
 ax.set_xlabel("test AUC")
 show()
