@@ -52,7 +52,7 @@ def pin_packages(*others: str) -> list[str]:
     --------
     >>> from helpers.deployment import pin_packages
     >>> [pin.partition("==")[0] for pin in pin_packages()][:3]
-    ['cloudpickle', 'fairlearn', 'keras']
+    ['cloudpickle', 'cryptography', 'fairlearn']
     """
     pins, missing = [], []
     for name in sorted({*PACKAGES, *others}, key=str.lower):

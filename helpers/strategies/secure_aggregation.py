@@ -284,7 +284,7 @@ def _check_strategy(strategy):
                 "Expected SafeExchange(SecureAggregation(FedAvg(…))), or without SafeExchange. "
                 f"Received {type(layer).__name__} inside SecureAggregation."
             )
-        layer = layer._strategy
+        layer = layer.wrapped
     if getattr(type(layer), "avg_shared_states", None) not in _AVERAGES:
         raise ValueError(
             "Expected FedAvg or Scaffold, whose average is a sum divided by the films. Received "

@@ -72,6 +72,11 @@ class WrappedStrategy(ComputePlanBuilder):
         self._strategy = strategy
         self.organizations = ()
 
+    @property
+    def wrapped(self) -> ComputePlanBuilder:
+        """The strategy inside."""
+        return self._strategy
+
     def __getattr__(self, name: str) -> Any:
         """Look up everything else in the strategy inside."""
         # Copying and unpickling look attributes up before the strategy inside exists.

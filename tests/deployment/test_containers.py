@@ -105,9 +105,10 @@ EXPERIMENTS = {
         strategies.Participation(federated(), 0.5)
     ),
     "SafeExchange FedAdam": checked,
+    "SecureAggregation": lambda: strategies.SecureAggregation(federated()),
     "TFFedAvgAlgo DPSGD": private,
 }
-HOSPITALS = {"FedTrimmedMean": 3, "MultiKrum": 3}
+HOSPITALS = {"FedTrimmedMean": 3, "MultiKrum": 3, "SecureAggregation": 3}
 ROUNDS = {"TFFedPCAAlgo": 3}
 
 

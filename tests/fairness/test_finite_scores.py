@@ -55,7 +55,7 @@ WITHOUT_SCORES = {
     *("sensitivity", "share", "slope", "specificity", "split", "table", "tables", "unit", "value"),
     *("values", "weights", "within", "high", "low", "above", "below", "arm", "gains", "n_draws"),
     *("rates", "curve", "patience", "min_delta", "train", "step", "max_rounds", "rule"),
-    *("results", "round", "rounds", "stopped_at", "stops"),
+    *("results", "round", "rounds", "stopped_at", "stops", "add", "findings", "several"),
 }
 # Dictionaries of such arrays, by hospital or choice; a test of their own is below.
 IN_DICTIONARIES = {"ours", "theirs", "decided"}
