@@ -395,9 +395,8 @@ def check_hospitals(
         If any split of any hospital is too small or has one label only. The message lists all of
         them with their counts, and what to change.
     """
-    counts = count_hospitals(table, labels)
     several = isinstance(labels, pd.DataFrame)
-    most = _count_rarer(table, labels if several else labels.to_frame()).max(axis=1).to_numpy()
+    counts, most = _count_places(table, labels)
     poor = counts[(counts["films"] < minimum) | (most < minimum_per_class)]
     if len(poor):
         lines = [
@@ -502,6 +501,14 @@ def check_split_names(table: pd.DataFrame) -> None:
         )
 
 
+def _count_places(
+    table: pd.DataFrame, labels: pd.Series | pd.DataFrame
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Count as count_hospitals, and the films of the rarer label; of several findings the most."""
+    most = _count_rarer(table, pd.DataFrame(labels)).max(axis=1).to_numpy()
+    return count_hospitals(table, labels), most
+
+
 def _count_rarer(table: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     """Count the films of each finding's rarer label in every hospital and split."""
     return np.minimum(_sum_places(table, labels == 1), _sum_places(table, labels == 0))
@@ -521,33 +528,23 @@ def _give_small_valid_back(films: pd.DataFrame, labels: pd.Series | pd.DataFrame
     official = hospitals.isin(hospitals[films["split"].notna()])
     check_known(films[official], "split", "Fill the column 'split', or remove it to make new ones.")
     check_split_names(films[official])
-    new, absent, small = [], [], {}
-    for hospital, splits in films["split"].groupby(hospitals):
-        if splits.isna().all():
-            new.append(hospital)
-            continue
-        absent += [f"{hospital} ({name})" for name in SPLITS if not (splits == name).any()]
-        valid = splits.index[splits == "valid"]
-        if len(valid) and _is_small(labels.loc[valid]):
-            small[hospital] = f"{hospital} ({len(valid):,} films)"
+    counts, most = _count_places(films[official], labels[official])
+    small = (counts["films"] < _MINIMUM) | (most < _MINIMUM_PER_CLASS)
+    small = counts[small & (counts["split"] == "valid") & (counts["films"] > 0)]
+    absent = counts[counts["films"] == 0]
     for made, places in {
-        "New splits, since there is no official one": new,
-        "Splits without official films, taken from train": absent,
-        "Official valid splits that are too small, chosen anew among train and valid": list(
-            small.values()
-        ),
+        "New splits, since there is no official one": sorted(set(hospitals[~official])),
+        "Splits without official films, taken from train": [
+            f"{row.hospital} ({row.split})" for row in absent.itertuples()
+        ],
+        "Official valid splits that are too small, chosen anew among train and valid": [
+            f"{row.hospital} ({row.films:,} films)" for row in small.itertuples()
+        ],
     }.items():
         if places:
             print(f"{made}: {name_some(places)}.")
-    back = hospitals.isin(small.keys()) & (films["split"] == "valid")
+    back = hospitals.isin(small["hospital"]) & (films["split"] == "valid")
     return films.assign(split=films["split"].mask(back, "train"))
-
-
-def _is_small(labels: pd.Series | pd.DataFrame) -> bool:
-    """Return whether check_hospitals would refuse a split with these labels."""
-    findings = pd.DataFrame(labels)
-    rarer = np.minimum((findings == 1).sum(), (findings == 0).sum())
-    return len(labels) < _MINIMUM or int(rarer.max()) < _MINIMUM_PER_CLASS
 
 
 def _fill(table: pd.DataFrame, column: str, values: np.ndarray) -> pd.DataFrame:

@@ -76,7 +76,6 @@ def read_chexpert(source: Path, report: Report) -> pd.DataFrame:
     csvs = _chexpert_csvs(source)
     parts = [read_cells(source / csv, report).assign(split=csv.split(".")[0]) for csv in csvs]
     cells = pd.concat(parts, ignore_index=True)
-    report.note(_DEVICES, "Support Devices" in cells)
     frontal = cells["Frontal/Lateral"].str.casefold() == "frontal"
     films = pd.DataFrame(
         {
@@ -126,7 +125,6 @@ def read_mimic(source: Path, report: Report) -> pd.DataFrame:
             f"Expected mimic-cxr-2.0.0-metadata.csv in {source.name!r}. Received none; only it "
             "names the films. Download it beside the labels."
         )
-    report.note(_DEVICES, "Support Devices" in labels)
     films = pd.DataFrame(
         {
             "image": metadata["dicom_id"],
@@ -277,6 +275,7 @@ def _finish_labelled(
     films: pd.DataFrame, cells: pd.DataFrame, source: Path, csvs: list[str], report: Report
 ) -> pd.DataFrame:
     """Name the findings of CheXpert's labeler."""
+    report.note(_DEVICES, "Support Devices" in cells)
     labels = [name for name in CHEXPERT if name in cells]
     named = name_findings(parse_labels(cells[labels], report), report)
     return finish_films(films.join(named), source, csvs, report)
